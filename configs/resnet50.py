@@ -1,0 +1,18 @@
+"""ResNet50 from ImageNet weights on face crops: the Kaggle set `deepfake-and-real-images` and its like."""
+
+import ml_collections
+
+from fakeimg.config import default_config
+
+
+def get_config() -> ml_collections.ConfigDict:
+    config = default_config()
+    config.batch_size = 128
+    config.epochs = 5.0
+    config.data.image_size = 224
+    config.data.resize_size = 256
+    config.model.name = 'resnet50'
+    config.init.weights = 'auto'
+    config.optimizer.base_learning_rate = 4e-4
+    config.optimizer.weight_decay = 0.05
+    return config

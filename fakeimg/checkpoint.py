@@ -1,0 +1,185 @@
+"""Checkpoints: state, data iterator and what is needed to rebuild the model, in one atomic Orbax step."""
+
+import dataclasses
+import os
+import pathlib
+import time
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from fakeimg.errors import UserError
+
+BEST_BY = 'auc'
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """One checkpoint, read back.
+
+    Attributes:
+        step: its step.
+        state: the restored pytree.
+        data: state of the data iterator.
+        meta: configuration, label map, preprocessing, data digest.
+        notes: what a person should know: damaged checkpoints that were passed over.
+    """
+
+    step: int
+    state: Any
+    data: dict[str, Any]
+    meta: dict[str, Any]
+    notes: list[str]
+
+
+class Checkpoints:
+    """The checkpoints of one run folder: the last two and the best by validation AUC are kept.
+
+    Saving is asynchronous; `close` waits for what is under way. A checkpoint is complete or it is not listed.
+    """
+
+    def __init__(self, folder: pathlib.Path, *, read_only: bool = False):
+        if read_only and not folder.is_dir():
+            raise UserError(f'there are no checkpoints in {folder}; train first, or mend --workdir.')
+        self.folder = folder.absolute()
+        policy = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(2),  # the one before the last is what a damaged last falls back to
+                checkpoint_managers.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+            ]
+        )
+        self._manager = ocp.CheckpointManager(
+            self.folder,
+            options=ocp.CheckpointManagerOptions(
+                best_fn=_score, preservation_policy=policy, read_only=read_only, cleanup_tmp_directories=not read_only
+            ),
+        )
+
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def best_step(self) -> int | None:
+        """The step of the highest validation AUC, or the last one where none was validated."""
+        best = self._manager.best_step()
+        return self._manager.latest_step() if best is None else best
+
+    def save(
+        self, step: int, state: Any, data: dict[str, Any], meta: dict[str, Any], metrics: dict[str, Any] | None = None
+    ) -> None:
+        """Starts saving; returns once the state is copied off the devices. A step that exists is left alone.
+
+        Args:
+            step: steps taken so far.
+            state: a pytree of arrays, replicated over all processes.
+            data: state of the data iterator, JSON.
+            meta: JSON; `state_tree` is added to it.
+            metrics: validation metrics; without them the checkpoint cannot become the best.
+        """
+        if step in self._manager.all_steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            data=ocp.args.JsonSave(data),
+            meta=ocp.args.JsonSave(meta | {'state_tree': describe(state)}),
+        )
+        self._manager.save(step, args=items, metrics=metrics and {BEST_BY: metrics[BEST_BY]})
+
+    def restore(self, abstract_state: Any, step: int | None = None) -> Restored:
+        """Reads one checkpoint onto the devices of `abstract_state`.
+
+        Args:
+            abstract_state: a pytree of jax.ShapeDtypeStruct with shardings.
+            step: which one; None takes the last, and the one before if that is damaged, and so on.
+
+        Raises:
+            UserError: nothing there, nothing readable, or a checkpoint of another model (the leaves are named).
+        """
+        steps = self.steps()
+        if not steps or (step is not None and step not in steps):
+            raise UserError(f'no checkpoint {"at all" if step is None else step} in {self.folder}{_listed(steps)}.')
+        notes = []
+        for candidate in [step] if step is not None else steps[::-1]:
+            try:
+                meta = self.read_meta(candidate)
+                check_same_tree(meta['state_tree'], describe(abstract_state), f'{self.folder}/{candidate}')
+                items = self._manager.restore(
+                    candidate,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(abstract_state), data=ocp.args.JsonRestore()
+                    ),
+                )
+                return Restored(candidate, items['state'], items['data'], meta, notes)
+            except UserError:
+                raise
+            except Exception as error:  # whatever tensorstore, zarr or json make of damaged bytes
+                notes.append(f'checkpoint {candidate} is damaged ({_short(error)}), falling back to the one before')
+        raise UserError(f'{self.folder}: {"; ".join(notes).replace(", falling back to the one before", "")}; '
+                        f'choose another --step or a fresh --workdir{_listed(steps)}.')  # fmt: skip
+
+    def read_meta(self, step: int | None = None) -> dict[str, Any]:
+        """Reads what is needed to rebuild the model. With `step` None, from the newest that can be read."""
+        if step is not None:
+            return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
+        for candidate in self.steps()[::-1]:
+            try:
+                return self.read_meta(candidate)
+            except Exception:  # noqa: S112 - `restore` says what is damaged
+                continue
+        raise UserError(f'no readable checkpoint in {self.folder}; train first, or mend --workdir.')
+
+    def set_aside_after(self, step: int) -> None:
+        """Moves checkpoints later than `step` out of the way, to `damaged/` beside the folder, deleting nothing."""
+        for later in [other for other in self.steps() if other > step]:
+            target = self.folder.parent / 'damaged' / f'{later}-{int(time.time())}'
+            target.parent.mkdir(exist_ok=True)
+            if jax.process_index() == 0:
+                os.rename(self.folder / str(later), target)
+        self._manager.reload()
+
+    def wait(self) -> None:
+        """Blocks until the save under way is complete on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits for the save under way and releases the manager."""
+        self._manager.close()
+
+
+def describe(tree: Any) -> dict[str, str]:
+    """Names every leaf with dtype and shape: `{'params/conv1/kernel': 'float32[3,3,3,32]'}`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator='/'): f'{leaf.dtype}[{",".join(map(str, leaf.shape))}]'
+        for path, leaf in leaves
+    }
+
+
+def check_same_tree(saved: dict[str, str], wanted: dict[str, str], where: str) -> None:
+    """Raises UserError naming the leaves in which a checkpoint and the model differ."""
+    differing = [name for name in sorted(saved.keys() | wanted.keys()) if saved.get(name) != wanted.get(name)]
+    if differing:
+        # Optimizer leaves mirror the parameters; naming the parameters says more.
+        shown = ([name for name in differing if name.startswith('params')] or differing)[:4]
+        lines = ', '.join(f'{name} ({saved.get(name, "absent")} there, {wanted.get(name, "absent")} here)'
+                          for name in shown)  # fmt: skip
+        raise UserError(
+            f'{where} is a checkpoint of another model or optimizer: {len(differing)} leaves differ, among them {lines}; '
+            'choose another --workdir, or the configuration it was trained with.'
+        )
+
+
+def _score(metrics: dict[str, Any]) -> float:
+    value = metrics.get(BEST_BY)
+    return -1.0 if value is None else value  # one class only: AUC is undefined
+
+
+def _listed(steps: list[int]) -> str:
+    return f' (there are {", ".join(map(str, steps))})' if steps else ''
+
+
+def _short(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [''])[0]
+    return f'{type(error).__name__}: {first[:120]}'

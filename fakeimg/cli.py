@@ -1,0 +1,103 @@
+"""How every verb starts: flags in, errors out as one sentence and an exit code."""
+
+import logging as py_logging
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import jax
+import ml_collections
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from fakeimg.errors import UserError
+
+
+def run_verb(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Parses the command line, runs `main(argv)`, and exits with its return value.
+
+    A UserError ends in its sentence on stderr and its exit code, without a traceback.
+    """
+    logging.set_verbosity(logging.ERROR)  # orbax and grain narrate every save at INFO
+    py_logging.getLogger('jax').setLevel(py_logging.ERROR)
+
+    def guarded(argv: Sequence[str]) -> int | None:
+        try:
+            return main(argv)
+        except UserError as error:
+            _fail(str(error), error.exit_code)
+
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def define_config() -> flags.FlagHolder:
+    """Defines `--config FILE` and an override for each of its fields (`--config.batch_size=64`)."""
+    return config_flags.DEFINE_config_file('config', None, 'Recipe file, such as configs/resnet50.py.')
+
+
+def read_config(holder: flags.FlagHolder) -> tuple[ml_collections.ConfigDict, str]:
+    """Returns the configuration after overrides, and the recipe's name (its file name without .py).
+
+    Raises:
+        UserError: no recipe was given, or its file cannot be read.
+    """
+    config = holder.value
+    if config is None:
+        raise UserError('no recipe given; add --config configs/demo.py (the others lie beside it).')
+    try:
+        config.lock()  # a recipe that failed to load reports it at its first use
+    except OSError as error:
+        raise UserError(_unreadable_recipe(error)) from error
+    filename = config_flags.get_config_filename(flags.FLAGS['config'])
+    return config, pathlib.Path(filename.split(':')[0]).stem
+
+
+def refuse_arguments(argv: Sequence[str]) -> None:
+    """Raises UserError when something other than flags is left on the command line."""
+    if len(argv) > 1:
+        raise UserError(f'unexpected argument {argv[1]!r}; every setting is a flag (--name=value).')
+
+
+def say(text: str) -> None:
+    """Prints for the person who ran the verb; only process 0 does."""
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
+def _fail(sentence: str, exit_code: int = 2) -> NoReturn:
+    sys.stdout.flush()
+    print(f'fakeimg: {sentence}', file=sys.stderr, flush=True)
+    sys.exit(exit_code)
+
+
+def _parse_flags(argv: Sequence[str]) -> Any:
+    try:
+        return app.parse_flags_with_usage(argv) if _asks_for_help(argv) else flags.FLAGS(argv)
+    except (AttributeError, KeyError) as error:
+        _fail(_unknown_field(str(error.args[0]), argv))
+    except OSError as error:
+        _fail(_unreadable_recipe(error))
+    except (flags.Error, TypeError, ValueError) as error:
+        text = ' '.join(str(error).split()).rstrip('.')
+        _fail(f'{text[:1].lower()}{text[1:]}.')
+
+
+def _asks_for_help(argv: Sequence[str]) -> bool:
+    return any(argument.split('=')[0] in ('-h', '--help', '--helpshort', '--helpfull') for argument in argv[1:])
+
+
+def _unreadable_recipe(error: OSError) -> str:
+    reason = str(error).strip().splitlines()[-1].strip()
+    return f'the recipe given with --config cannot be read: {reason}; recipes lie in configs/.'
+
+
+def _unknown_field(message: str, argv: Sequence[str]) -> str:
+    words = re.findall(r'\w+', message)
+    overrides = [argument[2:].split('=')[0] for argument in argv if argument.startswith('--config.')]
+    # The message names the part that is missing; the whole path stands on the command line.
+    field = next((path for path in overrides if words and words[0] in path.split('.')), message)
+    hint = re.search(r'Did you mean "(\w+)"', message)
+    advice = f' Did you mean {hint.group(1)}?' if hint else ' All fields stand in fakeimg/config.py.'
+    return f'unknown config field {field}.{advice}'

@@ -1,0 +1,130 @@
+"""Every field a recipe in `configs/` may set, with its default, and what follows from them.
+
+Recipes change fields of `default_config()` and nothing else. Whatever depends on several fields (steps from
+epochs, learning rate from batch size) is computed here after the command line had its say.
+"""
+
+import math
+from typing import Any
+
+import ml_collections
+
+from fakeimg.errors import UserError
+
+PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
+PARALLEL_MODES = ('pmap', 'shard_map')
+
+
+def default_config() -> ml_collections.ConfigDict:
+    """Returns the configuration that every recipe starts from."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.batch_size = 128  # pictures per step over all devices of all processes
+    config.epochs = 10.0
+    config.steps = 0  # 0: follows from epochs
+    config.precision = 'auto'  # float16 on a GPU without bfloat16 (T4), bfloat16 with it, float32 on CPU
+    config.parallel = 'pmap'
+
+    config.data = ml_collections.ConfigDict()
+    config.data.path = ''  # empty: the built-in demo faces
+    config.data.demo_examples = 4000  # training faces of the demo; validation and test have a quarter each
+    config.data.image_size = 224  # side of the square that the model sees, pixels
+    config.data.resize_size = 256  # length the short side is brought to before cropping, pixels
+    config.data.validation_fraction = 0.1  # carved out of train where a folder has no validation split
+    config.data.max_bad_fraction = 0.01  # of a split: more unreadable pictures than this stop the run
+    config.data.threads = 0  # threads that decode; 0: one per core, 16 at the most
+    config.data.mean = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; ImageNet's
+    config.data.std = (0.229, 0.224, 0.225)
+
+    config.model = ml_collections.ConfigDict()
+    config.model.name = 'resnet50'
+    config.model.sync_batch_norm = False  # True: batch statistics over all devices, slower
+
+    config.init = ml_collections.ConfigDict()
+    config.init.weights = 'none'  # imagenet | none | auto | PATH of a converted safetensors file
+
+    config.augment = ml_collections.ConfigDict()
+    config.augment.random_crop = True  # False: the centre, as in evaluation
+    config.augment.flip = True  # left-right, half of the pictures
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.name = 'adamw'  # adamw | sgd (Nesterov)
+    config.optimizer.base_learning_rate = 1e-3  # for 256 pictures a step; scaled linearly with batch_size
+    config.optimizer.warmup_epochs = 0.5
+    config.optimizer.weight_decay = 1e-4  # never on BatchNorm and biases
+    config.optimizer.momentum = 0.9  # of sgd
+    config.optimizer.clip_norm = 1.0  # of the whole gradient; 0: no clipping
+
+    config.log_every_steps = 50
+    config.validate_every_epochs = 1.0  # a checkpoint follows every validation
+    config.checkpoint_every_steps = 500  # further checkpoints in between; 0: none
+    return config
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+    """Raises UserError at the first field whose value cannot work on any machine or data."""
+    _require(config.precision in PRECISIONS, 'precision', config.precision, f'one of {", ".join(PRECISIONS)}')
+    _require(config.parallel in PARALLEL_MODES, 'parallel', config.parallel, ' or '.join(PARALLEL_MODES))
+    _require(config.batch_size >= 1, 'batch_size', config.batch_size, 'at least 1')
+    _require(config.steps >= 0, 'steps', config.steps, '0 (use epochs) or more')
+    _require(config.steps > 0 or config.epochs > 0, 'epochs', config.epochs, 'more than 0')
+    _require(config.log_every_steps >= 1, 'log_every_steps', config.log_every_steps, 'at least 1')
+    _require(
+        config.checkpoint_every_steps >= 0,
+        'checkpoint_every_steps',
+        config.checkpoint_every_steps,
+        '0 or more',
+    )
+    _require(
+        config.validate_every_epochs > 0, 'validate_every_epochs', config.validate_every_epochs, 'more than 0'
+    )
+    data = config.data
+    _require(data.image_size >= 8, 'data.image_size', data.image_size, 'at least 8')
+    _require(
+        data.resize_size >= data.image_size,
+        'data.resize_size',
+        data.resize_size,
+        f'at least config.data.image_size ({data.image_size})',
+    )
+    _require(
+        0 < data.validation_fraction < 0.5,
+        'data.validation_fraction',
+        data.validation_fraction,
+        'between 0 and 0.5',
+    )
+    _require(
+        0 <= data.max_bad_fraction <= 1, 'data.max_bad_fraction', data.max_bad_fraction, 'between 0 and 1'
+    )
+    _require(data.demo_examples >= 8, 'data.demo_examples', data.demo_examples, 'at least 8')
+
+
+def _require(ok: bool, field: str, value: Any, wanted: str) -> None:
+    if not ok:
+        raise UserError(f'config.{field} is {value!r}; it must be {wanted}.')
+
+
+def total_steps(config: ml_collections.ConfigDict, num_train: int) -> int:
+    """Steps of the whole run: `config.steps`, or `config.epochs` over `num_train` pictures, rounded up."""
+    return config.steps or math.ceil(config.epochs * num_train / config.batch_size)
+
+
+def epochs_to_steps(config: ml_collections.ConfigDict, epochs: float, num_train: int) -> int:
+    """The nearest whole number of steps to `epochs` passes over `num_train` pictures, at least 1."""
+    return max(1, round(epochs * num_train / config.batch_size))
+
+
+def learning_rate(config: ml_collections.ConfigDict) -> float:
+    """Peak learning rate: linear in the batch size (Goyal et al. 2017, section 2.1)."""
+    return config.optimizer.base_learning_rate * config.batch_size / 256
+
+
+def changed_fields(old: dict[str, Any], new: dict[str, Any], prefix: str = '') -> list[str]:
+    """Lists `field: old -> new` for every leaf that differs between two configurations as plain dicts."""
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += changed_fields(before, after, f'{prefix}{key}.')
+        elif before != after:
+            lines.append(f'{prefix}{key}: {before!r} -> {after!r}')
+    return lines

@@ -1,0 +1,169 @@
+"""Batches by number: a Grain source whose item k is the whole batch of step k, so that any step can be asked for.
+
+One item per batch keeps Python out of the per-picture path (several times faster than a picture per item), and
+makes the order a pure function of (seed, step): threads, prefetching and restarts cannot change it.
+"""
+
+import csv
+import dataclasses
+import functools
+import os
+import pathlib
+import threading
+
+import grain
+import ml_collections
+import numpy as np
+
+from fakeimg.data import decode
+from fakeimg.data.sources import Source
+from fakeimg.errors import UserError
+
+Batch = dict[str, np.ndarray]
+
+
+class BadPictures:
+    """The unreadable pictures met so far in one split; safe to share between threads."""
+
+    def __init__(self, split: str, num_examples: int, max_fraction: float):
+        self._split = split
+        self._num_examples = num_examples
+        self._max_fraction = max_fraction
+        self._reasons: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    def add(self, name: str, reason: str) -> None:
+        with self._lock:
+            self._reasons[name] = reason
+
+    def check(self) -> None:
+        """Raises UserError when more than the tolerated share of the split is unreadable."""
+        if len(self) > self._max_fraction * self._num_examples:
+            name, reason = next(iter(self._reasons.items()))
+            raise UserError(
+                f'{len(self)} of {self._num_examples} pictures of split {self._split} cannot be read '
+                f'(first: {name}: {reason}), more than config.data.max_bad_fraction={self._max_fraction} allows; '
+                'mend or remove them, or raise that limit.'
+            )
+
+    def write(self, path: pathlib.Path) -> None:
+        """Adds the pictures that are not yet listed to the CSV file (split, name, reason) at `path`."""
+        with self._lock:
+            rows = [(self._split, name, reason) for name, reason in sorted(self._reasons.items())]
+        listed = set()
+        if path.exists():
+            with open(path, newline='') as file:
+                listed = {tuple(row[:2]) for row in csv.reader(file)}
+        new = [row for row in rows if row[:2] not in listed]
+        if new:
+            with open(path, 'a', newline='') as file:
+                csv.writer(file).writerows(([] if listed else [('split', 'name', 'reason')]) + new)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The part of every global batch that this process loads."""
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, batch_size: int) -> slice:
+        """Returns the rows of this process. `batch_size` must be a multiple of `count`."""
+        size = batch_size // self.count
+        return slice(self.index * size, (self.index + 1) * size)
+
+
+class Batches(grain.sources.RandomAccessDataSource):
+    """Item k is the batch of step k: `{'image': uint8[b, S, S, 3], 'label': int32[b], 'weight': float32[b]}`.
+
+    b is this process's share of the batch size. A weight of 0 marks padding and unreadable pictures, whose
+    image is black.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        config: ml_collections.ConfigDict,
+        bad: BadPictures,
+        *,
+        shard: Shard = Shard(),  # noqa: B008 - frozen
+    ):
+        self._source = source
+        self._bad = bad
+        self._batch_size = config.batch_size
+        self._rows = shard.of(config.batch_size)
+        self._image_size = config.data.image_size
+        self._resize_size = config.data.resize_size
+
+    def _load(self, indices: np.ndarray, positions: np.ndarray) -> Batch:
+        """Decodes this process's share of the global batch `indices` (-1 is padding)."""
+        indices, positions = indices[self._rows], positions[self._rows]
+        size = self._image_size
+        images = np.zeros((len(indices), size, size, 3), np.uint8)
+        weights = np.zeros(len(indices), np.float32)
+        labels = np.where(indices >= 0, self._source.labels[indices], 0).astype(np.int32)
+        for row, index in enumerate(indices):
+            if index < 0:
+                continue
+            try:
+                picture = decode.decode_rgb(self._source[int(index)], self._resize_size)
+            except (decode.BadPicture, OSError) as error:
+                self._bad.add(self._source.names[index], str(error))
+                continue
+            decode.crop_square(picture, self._resize_size, size, positions[row], images[row])
+            weights[row] = 1
+        return {'image': images, 'label': labels, 'weight': weights}
+
+
+class TrainBatches(Batches):
+    """Endless shuffled epochs, cut into batches without regard to where an epoch ends: no picture is left out."""
+
+    def __init__(self, source: Source, config: ml_collections.ConfigDict, bad: BadPictures, num_steps: int, **kwargs):
+        super().__init__(source, config, bad, **kwargs)
+        self._seed = config.seed
+        self._num_steps = num_steps
+        self._random_crop = config.augment.random_crop
+        # Two: a batch that straddles epochs, and threads on both sides of the border.
+        self._epoch_order = functools.lru_cache(maxsize=4)(self._shuffled)
+
+    def __len__(self) -> int:
+        return self._num_steps
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, 0, epoch)).permutation(len(self._source))
+
+    def __getitem__(self, step: int) -> Batch:
+        epochs, places = np.divmod(
+            np.arange(step * self._batch_size, (step + 1) * self._batch_size), len(self._source)
+        )
+        indices = np.empty(self._batch_size, np.int64)
+        for epoch in range(epochs[0], epochs[-1] + 1):
+            indices[epochs == epoch] = self._epoch_order(epoch)[places[epochs == epoch]]
+        if self._random_crop:
+            positions = np.random.default_rng((self._seed, 1, step)).random((self._batch_size, 2))
+        else:
+            positions = np.full((self._batch_size, 2), 0.5)
+        return self._load(indices, positions)
+
+
+class EvalBatches(Batches):
+    """Every example once, in the source's order, centre crops; the last batch is padded."""
+
+    def __len__(self) -> int:
+        return -(-len(self._source) // self._batch_size)
+
+    def __getitem__(self, step: int) -> Batch:
+        indices = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        indices[indices >= len(self._source)] = -1
+        return self._load(indices, np.full((self._batch_size, 2), 0.5))
+
+
+def read_batches(batches: Batches, threads: int = 0) -> grain.IterDataset:
+    """Returns the batches in order, decoded ahead by `threads` threads (0: one per core, 16 at the most)."""
+    threads = threads or min(len(os.sched_getaffinity(0)), 16)
+    # simplejpeg releases the GIL; one finished batch beyond those in the making keeps every thread busy.
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
+    return grain.MapDataset.source(batches).to_iter_dataset(options)

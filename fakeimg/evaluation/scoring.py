@@ -1,0 +1,96 @@
+"""Scores a split: the one function behind validation while training and behind the separate evaluation."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from fakeimg import parallel
+from fakeimg.data import pipeline
+from fakeimg.data.sources import Source
+from fakeimg.models import normalize
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """The scores of one split, in the source's order.
+
+    Attributes:
+        names: of the n scored pictures.
+        labels: int32[n], 0 = real, 1 = fake.
+        logits: float32[n], log-odds of fake.
+        skipped: pictures that could not be read and are not among the n.
+    """
+
+    names: list[str]
+    labels: np.ndarray
+    logits: np.ndarray
+    skipped: int
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """P(fake), float64[n]."""
+        logits = self.logits.astype(np.float64)
+        return np.where(logits >= 0, 1.0, np.exp(-np.abs(logits))) / (1 + np.exp(-np.abs(logits)))
+
+
+def make_predict_step(model: nn.Module, config: ml_collections.ConfigDict, dtype: jnp.dtype) -> Callable[..., Any]:
+    """Returns the per-device program `predict(variables, batch) -> (logits [B], weights [B])`, replicated."""
+
+    def predict(variables: dict[str, Any], batch: dict[str, jax.Array]):
+        images = normalize(batch['image'], config.data.mean, config.data.std, dtype)
+        logits = model.apply(variables, images, train=False)
+        return parallel.gather_rows(logits), parallel.gather_rows(batch['weight'])
+
+    return predict
+
+
+def score_source(
+    predict: Callable[..., Any],
+    variables: dict[str, Any],
+    source: Source,
+    split: str,
+    config: ml_collections.ConfigDict,
+    devices: parallel.Devices,
+    *,
+    track: Callable[[Iterable], Iterable] = iter,
+) -> tuple[Predictions, pipeline.BadPictures]:
+    """Scores every picture of a source once.
+
+    Args:
+        predict: `make_predict_step`, mapped over `devices`.
+        variables: replicated `params` and `batch_stats`.
+        source: the split's pictures.
+        split: its name, for messages.
+        config: the run's configuration.
+        devices: where to compute.
+        track: wraps the iterable of batches, to show progress.
+
+    Returns:
+        The predictions, and the pictures that could not be read.
+
+    Raises:
+        UserError: more than `config.data.max_bad_fraction` of the split is unreadable.
+    """
+    bad = pipeline.BadPictures(split, len(source), config.data.max_bad_fraction)
+    batches = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
+    pending, parts = None, []
+    for batch in track(pipeline.read_batches(batches, config.data.threads)):
+        bad.check()
+        outputs = predict(variables, devices.split(batch))
+        if pending is not None:  # read the last batch's scores while this one is computed
+            parts.append(jax.device_get(pending))
+        pending = outputs
+    parts.append(jax.device_get(pending))
+    bad.check()
+    logits, weights = (np.concatenate(arrays)[: len(source)] for arrays in zip(*parts, strict=True))
+    kept = np.flatnonzero(weights)
+    predictions = Predictions(
+        [source.names[index] for index in kept], source.labels[kept], logits[kept], len(source) - len(kept)
+    )
+    return predictions, bad

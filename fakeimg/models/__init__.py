@@ -1,0 +1,51 @@
+"""Pictures to logits. Models are registered by name; adding one is one file and one line here."""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from fakeimg.errors import UserError
+from fakeimg.models import cnn, resnet
+
+# name -> constructor taking (dtype, norm_axis)
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    'cnn': cnn.SmallCNN,
+    'resnet50': resnet.resnet50,
+}
+
+
+def create_model(
+    config: ml_collections.ConfigDict, dtype: jnp.dtype = jnp.float32, axis_name: str | None = None
+) -> nn.Module:
+    """Builds the model of `config.model`.
+
+    Its call is `model.apply(variables, images, train=...)`: normalised float images [B, H, W, 3] to float32
+    logits [B], the log-odds of fake.
+
+    Args:
+        config: the whole configuration.
+        dtype: of activations; parameters stay float32.
+        axis_name: mapped axis over which BatchNorm may average, used if `config.model.sync_batch_norm`.
+
+    Raises:
+        UserError: `config.model.name` is not registered.
+    """
+    if config.model.name not in MODELS:
+        raise UserError(f'config.model.name is {config.model.name!r}; it must be one of {", ".join(MODELS)}.')
+    norm_axis = axis_name if config.model.sync_batch_norm else None
+    return MODELS[config.model.name](dtype=dtype, norm_axis=norm_axis)
+
+
+def normalize(
+    images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: jnp.dtype = jnp.float32
+) -> jax.Array:
+    """Turns uint8[B, H, W, 3] into (x / 255 - mean) / std of `dtype`, channel by channel.
+
+    This is the model's first operation on the device, so that pictures cross to it as bytes.
+    """
+    scale = 1 / (255 * jnp.asarray(std, jnp.float32))
+    shift = -jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
+    return (images.astype(jnp.float32) * scale + shift).astype(dtype)

@@ -1,0 +1,105 @@
+"""The run folder: what is in it, and how scalars get there.
+
+`config.json`, `environment.json`, `checkpoints/`, `metrics.jsonl`, `tensorboard/`, `bad_pictures.csv`,
+`evaluations/<split>/`.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import jax
+import tensorboardX
+
+PACKAGES = ('fakeimg', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'simplejpeg', 'pillow')
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON so that a reader finds the old file or the new one, never half of it."""
+    partial = path.with_name(f'{path.name}.partial')
+    partial.write_text(json.dumps(value, indent=2) + '\n')
+    os.replace(partial, path)
+
+
+def bad_pictures_file(workdir: pathlib.Path) -> pathlib.Path:
+    """Where this process lists unreadable pictures; each process meets its own."""
+    index = jax.process_index()
+    return workdir / ('bad_pictures.csv' if index == 0 else f'bad_pictures.{index}.csv')
+
+
+def environment() -> dict[str, Any]:
+    """Describes this process: command, versions, devices, git commit."""
+    return {
+        'started': datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds'),
+        'command': shlex.join([pathlib.Path(sys.executable).name, *sys.orig_argv[1:]]),
+        'python': platform.python_version(),
+        'platform': platform.platform(),
+        'versions': {name: _version(name) for name in PACKAGES},
+        'devices': [device.device_kind for device in jax.devices()],
+        'processes': jax.process_count(),
+        'cpu_cores': len(os.sched_getaffinity(0)),
+        'git_commit': _git_commit(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str | None:
+    command = ['git', '-C', str(pathlib.Path(__file__).parent), 'describe', '--always', '--dirty', '--abbrev=40']
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+class MetricsWriter:
+    """Writes scalars to `metrics.jsonl` and TensorBoard; only process 0 writes.
+
+    Args:
+        workdir: the run folder.
+        start_step: later rows, left by a run that died after its last checkpoint, are dropped.
+    """
+
+    def __init__(self, workdir: pathlib.Path, start_step: int):
+        self._file = self._board = None
+        if jax.process_index() != 0:
+            return
+        path = workdir / 'metrics.jsonl'
+        rows = [json.loads(line) for line in path.read_text().splitlines() if _is_row(line)] if path.exists() else []
+        partial = path.with_name('metrics.jsonl.partial')
+        partial.write_text(''.join(json.dumps(row) + '\n' for row in rows if row['step'] <= start_step))
+        os.replace(partial, path)
+        self._file = open(path, 'a', buffering=1)
+        self._board = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start_step + 1)
+
+    def write(self, step: int, scalars: dict[str, float | None]) -> None:
+        """Writes one row; names are `train/loss`, `validation/auc` and the like. None is left out."""
+        present = {name: value for name, value in scalars.items() if value is not None}
+        if self._file and self._board:
+            self._file.write(json.dumps({'step': step, **present}) + '\n')
+            for name, value in present.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._file and self._board:
+            self._file.close()
+            self._board.close()
+
+
+def _is_row(line: str) -> bool:
+    try:
+        return 'step' in json.loads(line)
+    except json.JSONDecodeError:  # the last line of a process that was killed while writing
+        return False

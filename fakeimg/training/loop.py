@@ -1,0 +1,282 @@
+"""The training loop: validate, save, next batch, step, log. It continues by itself where a run folder left off."""
+
+import dataclasses
+import functools
+import pathlib
+import signal
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import grain
+import jax
+import ml_collections
+import numpy as np
+import sklearn.metrics
+
+from fakeimg import config as config_lib
+from fakeimg import parallel, run
+from fakeimg.checkpoint import BEST_BY, Checkpoints, Restored
+from fakeimg.data import pipeline
+from fakeimg.errors import TrainingDiverged, UserError
+from fakeimg.evaluation import metrics as metrics_lib
+from fakeimg.evaluation import scoring
+from fakeimg.training import progress
+from fakeimg.training.interrupts import Interrupts
+from fakeimg.training.setup import Setup, build, plain
+from fakeimg.training.state import TrainState
+
+MAX_SKIPPED_IN_A_ROW = 50  # a float16 loss scale that was halved so often is below 1e-10 and will not recover
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a call to `train` ended.
+
+    Attributes:
+        step: steps taken in all.
+        total_steps: steps of the whole run.
+        interrupted_by: the signal that ended it early, or None.
+        validation: metrics of the last validation, if there was one.
+    """
+
+    step: int
+    total_steps: int
+    interrupted_by: signal.Signals | None
+    validation: dict[str, Any] | None
+
+
+def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Result:
+    """Trains until the configured number of steps, or until SIGTERM or Ctrl-C asks to stop.
+
+    Where `workdir` holds a checkpoint, the run continues from it, bit for bit on a CPU.
+
+    Raises:
+        UserError: configuration, data, run folder or weights cannot work; nothing has been written then.
+        TrainingDiverged: loss or gradients are not finite.
+    """
+    setup = build(config)
+    state, restored, origin = _start(setup, workdir / 'checkpoints')
+    start_step = restored.step if restored else 0
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(workdir / 'checkpoints')
+    if restored:
+        checkpoints.set_aside_after(restored.step)
+    if jax.process_index() == 0:
+        run.write_json(workdir / 'config.json', plain(config))
+        run.write_json(workdir / 'environment.json', run.environment())
+    display = progress.Display(start_step, setup.total_steps)
+    for line in progress.preflight(setup, workdir, state, origin, start_step) + _resume_notes(setup, restored):
+        display.line(line)
+    writer = run.MetricsWriter(workdir, start_step)
+    bad = pipeline.BadPictures('train', setup.num_train, config.data.max_bad_fraction)
+    batches = iter(setup.train_batches(bad))
+    if restored:
+        batches.set_state(restored.data['iterator'])
+    try:
+        with Interrupts() as interrupts:
+            loop = _Loop(setup, workdir, checkpoints, display, writer, bad, interrupts)
+            return loop.run(state, batches, start_step)
+    finally:
+        batches.close()
+        bad.write(run.bad_pictures_file(workdir))
+        writer.close()
+        display.close()
+        checkpoints.close()
+
+
+def _start(setup: Setup, folder: pathlib.Path) -> tuple[TrainState, Restored | None, str]:
+    """Which weights win: this run's newest readable checkpoint, else what `config.init.weights` says."""
+    if folder.is_dir():
+        checkpoints = Checkpoints(folder, read_only=True)
+        try:
+            if checkpoints.steps():
+                restored = checkpoints.restore(setup.abstract_state())
+                _check_same_steps(setup, restored)
+                return restored.state, restored, f'from checkpoint {restored.step}'
+        finally:
+            checkpoints.close()
+    state, origin = setup.initial_state()
+    return state, None, origin
+
+
+def _check_same_steps(setup: Setup, restored: Restored) -> None:
+    before = restored.meta['config']['batch_size']
+    if before != setup.config.batch_size:
+        raise UserError(
+            f'this run was started with config.batch_size={before}, not {setup.config.batch_size}, and a step must '
+            'stay a step; continue with the old value, or choose another --workdir.'
+        )
+
+
+def _resume_notes(setup: Setup, restored: Restored | None) -> list[str]:
+    if restored is None:
+        return []
+    notes = list(restored.notes)
+    changes = config_lib.changed_fields(restored.meta['config'], plain(setup.config))
+    if changes:
+        notes.append(f'the configuration changed since the checkpoint: {"; ".join(changes)}')
+    if restored.meta['data_digest'] != setup.meta()['data_digest']:
+        notes.append('the pictures are not the ones that this run was started on')
+    return [f'!! {note}.' for note in notes]
+
+
+@dataclasses.dataclass
+class _Loop:
+    """One call to `train`: what it writes to, and what it remembers between steps."""
+
+    setup: Setup
+    workdir: pathlib.Path
+    checkpoints: Checkpoints
+    display: progress.Display
+    writer: run.MetricsWriter
+    bad: pipeline.BadPictures
+    interrupts: Interrupts
+
+    def __post_init__(self):
+        config = self.setup.config
+        self.meter = progress.Meter(config.batch_size / self.setup.devices.count)
+        self.validate_every = config_lib.epochs_to_steps(config, config.validate_every_epochs, self.setup.num_train)
+        self.meta = self.setup.meta()
+        self.pending: tuple[int, dict[str, Any]] | None = None  # outputs of the step before, still on the devices
+        self.interval: list[dict[str, Any]] = []
+        self.skipped_in_a_row = 0
+        self.validation: dict[str, Any] | None = None
+
+    def run(self, state: TrainState, batches: grain.DatasetIterator, start_step: int) -> Result:
+        """Steps until the end or a signal, and leaves a checkpoint of the last step behind."""
+        step, total = start_step, self.setup.total_steps
+        stop = False
+        # The order matters: a checkpoint of step k holds the state and the iterator before batch k is drawn, and
+        # validation sees the state that is saved.
+        while step < total and not stop:
+            if step > start_step:
+                self.validate_and_save(step, state, batches)
+            with self.meter.waiting():
+                batch = next(batches)
+            self.bad.check()
+            state, outputs = self.setup.train_step(state, batch)
+            step += 1
+            if step == start_step + 1:
+                jax.block_until_ready(outputs)
+                self.meter.restart()  # rates and ETA leave compilation out
+            else:
+                self.meter.count_step()
+            self.read_pending()  # of the step before: the devices are busy with this one meanwhile
+            self.pending = (step, outputs)
+            stop = self.must_stop(step)
+        self.read_pending()
+        self.validate_and_save(step, state, batches, last=True)
+        self.checkpoints.wait()
+        return Result(step, total, self.interrupts.received if step < total else None, self.validation)
+
+    def must_stop(self, step: int) -> bool:
+        """Whether a signal came; several processes agree on it once an interval."""
+        if jax.process_count() == 1:
+            return self.interrupts.received is not None
+        return step % self.setup.config.log_every_steps == 0 and parallel.any_process(
+            self.interrupts.received is not None
+        )
+
+    def validate_and_save(
+        self, step: int, state: TrainState, batches: grain.DatasetIterator, last: bool = False
+    ) -> None:
+        """Does what is due after `step` steps: a validation and a checkpoint, a checkpoint, or nothing."""
+        config = self.setup.config
+        finished = last and step == self.setup.total_steps
+        validate = (finished or step % self.validate_every == 0) and 'validation' in self.setup.sources
+        save = last or validate or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0)
+        if not save:
+            return
+        self.read_pending()  # never save a state whose loss has not been looked at
+        with self.meter.apart():
+            metrics = self.validate(step, state) if validate and not (last and not finished) else None
+            self.checkpoints.save(
+                step, self.setup.devices.to_global(state), {'iterator': batches.get_state()}, self.meta, metrics
+            )
+            self.bad.write(run.bad_pictures_file(self.workdir))
+
+    def validate(self, step: int, state: TrainState) -> dict[str, Any] | None:
+        """Scores the validation split; None if a signal cut it short."""
+        try:
+            predictions, bad = scoring.score_source(
+                self.setup.predict, state.variables, self.setup.sources['validation'], 'validation',
+                self.setup.config, self.setup.devices, track=self.until_interrupted,
+            )  # fmt: skip
+        except _ValidationInterruptedError:
+            return None
+        bad.write(run.bad_pictures_file(self.workdir))
+        metrics = self.validation = metrics_lib.compute_metrics(predictions)
+        self.writer.write(step, {f'validation/{name}': metrics[name] for name in metrics_lib.SCALARS})
+        epoch = step * self.setup.config.batch_size / self.setup.num_train
+        self.display.line(f'validation at step {step:,} (epoch {epoch:.1f}): {metrics_lib.one_line(metrics)}')
+        return metrics
+
+    def until_interrupted(self, batches: Iterable) -> Iterator:
+        """Passes batches on until a signal comes; with several processes always all of them, for the collectives."""
+        for batch in batches:
+            if self.interrupts.received is not None and jax.process_count() == 1:
+                raise _ValidationInterruptedError
+            yield batch
+
+    def read_pending(self) -> None:
+        """Fetches the outputs of the step before, checks them, and logs when an interval is full."""
+        if self.pending is None:
+            return
+        (step, outputs), self.pending = self.pending, None
+        outputs = jax.device_get(outputs)
+        self.check_finite(step, outputs)
+        self.interval.append(outputs)
+        self.display.step(step)
+        if step % self.setup.config.log_every_steps == 0 or step == self.setup.total_steps:
+            self.log(step)
+
+    def check_finite(self, step: int, outputs: dict[str, Any]) -> None:
+        """Raises TrainingDiverged, naming the steps since the last good one and the last checkpoint."""
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if outputs['skipped'] else 0
+        finite = np.isfinite(outputs['grad_norm']) and np.isfinite(outputs['metrics'].loss.total)
+        if (finite or outputs['skipped']) and self.skipped_in_a_row < MAX_SKIPPED_IN_A_ROW:
+            return
+        first = step - max(self.skipped_in_a_row - 1, 0)
+        steps = self.checkpoints.steps()
+        raise TrainingDiverged(
+            f'training diverged: loss or gradients are not finite in steps {first} to {step}; '
+            + (f'the last good checkpoint is {steps[-1]}' if steps else 'there is no checkpoint yet')
+            + '; lower --config.optimizer.base_learning_rate, or use --config.precision=float32, in a new --workdir.'
+        )
+
+    def log(self, step: int) -> None:
+        """Writes and shows the interval's means and rates."""
+        metrics = functools.reduce(lambda a, b: a.merge(b), (row['metrics'] for row in self.interval)).compute()
+        weights, labels, logits = (
+            np.concatenate([row[name] for row in self.interval]) for name in ('weights', 'labels', 'logits')
+        )
+        scored = (weights > 0) & np.isfinite(logits)
+        both = 0 < labels[scored].sum() < scored.sum()
+        auc = float(sklearn.metrics.roc_auc_score(labels[scored], logits[scored])) if both else None
+        rates = self.meter.read()
+        last = self.interval[-1]
+        scalars = {
+            'train/loss': float(metrics['loss']),
+            'train/accuracy': float(metrics['accuracy']),
+            f'train/{BEST_BY}': auc,
+            'train/grad_norm': float(last['grad_norm']),
+            'train/learning_rate': float(last['learning_rate']),
+            'train/images_per_second_per_device': rates['images_per_second_per_device'],
+            'train/input_wait_share': rates['input_wait_share'],
+        }
+        if self.setup.dtype.name == 'float16':
+            scalars['train/loss_scale'] = float(last['loss_scale'])
+            scalars['train/skipped_steps'] = float(sum(row['skipped'] for row in self.interval))
+        self.writer.write(step, scalars)
+        eta = progress.format_seconds(self.meter.eta(self.setup.total_steps - step))
+        self.display.interval(
+            step,
+            f'loss {scalars["train/loss"]:.4f}  auc {"-" if auc is None else f"{auc:.4f}"}  '
+            f'{rates["images_per_second_per_device"]:,.0f} images/s per device  '
+            f'input wait {rates["input_wait_share"]:.0%}  ETA {eta}',
+        )
+        self.interval = []
+
+
+class _ValidationInterruptedError(Exception):
+    """A signal came while validating; the state is saved without its metrics."""

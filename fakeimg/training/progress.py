@@ -1,0 +1,143 @@
+"""What a person sees while a run trains: a preflight, then a bar on a terminal or a line per interval in a log."""
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Iterator
+
+import clu.parameter_overview
+import flax
+import jax
+import rich.console
+import rich.progress
+
+import fakeimg
+from fakeimg import config as config_lib
+from fakeimg.data.sources import class_counts
+from fakeimg.training.setup import Setup
+from fakeimg.training.state import TrainState
+
+
+def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: str, start_step: int) -> list[str]:
+    """Describes the run in a few lines, before anything compiles."""
+    config, devices = setup.config, setup.devices
+    kinds = ', '.join(sorted({device.device_kind for device in jax.devices()}))
+    splits = []
+    for name, source in setup.sources.items():
+        real, fake = class_counts(source)
+        splits.append(f'{name} {len(source):,} ({real:,} real, {fake:,} fake)')
+    steps_per_epoch = setup.num_train / config.batch_size
+    lines = [
+        f'fakeimg {fakeimg.__version__}, run folder {workdir}',
+        f'  devices    {devices.count} x {kinds}, {jax.process_count()} process(es); '
+        f'jax {jax.__version__}, flax {flax.__version__}',
+        f'  batch      {config.batch_size} pictures, {config.batch_size // devices.count} per device, '
+        f'{setup.dtype.name}, {config.parallel}',
+        f'  data       {config.data.path or "demo faces"}: {"; ".join(splits)}',
+        f'  model      {config.model.name}, {clu.parameter_overview.count_parameters(state.params):,} parameters, '
+        f'{config.data.image_size} px, {origin}',
+        f'  schedule   {setup.total_steps:,} steps, {steps_per_epoch:,.1f} per epoch; '
+        f'{config.optimizer.name}, peak learning rate {config_lib.learning_rate(config):.3g}',
+    ]
+    if start_step:
+        lines.append(f'  continues  at step {start_step:,} of {setup.total_steps:,}')
+    return lines + [f'!! {note}.' for note in setup.notes]
+
+
+class Meter:
+    """Wall time of the training loop, split into running, waiting for input, and apart (compiling, validating)."""
+
+    def __init__(self, pictures_per_step: float):
+        self._pictures_per_step = pictures_per_step
+        self._steps = self._waited = self._apart = 0.0
+        self._all_steps = self._all_seconds = 0.0
+        self._since = time.monotonic()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        start = time.monotonic()
+        yield
+        self._waited += time.monotonic() - start
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._apart += time.monotonic() - start
+
+    def count_step(self) -> None:
+        self._steps += 1
+
+    def restart(self) -> None:
+        """Forgets what was measured so far: the first step's compilation."""
+        self._steps = self._waited = self._apart = 0.0
+        self._since = time.monotonic()
+
+    def read(self) -> dict[str, float]:
+        """Closes an interval: pictures per second (of the pictures per step given), share of time spent waiting."""
+        seconds = max(time.monotonic() - self._since - self._apart, 1e-9)
+        rates = {
+            'images_per_second_per_device': self._steps * self._pictures_per_step / seconds,
+            'input_wait_share': min(self._waited / seconds, 1.0),
+        }
+        self._all_steps += self._steps
+        self._all_seconds += seconds
+        self.restart()
+        return rates
+
+    def eta(self, steps_left: int) -> float | None:
+        """Seconds of training left, without compilation and validation; None before the first interval."""
+        return steps_left * self._all_seconds / self._all_steps if self._all_steps else None
+
+
+class Display:
+    """A bar on a terminal, lines elsewhere; silent in all processes but the first."""
+
+    def __init__(self, start_step: int, total_steps: int):
+        self._silent = jax.process_index() != 0
+        self._total = total_steps
+        console = rich.console.Console(highlight=False)
+        self._bar = None
+        if console.is_terminal and not self._silent:
+            self._bar = rich.progress.Progress(
+                rich.progress.TextColumn('{task.completed:,}/{task.total:,}'),
+                rich.progress.BarColumn(bar_width=20),
+                rich.progress.TextColumn('{task.description}'),
+                console=console,
+            )
+            self._task = self._bar.add_task('compiling', total=total_steps, completed=start_step)
+            self._bar.start()
+
+    def line(self, text: str) -> None:
+        """Prints a line that stays."""
+        if self._bar:
+            self._bar.console.print(text, markup=False, style='bold red' if text.startswith('!!') else None)
+        elif not self._silent:
+            print(text, flush=True)
+
+    def step(self, step: int) -> None:
+        """Moves the bar."""
+        if self._bar:
+            self._bar.update(self._task, completed=step)
+
+    def interval(self, step: int, text: str) -> None:
+        """Shows an interval's figures: beside the bar, or as a line."""
+        if self._bar:
+            self._bar.update(self._task, completed=step, description=text)
+        else:
+            self.line(f'step {step:,}/{self._total:,}  {text}')
+
+    def close(self) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def format_seconds(seconds: float | None) -> str:
+    """`75` -> `1:15`, `4000` -> `1:06:40`; `-` for None."""
+    if seconds is None:
+        return '-'
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'

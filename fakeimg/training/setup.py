@@ -1,0 +1,145 @@
+"""Builds a run from its configuration: data, devices, model, optimizer, compiled steps. Nothing is written here."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import grain
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+import fakeimg
+from fakeimg import config as config_lib
+from fakeimg import parallel, precision
+from fakeimg.data import labels, pipeline
+from fakeimg.data import sources as sources_lib
+from fakeimg.errors import UserError
+from fakeimg.evaluation import scoring
+from fakeimg.models import create_model, imagenet
+from fakeimg.training import optimizer
+from fakeimg.training.state import TrainState, create_state, init_variables
+from fakeimg.training.step import Step, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """All parts of a run.
+
+    Attributes:
+        config: the configuration after overrides.
+        sources: the splits of the data, by name; train is among them.
+        notes: sentences about the data that a person should read.
+        devices: all devices of the run.
+        dtype: of activations.
+        model: the network.
+        tx: the optimizer.
+        total_steps: length of the run.
+        train_step: `(state, batch) -> (state, outputs)` over all devices; donates the state.
+        predict: `(variables, batch) -> (logits, weights)` over all devices.
+    """
+
+    config: ml_collections.ConfigDict
+    sources: dict[str, sources_lib.Source]
+    notes: list[str]
+    devices: parallel.Devices
+    dtype: jnp.dtype
+    model: nn.Module
+    tx: optax.GradientTransformation
+    total_steps: int
+    train_step: Step
+    predict: Callable[..., Any]
+
+    @property
+    def num_train(self) -> int:
+        return len(self.sources['train'])
+
+    def abstract_state(self) -> TrainState:
+        """The state's shapes and dtypes, placed on the devices of this run, without computing anything."""
+        shapes = jax.eval_shape(lambda: self._fresh_state(init_variables(self.model, self._image_size, 0)))
+        return self.devices.abstract(shapes)
+
+    def initial_state(self) -> tuple[TrainState, str]:
+        """The state of step 0 on the devices, and where it comes from, in words."""
+        path = imagenet.find_weights(self.config)
+        variables = init_variables(self.model, self._image_size, self.config.seed)
+        origin = 'from scratch'
+        if path is not None:
+            variables = imagenet.load_weights(path, variables)
+            origin = f'from {path}'
+        return self.devices.replicate(jax.device_get(self._fresh_state(variables))), origin
+
+    def _fresh_state(self, variables: dict[str, Any]) -> TrainState:
+        return create_state(variables, self.tx, self.dtype)
+
+    @property
+    def _image_size(self) -> int:
+        return self.config.data.image_size
+
+    def train_batches(self, bad: pipeline.BadPictures) -> grain.IterDataset:
+        """Training batches from step 0, already on the devices, two ahead of the loop."""
+        batches = pipeline.TrainBatches(
+            self.sources['train'], self.config, bad, self.total_steps, shard=parallel.shard()
+        )
+        dataset = pipeline.read_batches(batches, self.config.data.threads).map(self.devices.split)
+        return grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2)
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the state, so that others can rebuild and trust the model."""
+        return {
+            'fakeimg': fakeimg.__version__,
+            'config': plain(self.config),
+            'labels': labels.LABELS,
+            'preprocessing': {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in self.config.data.items()
+                if name in ('image_size', 'resize_size', 'mean', 'std')
+            },
+            'data_digest': sources_lib.digest(self.sources),
+        }
+
+
+def build(config: ml_collections.ConfigDict) -> Setup:
+    """Checks a configuration against data and devices and builds the run.
+
+    Raises:
+        UserError: anything in the configuration or the data that cannot work.
+    """
+    config_lib.check_config(config)
+    devices = parallel.Devices.create(config.parallel, config.batch_size)
+    dtype = precision.resolve(config.precision)
+    model = create_model(config, dtype, parallel.AXIS)
+    sources, notes = sources_lib.open_sources(config)
+    train = sources_lib.get_source(sources, 'train')
+    real, fake = sources_lib.class_counts(train)
+    if not (real and fake):
+        missing = 'real' if fake else 'fake'
+        raise UserError(
+            f'the train split of {config.data.path} has no {missing} pictures ({real} real, {fake} fake); '
+            'a detector needs both classes.'
+        )
+    schedule = optimizer.learning_rate_schedule(config, len(train))
+    tx = optimizer.create_optimizer(config, schedule)
+    return Setup(
+        config=config,
+        sources=sources,
+        notes=notes,
+        devices=devices,
+        dtype=dtype,
+        model=model,
+        tx=tx,
+        total_steps=config_lib.total_steps(config, len(train)),
+        train_step=devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True),
+        predict=devices.map(scoring.make_predict_step(model, config, dtype)),
+    )
+
+
+def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """A configuration as JSON types: tuples become lists."""
+    return jax.tree.map(
+        lambda value: list(value) if isinstance(value, tuple) else value,
+        config.to_dict(),
+        is_leaf=lambda value: isinstance(value, tuple),
+    )

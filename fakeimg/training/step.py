@@ -1,0 +1,94 @@
+"""One training step as one device sees it; `parallel.Devices.map` runs it on all of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import clu.metrics
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from fakeimg import parallel
+from fakeimg.models import normalize
+from fakeimg.training import augment
+from fakeimg.training.state import TrainState
+
+Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
+
+
+@flax.struct.dataclass
+class TrainMetrics(clu.metrics.Collection):
+    """Sums and counts over pictures of weight 1; merging them over steps keeps the means exact."""
+
+    loss: clu.metrics.Average.from_output('loss')  # pyright: ignore[reportInvalidTypeForm]
+    accuracy: clu.metrics.Average.from_output('correct')  # pyright: ignore[reportInvalidTypeForm]
+
+
+def make_train_step(
+    model: nn.Module,
+    tx: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    config: ml_collections.ConfigDict,
+    dtype: jnp.dtype,
+) -> Step:
+    """Returns the per-device program `step(state, batch) -> (state, outputs)`.
+
+    The loss is binary cross-entropy on the logit, averaged with the batch's weights over all devices.
+    `outputs`, replicated: `metrics` (TrainMetrics), `grad_norm`, `learning_rate`, `skipped` (1.0 if the float16 gradients
+    overflowed and nothing but the loss scale and the step changed), `loss_scale`; `logits`, `labels` and
+    `weights` of the global batch, each [B].
+    """
+
+    def step(state: TrainState, batch: dict[str, jax.Array]):
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        images = normalize(batch['image'], config.data.mean, config.data.std, dtype)
+        if config.augment.flip:
+            images = augment.random_flip(key, images)
+        labels, weights = batch['label'], batch['weight']
+        # Mean weight per device: the mean over devices of the losses below is then the weighted mean over the
+        # global batch, however the padding is spread.
+        mean_weight = jnp.maximum(parallel.mean(weights.sum()), 1e-6)
+
+        def loss_fn(params: Any):
+            logits, updates = model.apply(
+                {'params': params, 'batch_stats': state.batch_stats}, images, train=True, mutable=['batch_stats']
+            )
+            losses = optax.sigmoid_binary_cross_entropy(logits, labels.astype(jnp.float32))
+            return (losses * weights).sum() / mean_weight, (losses, logits, updates.get('batch_stats', {}))
+
+        if state.dynamic_scale is None:
+            (_, (losses, logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+            grads = parallel.mean(grads)
+            dynamic_scale, finite = None, jnp.array(True)
+        else:
+            dynamic_scale, finite, (_, (losses, logits, batch_stats)), grads = state.dynamic_scale.value_and_grad(
+                loss_fn, has_aux=True, axis_name=parallel.AXIS
+            )(state.params)
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        updated = state.replace(
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=parallel.mean(batch_stats),
+            opt_state=opt_state,
+        )
+        if dynamic_scale is not None:
+            # An overflow must leave no trace, in the statistics of batch and optimizer as little as in the weights.
+            updated = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
+        updated = updated.replace(step=state.step + 1, dynamic_scale=dynamic_scale)
+        outputs = {
+            'metrics': TrainMetrics.gather_from_model_output(
+                parallel.AXIS, loss=losses, correct=(logits >= 0) == labels, mask=weights
+            ),
+            'grad_norm': optax.global_norm(grads),
+            'learning_rate': jnp.asarray(schedule(state.step), jnp.float32),
+            'skipped': 1.0 - finite.astype(jnp.float32),
+            'loss_scale': jnp.asarray(1.0 if dynamic_scale is None else dynamic_scale.scale, jnp.float32),
+            'logits': parallel.gather_rows(logits),
+            'labels': parallel.gather_rows(labels),
+            'weights': parallel.gather_rows(weights),
+        }
+        return updated, outputs
+
+    return step
