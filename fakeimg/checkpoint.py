@@ -55,6 +55,11 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 best_fn=_score, preservation_policy=policy, read_only=read_only, cleanup_tmp_directories=not read_only
             ),
+            item_handlers={
+                'state': ocp.PyTreeCheckpointHandler(),
+                'data': ocp.JsonCheckpointHandler(),
+                'meta': ocp.JsonCheckpointHandler(),
+            },
         )
 
     def steps(self) -> list[int]:
@@ -81,7 +86,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state),
+            state=ocp.args.PyTreeSave(state),
             data=ocp.args.JsonSave(data),
             meta=ocp.args.JsonSave(meta | {'state_tree': describe(state)}),
         )
@@ -91,7 +96,8 @@ class Checkpoints:
         """Reads one checkpoint onto the devices of `abstract_state`.
 
         Args:
-            abstract_state: a pytree of jax.ShapeDtypeStruct with shardings.
+            abstract_state: a pytree of jax.ShapeDtypeStruct with shardings, the whole saved state or some of its
+                top-level parts (`{'params': ..., 'batch_stats': ...}`).
             step: which one; None takes the last, and the one before if that is damaged, and so on.
 
         Raises:
@@ -108,7 +114,12 @@ class Checkpoints:
                 items = self._manager.restore(
                     candidate,
                     args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(abstract_state), data=ocp.args.JsonRestore()
+                        state=ocp.args.PyTreeRestore(
+                            abstract_state,
+                            restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_state),
+                            partial_restore=True,  # can pass silently by itself, hence the check above
+                        ),
+                        data=ocp.args.JsonRestore(),
                     ),
                 )
                 return Restored(candidate, items['state'], items['data'], meta, notes)
@@ -158,7 +169,12 @@ def describe(tree: Any) -> dict[str, str]:
 
 
 def check_same_tree(saved: dict[str, str], wanted: dict[str, str], where: str) -> None:
-    """Raises UserError naming the leaves in which a checkpoint and the model differ."""
+    """Raises UserError naming the leaves in which a checkpoint and the model differ.
+
+    Top-level parts of the checkpoint that are not wanted at all (the optimizer's, in evaluation) may be there.
+    """
+    parts = {name.split('/')[0] for name in wanted}
+    saved = {name: leaf for name, leaf in saved.items() if name.split('/')[0] in parts}
     differing = [name for name in sorted(saved.keys() | wanted.keys()) if saved.get(name) != wanted.get(name)]
     if differing:
         # Optimizer leaves mirror the parameters; naming the parameters says more.

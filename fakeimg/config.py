@@ -128,3 +128,28 @@ def changed_fields(old: dict[str, Any], new: dict[str, Any], prefix: str = '') -
         elif before != after:
             lines.append(f'{prefix}{key}: {before!r} -> {after!r}')
     return lines
+
+
+def to_plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """A configuration as JSON has it: nested dicts, tuples as lists."""
+    return {
+        name: to_plain(value)
+        if isinstance(value, ml_collections.ConfigDict)
+        else (list(value) if isinstance(value, tuple) else value)
+        for name, value in config.items()
+    }
+
+
+def from_plain(values: dict[str, Any]) -> ml_collections.ConfigDict:
+    """Inverse of `to_plain`. Fields that are newer than `values` get their defaults, unknown ones are ignored."""
+    config = default_config()
+    _update(config, values)
+    return config
+
+
+def _update(config: ml_collections.ConfigDict, values: dict[str, Any]) -> None:
+    for name, default in config.items():
+        if isinstance(default, ml_collections.ConfigDict):
+            _update(default, values.get(name, {}))
+        elif name in values:
+            config[name] = tuple(values[name]) if isinstance(default, tuple) else values[name]

@@ -1,6 +1,7 @@
 """Pictures to logits. Models are registered by name; adding one is one file and one line here."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -37,6 +38,13 @@ def create_model(
         raise UserError(f'config.model.name is {config.model.name!r}; it must be one of {", ".join(MODELS)}.')
     norm_axis = axis_name if config.model.sync_batch_norm else None
     return MODELS[config.model.name](dtype=dtype, norm_axis=norm_axis)
+
+
+def init_variables(model: nn.Module, image_size: int, seed: int) -> dict[str, Any]:
+    """Initialises `params` and `batch_stats` (empty if the model has none) from `seed`."""
+    images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
+    variables = jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(seed))
+    return {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}
 
 
 def normalize(

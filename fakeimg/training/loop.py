@@ -22,7 +22,7 @@ from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation import scoring
 from fakeimg.training import progress
 from fakeimg.training.interrupts import Interrupts
-from fakeimg.training.setup import Setup, build, plain
+from fakeimg.training.setup import Setup, build
 from fakeimg.training.state import TrainState
 
 MAX_SKIPPED_IN_A_ROW = 50  # a float16 loss scale that was halved so often is below 1e-10 and will not recover
@@ -62,7 +62,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Result:
     if restored:
         checkpoints.set_aside_after(restored.step)
     if jax.process_index() == 0:
-        run.write_json(workdir / 'config.json', plain(config))
+        run.write_json(workdir / 'config.json', config_lib.to_plain(config))
         run.write_json(workdir / 'environment.json', run.environment())
     display = progress.Display(start_step, setup.total_steps)
     for line in progress.preflight(setup, workdir, state, origin, start_step) + _resume_notes(setup, restored):
@@ -112,7 +112,7 @@ def _resume_notes(setup: Setup, restored: Restored | None) -> list[str]:
     if restored is None:
         return []
     notes = list(restored.notes)
-    changes = config_lib.changed_fields(restored.meta['config'], plain(setup.config))
+    changes = config_lib.changed_fields(restored.meta['config'], config_lib.to_plain(setup.config))
     if changes:
         notes.append(f'the configuration changed since the checkpoint: {"; ".join(changes)}')
     if restored.meta['data_digest'] != setup.meta()['data_digest']:
@@ -182,14 +182,16 @@ class _Loop:
     ) -> None:
         """Does what is due after `step` steps: a validation and a checkpoint, a checkpoint, or nothing."""
         config = self.setup.config
-        finished = last and step == self.setup.total_steps
-        validate = (finished or step % self.validate_every == 0) and 'validation' in self.setup.sources
+        left = self.setup.total_steps - step
+        # Not when the last one is about to follow anyway, nor when a signal is what ends the loop.
+        due = left == 0 or (not last and step % self.validate_every == 0 and left >= self.validate_every / 2)
+        validate = due and 'validation' in self.setup.sources
         save = last or validate or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0)
         if not save:
             return
         self.read_pending()  # never save a state whose loss has not been looked at
         with self.meter.apart():
-            metrics = self.validate(step, state) if validate and not (last and not finished) else None
+            metrics = self.validate(step, state) if validate else None
             self.checkpoints.save(
                 step, self.setup.devices.to_global(state), {'iterator': batches.get_state()}, self.meta, metrics
             )

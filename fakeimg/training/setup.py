@@ -18,9 +18,9 @@ from fakeimg.data import labels, pipeline
 from fakeimg.data import sources as sources_lib
 from fakeimg.errors import UserError
 from fakeimg.evaluation import scoring
-from fakeimg.models import create_model, imagenet
+from fakeimg.models import create_model, imagenet, init_variables
 from fakeimg.training import optimizer
-from fakeimg.training.state import TrainState, create_state, init_variables
+from fakeimg.training.state import TrainState, create_state
 from fakeimg.training.step import Step, make_train_step
 
 
@@ -90,12 +90,11 @@ class Setup:
         """What a checkpoint holds beside the state, so that others can rebuild and trust the model."""
         return {
             'fakeimg': fakeimg.__version__,
-            'config': plain(self.config),
+            'config': config_lib.to_plain(self.config),
             'labels': labels.LABELS,
             'preprocessing': {
-                name: list(value) if isinstance(value, tuple) else value
-                for name, value in self.config.data.items()
-                if name in ('image_size', 'resize_size', 'mean', 'std')
+                name: config_lib.to_plain(self.config.data)[name]
+                for name in ('image_size', 'resize_size', 'mean', 'std')
             },
             'data_digest': sources_lib.digest(self.sources),
         }
@@ -133,13 +132,4 @@ def build(config: ml_collections.ConfigDict) -> Setup:
         total_steps=config_lib.total_steps(config, len(train)),
         train_step=devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True),
         predict=devices.map(scoring.make_predict_step(model, config, dtype)),
-    )
-
-
-def plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """A configuration as JSON types: tuples become lists."""
-    return jax.tree.map(
-        lambda value: list(value) if isinstance(value, tuple) else value,
-        config.to_dict(),
-        is_leaf=lambda value: isinstance(value, tuple),
     )

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -31,13 +30,6 @@ class TrainState(flax.struct.PyTreeNode):
     def variables(self) -> dict[str, Any]:
         """What `model.apply` takes."""
         return {'params': self.params, 'batch_stats': self.batch_stats}
-
-
-def init_variables(model: nn.Module, image_size: int, seed: int) -> dict[str, Any]:
-    """Initialises `params` and `batch_stats` (empty if the model has none) from `seed`."""
-    images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
-    variables = jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(seed))
-    return {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}
 
 
 def create_state(variables: dict[str, Any], tx: optax.GradientTransformation, dtype: jnp.dtype) -> TrainState:

@@ -1,0 +1,53 @@
+"""Evaluates a trained detector: python -m fakeimg.evaluate --workdir runs/resnet50 --split test
+
+Reads a checkpoint, scores every picture of the split once, writes evaluations/SPLIT/ in the run folder.
+"""
+
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import rich.console
+import rich.progress
+from absl import flags
+
+from fakeimg import cli, parallel
+from fakeimg.errors import UserError
+from fakeimg.evaluation import evaluator, metrics
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
+_SPLIT = flags.DEFINE_string('split', 'test', 'train, validation or test.')
+_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint: best (validation AUC), latest, or its step.')
+_DATA_PATH = flags.DEFINE_string('data_path', None, 'Another folder of pictures than the one trained on.')
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Pictures per step over all devices; 0: as in training.')
+_THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which a picture is called fake.')
+
+
+def track(batches: Iterable, total: int) -> Iterable:
+    """Shows a bar with an ETA on a terminal."""
+    console = rich.console.Console(stderr=True)
+    return rich.progress.track(
+        batches, 'scoring', total=total, console=console, disable=not console.is_terminal, transient=True
+    )
+
+
+def main(argv: Sequence[str]) -> None:
+    cli.refuse_arguments(argv)
+    if not _WORKDIR.value:
+        raise UserError('say which run to evaluate: --workdir runs/NAME.')
+    parallel.initialize_distributed()
+    results, folder = evaluator.evaluate(
+        pathlib.Path(_WORKDIR.value),
+        _SPLIT.value,
+        _STEP.value,
+        data_path=_DATA_PATH.value,
+        batch_size=_BATCH_SIZE.value,
+        threshold=_THRESHOLD.value,
+        track=track,
+        say=cli.say,
+    )
+    cli.say(f'{_SPLIT.value}, checkpoint {results["step"]}: {metrics.one_line(results)}')
+    cli.say(f'report: {folder / "report.html"}')
+
+
+if __name__ == '__main__':
+    cli.run_verb(main)
