@@ -1,11 +1,9 @@
 """The small CNN of Bird & Lotfi 2024 on CIFAKE (32 px); point config.data.path at the folder of train/ and test/."""
 
-import ml_collections
-
-from fakeimg.config import default_config
+from fakeimg.config import Config, default_config
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config() -> Config:
     config = default_config()
     config.batch_size = 128
     config.epochs = 15.0

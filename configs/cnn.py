@@ -1,11 +1,9 @@
 """The small CNN of the CIFAKE paper on a folder of pictures of any size, seen at 64 px."""
 
-import ml_collections
-
-from fakeimg.config import default_config
+from fakeimg.config import Config, default_config
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config() -> Config:
     config = default_config()
     config.batch_size = 128
     config.epochs = 10.0

@@ -1,11 +1,9 @@
 """The small CNN on the built-in demo faces: about a minute on two CPU cores."""
 
-import ml_collections
-
-from fakeimg.config import default_config
+from fakeimg.config import Config, default_config
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config() -> Config:
     config = default_config()
     config.batch_size = 128
     config.epochs = 8.0

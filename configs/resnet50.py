@@ -1,11 +1,9 @@
 """ResNet50 from ImageNet weights on face crops: the Kaggle set `deepfake-and-real-images` and its like."""
 
-import ml_collections
-
-from fakeimg.config import default_config
+from fakeimg.config import Config, default_config
 
 
-def get_config() -> ml_collections.ConfigDict:
+def get_config() -> Config:
     config = default_config()
     config.batch_size = 128
     config.epochs = 5.0

@@ -182,8 +182,8 @@ def check_same_tree(saved: dict[str, str], wanted: dict[str, str], where: str) -
         lines = ', '.join(f'{name} ({saved.get(name, "absent")} there, {wanted.get(name, "absent")} here)'
                           for name in shown)  # fmt: skip
         raise UserError(
-            f'{where} is a checkpoint of another model or optimizer: {len(differing)} leaves differ, among them {lines}; '
-            'choose another --workdir, or the configuration it was trained with.'
+            f'{where} is a checkpoint of another model or optimizer: {len(differing)} leaves differ, among them '
+            f'{lines}; choose another --workdir, or the configuration it was trained with.'
         )
 
 

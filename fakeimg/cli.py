@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-import jax
-import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from fakeimg import parallel
+from fakeimg.config import Config
 from fakeimg.errors import UserError
 
 
@@ -37,7 +37,7 @@ def define_config() -> flags.FlagHolder:
     return config_flags.DEFINE_config_file('config', None, 'Recipe file, such as configs/resnet50.py.')
 
 
-def read_config(holder: flags.FlagHolder) -> tuple[ml_collections.ConfigDict, str]:
+def read_config(holder: flags.FlagHolder) -> tuple[Config, str]:
     """Returns the configuration after overrides, and the recipe's name (its file name without .py).
 
     Raises:
@@ -62,7 +62,7 @@ def refuse_arguments(argv: Sequence[str]) -> None:
 
 def say(text: str) -> None:
     """Prints for the person who ran the verb; only process 0 does."""
-    if jax.process_index() == 0:
+    if parallel.is_first_process():
         print(text, flush=True)
 
 
@@ -74,7 +74,7 @@ def _fail(sentence: str, exit_code: int = 2) -> NoReturn:
 
 def _parse_flags(argv: Sequence[str]) -> Any:
     try:
-        return app.parse_flags_with_usage(argv) if _asks_for_help(argv) else flags.FLAGS(argv)
+        return app.parse_flags_with_usage(list(argv)) if _asks_for_help(argv) else flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:
         _fail(_unknown_field(str(error.args[0]), argv))
     except OSError as error:

@@ -11,11 +11,13 @@ import ml_collections
 
 from fakeimg.errors import UserError
 
+Config = Any  # an ml_collections.ConfigDict, whose fields type checkers cannot know
+
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
 PARALLEL_MODES = ('pmap', 'shard_map')
 
 
-def default_config() -> ml_collections.ConfigDict:
+def default_config() -> Config:
     """Returns the configuration that every recipe starts from."""
     config = ml_collections.ConfigDict()
     config.seed = 0
@@ -61,7 +63,7 @@ def default_config() -> ml_collections.ConfigDict:
     return config
 
 
-def check_config(config: ml_collections.ConfigDict) -> None:
+def check_config(config: Config) -> None:
     """Raises UserError at the first field whose value cannot work on any machine or data."""
     _require(config.precision in PRECISIONS, 'precision', config.precision, f'one of {", ".join(PRECISIONS)}')
     _require(config.parallel in PARALLEL_MODES, 'parallel', config.parallel, ' or '.join(PARALLEL_MODES))
@@ -75,9 +77,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         config.checkpoint_every_steps,
         '0 or more',
     )
-    _require(
-        config.validate_every_epochs > 0, 'validate_every_epochs', config.validate_every_epochs, 'more than 0'
-    )
+    _require(config.validate_every_epochs > 0, 'validate_every_epochs', config.validate_every_epochs, 'more than 0')
     data = config.data
     _require(data.image_size >= 8, 'data.image_size', data.image_size, 'at least 8')
     _require(
@@ -92,9 +92,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         data.validation_fraction,
         'between 0 and 0.5',
     )
-    _require(
-        0 <= data.max_bad_fraction <= 1, 'data.max_bad_fraction', data.max_bad_fraction, 'between 0 and 1'
-    )
+    _require(0 <= data.max_bad_fraction <= 1, 'data.max_bad_fraction', data.max_bad_fraction, 'between 0 and 1')
     _require(data.demo_examples >= 8, 'data.demo_examples', data.demo_examples, 'at least 8')
 
 
@@ -103,17 +101,17 @@ def _require(ok: bool, field: str, value: Any, wanted: str) -> None:
         raise UserError(f'config.{field} is {value!r}; it must be {wanted}.')
 
 
-def total_steps(config: ml_collections.ConfigDict, num_train: int) -> int:
+def total_steps(config: Config, num_train: int) -> int:
     """Steps of the whole run: `config.steps`, or `config.epochs` over `num_train` pictures, rounded up."""
     return config.steps or math.ceil(config.epochs * num_train / config.batch_size)
 
 
-def epochs_to_steps(config: ml_collections.ConfigDict, epochs: float, num_train: int) -> int:
+def epochs_to_steps(config: Config, epochs: float, num_train: int) -> int:
     """The nearest whole number of steps to `epochs` passes over `num_train` pictures, at least 1."""
     return max(1, round(epochs * num_train / config.batch_size))
 
 
-def learning_rate(config: ml_collections.ConfigDict) -> float:
+def learning_rate(config: Config) -> float:
     """Peak learning rate: linear in the batch size (Goyal et al. 2017, section 2.1)."""
     return config.optimizer.base_learning_rate * config.batch_size / 256
 
@@ -130,7 +128,7 @@ def changed_fields(old: dict[str, Any], new: dict[str, Any], prefix: str = '') -
     return lines
 
 
-def to_plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
+def to_plain(config: Config) -> dict[str, Any]:
     """A configuration as JSON has it: nested dicts, tuples as lists."""
     return {
         name: to_plain(value)
@@ -140,14 +138,14 @@ def to_plain(config: ml_collections.ConfigDict) -> dict[str, Any]:
     }
 
 
-def from_plain(values: dict[str, Any]) -> ml_collections.ConfigDict:
+def from_plain(values: dict[str, Any]) -> Config:
     """Inverse of `to_plain`. Fields that are newer than `values` get their defaults, unknown ones are ignored."""
     config = default_config()
     _update(config, values)
     return config
 
 
-def _update(config: ml_collections.ConfigDict, values: dict[str, Any]) -> None:
+def _update(config: Config, values: dict[str, Any]) -> None:
     for name, default in config.items():
         if isinstance(default, ml_collections.ConfigDict):
             _update(default, values.get(name, {}))

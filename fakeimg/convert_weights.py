@@ -9,14 +9,16 @@ import pathlib
 import pickle
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
 from absl import flags
 
 from fakeimg import cli
+from fakeimg.config import default_config
 from fakeimg.errors import UserError
-from fakeimg.models import imagenet
+from fakeimg.models import create_model, imagenet, init_variables
 
 _SOURCE = flags.DEFINE_string('source', None, 'A .safetensors file, or a .pth/.pt file where torch is installed.')
 _OUT = flags.DEFINE_string('out', None, 'File to write; default weights/NAME.safetensors.')
@@ -54,7 +56,10 @@ def main(argv: Sequence[str]) -> None:
     model, source = argv[1], pathlib.Path(_SOURCE.value)
     out = pathlib.Path(_OUT.value or f'weights/{model}.safetensors')
     flat = imagenet.convert_resnet(read_tensors(source))
-    imagenet.check_complete(flat, model, source)
+    config = default_config()
+    config.model.name = model
+    network = create_model(config)
+    imagenet.check_weights(flat, jax.eval_shape(lambda: init_variables(network, 64, 0)), source)
     imagenet.save_weights(out, flat, model, hashlib.sha256(source.read_bytes()).hexdigest())
     values = sum(value.size for value in flat.values())
     print(f'{source} -> {out}: {len(flat)} tensors, {values:,} values; train with --config.init.weights={out}')

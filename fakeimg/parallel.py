@@ -92,7 +92,9 @@ class Devices:
     def replicate(self, tree: Any) -> Any:
         """Copies host arrays, the same in every process, to every device."""
         sharding = NamedSharding(self.mesh, _REPLICATED)
-        return jax.tree.map(lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda i: np.asarray(x)[i]), tree)
+        return jax.tree.map(
+            lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda i: np.asarray(x)[i]), tree
+        )
 
     def abstract(self, tree: Any) -> Any:
         """Describes a replicated tree by shape, dtype and sharding, for restoring onto these devices."""
@@ -104,6 +106,11 @@ class Devices:
         if jax.process_count() == 1 or self.mode == 'shard_map':
             return tree
         return multihost_utils.host_local_array_to_global_array(tree, self.mesh, _REPLICATED)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes files and talks to people."""
+    return jax.process_index() == 0
 
 
 def shard() -> Shard:

@@ -5,6 +5,7 @@ import struct
 import threading
 import warnings
 import zlib
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -50,7 +51,8 @@ def decode_rgb(data: bytes, min_side: int = 0) -> np.ndarray:
 
 
 def _decode_jpeg(data: bytes, min_side: int) -> np.ndarray:
-    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data)
+    header: Any = simplejpeg.decode_jpeg_header(data)
+    height, width, colorspace, _ = header
     if colorspace in ('CMYK', 'YCCK') or height * width > MAX_PIXELS:
         raise ValueError(colorspace)
     # Fresh arrays cost as much in page faults as decoding does (measured on 256 px faces).
@@ -119,7 +121,5 @@ def crop_square(
     side = image_size * short / resize_size
     top, left = position[0] * (height - side), position[1] * (width - side)
     box = (left, top, min(left + side, width), min(top + side, height))
-    resized = PIL.Image.fromarray(picture).resize(
-        (image_size, image_size), PIL.Image.Resampling.BILINEAR, box=box
-    )
+    resized = PIL.Image.fromarray(picture).resize((image_size, image_size), PIL.Image.Resampling.BILINEAR, box=box)
     out[...] = np.asarray(resized)

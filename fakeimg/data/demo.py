@@ -19,9 +19,9 @@ Plane = NDArray[np.floating]  # float32 [size, size], or [3, size, size], or a c
 SPLIT_SIZES = {'train': 4000, 'validation': 1000, 'test': 1000}
 CLASS_NAMES = ('real', 'fake')
 
-JPEG_QUALITY = (88, 98)  # below 88 the quantiser erases the sensor noise that a forgery disturbs
-SENSOR_NOISE = (0.009, 0.028)  # standard deviation, of full scale: daylight to a phone indoors
-SMOOTHED_SHARE = 0.3  # of all exposures, so that softness alone does not tell the classes apart
+JPEG_QUALITY = (90, 98)  # below 90 the quantiser erases the sensor noise that a forgery disturbs
+SENSOR_NOISE = (0.013, 0.030)  # standard deviation, of full scale: daylight to a phone indoors
+SMOOTHED_SHARE = 0.2  # of all exposures, so that softness alone does not tell the classes apart
 SMOOTHING = (0.3, 0.7)  # standard deviation in pixels: a phone's noise reduction
 COLOUR_ERROR = 0.04  # standard deviation of the gain error that colour transfer leaves behind
 BORDER_WIDTH = (0.10, 0.45)  # in half face widths: from a visible cut to a wide feather
@@ -265,8 +265,8 @@ def rgb(red: float, green: float, blue: float) -> Plane:
 
 
 def between(rng: Generator, colours: tuple[tuple[float, float, float], ...]) -> Plane:
-    place = rng.uniform(0, len(colours) - 1)
-    return rgb(*(np.interp(place, range(len(colours)), part) for part in zip(*colours, strict=True)))
+    place, steps = rng.uniform(0, len(colours) - 1), range(len(colours))
+    return rgb(*(np.interp(place, steps, part) for part in zip(*colours, strict=True)))
 
 
 def cover(distance: Plane, softness: float) -> Plane:

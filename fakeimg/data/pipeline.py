@@ -12,9 +12,9 @@ import pathlib
 import threading
 
 import grain
-import ml_collections
 import numpy as np
 
+from fakeimg.config import Config
 from fakeimg.data import decode
 from fakeimg.data.sources import Source
 from fakeimg.errors import UserError
@@ -86,7 +86,7 @@ class Batches(grain.sources.RandomAccessDataSource):
     def __init__(
         self,
         source: Source,
-        config: ml_collections.ConfigDict,
+        config: Config,
         bad: BadPictures,
         *,
         shard: Shard = Shard(),  # noqa: B008 - frozen
@@ -121,7 +121,7 @@ class Batches(grain.sources.RandomAccessDataSource):
 class TrainBatches(Batches):
     """Endless shuffled epochs, cut into batches without regard to where an epoch ends: no picture is left out."""
 
-    def __init__(self, source: Source, config: ml_collections.ConfigDict, bad: BadPictures, num_steps: int, **kwargs):
+    def __init__(self, source: Source, config: Config, bad: BadPictures, num_steps: int, **kwargs):
         super().__init__(source, config, bad, **kwargs)
         self._seed = config.seed
         self._num_steps = num_steps
@@ -136,9 +136,7 @@ class TrainBatches(Batches):
         return np.random.default_rng((self._seed, 0, epoch)).permutation(len(self._source))
 
     def __getitem__(self, step: int) -> Batch:
-        epochs, places = np.divmod(
-            np.arange(step * self._batch_size, (step + 1) * self._batch_size), len(self._source)
-        )
+        epochs, places = np.divmod(np.arange(step * self._batch_size, (step + 1) * self._batch_size), len(self._source))
         indices = np.empty(self._batch_size, np.int64)
         for epoch in range(epochs[0], epochs[-1] + 1):
             indices[epochs == epoch] = self._epoch_order(epoch)[places[epochs == epoch]]

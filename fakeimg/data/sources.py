@@ -3,9 +3,9 @@
 import hashlib
 from typing import Protocol
 
-import ml_collections
 import numpy as np
 
+from fakeimg.config import Config
 from fakeimg.data import demo, layouts
 from fakeimg.errors import UserError
 
@@ -26,7 +26,7 @@ class Source(Protocol):
     def __getitem__(self, index: int, /) -> bytes: ...
 
 
-def open_sources(config: ml_collections.ConfigDict) -> tuple[dict[str, Source], list[str]]:
+def open_sources(config: Config) -> tuple[dict[str, Source], list[str]]:
     """Opens every split of the data.
 
     Args:

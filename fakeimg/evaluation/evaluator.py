@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
-import ml_collections
 
 from fakeimg import config as config_lib
 from fakeimg import parallel, precision, run
 from fakeimg.checkpoint import Checkpoints
+from fakeimg.config import Config
 from fakeimg.data import sources as sources_lib
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
@@ -80,7 +80,7 @@ def evaluate(
         'data_digest': sources_lib.digest(sources),
     }
     folder = workdir / 'evaluations' / split
-    if jax.process_index() == 0:
+    if parallel.is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
         run.write_json(folder / 'metrics.json', metrics)
         write_predictions(folder / 'predictions.csv', predictions)
@@ -89,7 +89,7 @@ def evaluate(
     return metrics, folder
 
 
-def _restore_variables(checkpoints: Checkpoints, step: str, config: ml_collections.ConfigDict, devices: parallel.Devices):
+def _restore_variables(checkpoints: Checkpoints, step: str, config: Config, devices: parallel.Devices):
     model = create_model(config)
     shapes = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))
     wanted = {'best': checkpoints.best_step(), 'latest': None}.get(step, step)

@@ -7,10 +7,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from fakeimg import parallel
+from fakeimg.config import Config
 from fakeimg.data import pipeline
 from fakeimg.data.sources import Source
 from fakeimg.models import normalize
@@ -39,12 +39,12 @@ class Predictions:
         return np.where(logits >= 0, 1.0, np.exp(-np.abs(logits))) / (1 + np.exp(-np.abs(logits)))
 
 
-def make_predict_step(model: nn.Module, config: ml_collections.ConfigDict, dtype: jnp.dtype) -> Callable[..., Any]:
+def make_predict_step(model: nn.Module, config: Config, dtype: jnp.dtype) -> Callable[..., Any]:
     """Returns the per-device program `predict(variables, batch) -> (logits [B], weights [B])`, replicated."""
 
     def predict(variables: dict[str, Any], batch: dict[str, jax.Array]):
         images = normalize(batch['image'], config.data.mean, config.data.std, dtype)
-        logits = model.apply(variables, images, train=False)
+        logits: Any = model.apply(variables, images, train=False)
         return parallel.gather_rows(logits), parallel.gather_rows(batch['weight'])
 
     return predict
@@ -55,7 +55,7 @@ def score_source(
     variables: dict[str, Any],
     source: Source,
     split: str,
-    config: ml_collections.ConfigDict,
+    config: Config,
     devices: parallel.Devices,
     *,
     track: Callable[[Iterable], Iterable] = iter,

@@ -6,8 +6,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import ml_collections
 
+from fakeimg.config import Config
 from fakeimg.errors import UserError
 from fakeimg.models import cnn, resnet
 
@@ -18,9 +18,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def create_model(
-    config: ml_collections.ConfigDict, dtype: jnp.dtype = jnp.float32, axis_name: str | None = None
-) -> nn.Module:
+def create_model(config: Config, dtype: jnp.dtype = jnp.float32, axis_name: str | None = None) -> nn.Module:
     """Builds the model of `config.model`.
 
     Its call is `model.apply(variables, images, train=...)`: normalised float images [B, H, W, 3] to float32

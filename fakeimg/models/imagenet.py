@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.traverse_util
-import ml_collections
 import numpy as np
 import safetensors
 import safetensors.numpy
 
+from fakeimg.config import Config
 from fakeimg.errors import UserError
 
 PREPROCESSING = {'mean': [0.485, 0.456, 0.406], 'std': [0.229, 0.224, 0.225], 'layout': 'NHWC RGB in [0, 1]'}
@@ -85,30 +85,39 @@ def load_weights(path: pathlib.Path, variables: Mapping[str, Any]) -> dict[str, 
         loaded = safetensors.numpy.load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
         raise UserError(f'{path} is not a readable safetensors file ({error}).') from error
+    check_weights(loaded, variables, path)
     flat = flax.traverse_util.flatten_dict(dict(variables), sep='/')
-    wanted = {name for name in flat if '/head/' not in name}
-    missing, extra = sorted(wanted - loaded.keys()), sorted(loaded.keys() - wanted)
+    return flax.traverse_util.unflatten_dict(flat | loaded, sep='/')
+
+
+def check_weights(flat: Mapping[str, np.ndarray], variables: Mapping[str, Any], path: pathlib.Path) -> None:
+    """Raises UserError unless `flat` holds every tensor of `variables` but the head's, and nothing else.
+
+    Args:
+        flat: `params/stage1_block1/conv1/kernel` and so on.
+        variables: the model's `params` and `batch_stats`, or their shapes.
+        path: the file they came from, for the message.
+    """
+    shapes: dict[str, Any] = flax.traverse_util.flatten_dict(dict(variables), sep='/')  # pyright: ignore
+    wanted = {name: leaf.shape for name, leaf in shapes.items() if '/head/' not in name}
+    missing, extra = sorted(wanted.keys() - flat.keys()), sorted(flat.keys() - wanted.keys())
     if missing or extra:
         raise UserError(
             f'{path} does not fit this model: {len(missing)} tensors missing{_first(missing)}, '
-            f'{len(extra)} unknown{_first(extra)}; convert the weights of this model with '
-            'python -m fakeimg.convert_weights.'
+            f'{len(extra)} unknown{_first(extra)}.'
         )
-    for name in sorted(wanted):
-        if loaded[name].shape != flat[name].shape:
+    for name, shape in wanted.items():
+        if flat[name].shape != shape:
             raise UserError(
-                f'{path} does not fit this model: {name} has shape {loaded[name].shape}, '
-                f'the model wants {flat[name].shape}.'
+                f'{path} does not fit this model: {name} has shape {flat[name].shape}, the model wants {shape}.'
             )
-        flat[name] = loaded[name].astype(np.float32)
-    return flax.traverse_util.unflatten_dict(flat, sep='/')
 
 
 def _first(names: list[str]) -> str:
     return f' (first: {names[0]})' if names else ''
 
 
-def find_weights(config: ml_collections.ConfigDict) -> pathlib.Path | None:
+def find_weights(config: Config) -> pathlib.Path | None:
     """Resolves `config.init.weights` to a file, or None for a start from scratch.
 
     `imagenet` and `auto` look for NAME.safetensors in ./weights, then in the cache folder
@@ -134,7 +143,7 @@ def find_weights(config: ml_collections.ConfigDict) -> pathlib.Path | None:
     if name not in CONVERTIBLE:
         raise UserError(f'there are no ImageNet weights for {name}; set --config.init.weights=none.')
     raise UserError(
-        f'no ImageNet weights for {name} at hand (looked in weights/ and {cache}); convert torchvision\'s file with '
+        f"no ImageNet weights for {name} at hand (looked in weights/ and {cache}); convert torchvision's file with "
         f'"python -m fakeimg.convert_weights {name} --source resnet50-11ad3fa6.pth --out weights/{name}.safetensors", '
         'or start from scratch with --config.init.weights=none.'
     )

@@ -55,9 +55,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         """Maps images [B, H, W, 3] to float32 logits [B]; with `train`, `batch_stats` are updated."""
-        conv = functools.partial(
-            nn.Conv, use_bias=False, padding=0, dtype=self.dtype, kernel_init=_he_normal
-        )
+        conv = functools.partial(nn.Conv, use_bias=False, padding=0, dtype=self.dtype, kernel_init=_he_normal)
         norm = functools.partial(
             nn.BatchNorm,
             use_running_average=not train,
@@ -68,7 +66,7 @@ class ResNet(nn.Module):
         )
         x = conv(self.width, (7, 7), (2, 2), padding=3, name='stem_conv')(images.astype(self.dtype))
         x = nn.relu(norm(name='stem_bn')(x))
-        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
+        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
         for stage, blocks in enumerate(self.stage_sizes, start=1):
             for block in range(blocks):
                 stride = 2 if stage > 1 and block == 0 else 1

@@ -9,13 +9,13 @@ from typing import Any
 
 import grain
 import jax
-import ml_collections
 import numpy as np
 import sklearn.metrics
 
 from fakeimg import config as config_lib
 from fakeimg import parallel, run
 from fakeimg.checkpoint import BEST_BY, Checkpoints, Restored
+from fakeimg.config import Config
 from fakeimg.data import pipeline
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation import metrics as metrics_lib
@@ -45,7 +45,7 @@ class Result:
     validation: dict[str, Any] | None
 
 
-def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Result:
+def train(config: Config, workdir: pathlib.Path) -> Result:
     """Trains until the configured number of steps, or until SIGTERM or Ctrl-C asks to stop.
 
     Where `workdir` holds a checkpoint, the run continues from it, bit for bit on a CPU.
@@ -61,7 +61,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Result:
     checkpoints = Checkpoints(workdir / 'checkpoints')
     if restored:
         checkpoints.set_aside_after(restored.step)
-    if jax.process_index() == 0:
+    if parallel.is_first_process():
         run.write_json(workdir / 'config.json', config_lib.to_plain(config))
         run.write_json(workdir / 'environment.json', run.environment())
     display = progress.Display(start_step, setup.total_steps)
@@ -69,7 +69,7 @@ def train(config: ml_collections.ConfigDict, workdir: pathlib.Path) -> Result:
         display.line(line)
     writer = run.MetricsWriter(workdir, start_step)
     bad = pipeline.BadPictures('train', setup.num_train, config.data.max_bad_fraction)
-    batches = iter(setup.train_batches(bad))
+    batches = iter(setup.device_batches(setup.train_batches(bad)))
     if restored:
         batches.set_state(restored.data['iterator'])
     try:

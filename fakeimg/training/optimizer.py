@@ -3,14 +3,14 @@
 from typing import Any
 
 import jax
-import ml_collections
 import optax
 
 from fakeimg import config as config_lib
+from fakeimg.config import Config
 from fakeimg.errors import UserError
 
 
-def learning_rate_schedule(config: ml_collections.ConfigDict, num_train: int) -> optax.Schedule:
+def learning_rate_schedule(config: Config, num_train: int) -> optax.Schedule:
     """Linear warm-up from 0, then one cosine to 0 at the last step (Goyal et al. 2017; Loshchilov & Hutter 2017)."""
     steps = config_lib.total_steps(config, num_train)
     warmup = round(config.optimizer.warmup_epochs * num_train / config.batch_size)
@@ -23,7 +23,7 @@ def learning_rate_schedule(config: ml_collections.ConfigDict, num_train: int) ->
     )
 
 
-def create_optimizer(config: ml_collections.ConfigDict, schedule: optax.Schedule) -> optax.GradientTransformation:
+def create_optimizer(config: Config, schedule: optax.Schedule) -> optax.GradientTransformation:
     """Builds the transformation that `config.optimizer` describes.
 
     Raises:

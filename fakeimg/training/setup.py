@@ -8,12 +8,12 @@ import flax.linen as nn
 import grain
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 
 import fakeimg
 from fakeimg import config as config_lib
 from fakeimg import parallel, precision
+from fakeimg.config import Config
 from fakeimg.data import labels, pipeline
 from fakeimg.data import sources as sources_lib
 from fakeimg.errors import UserError
@@ -41,7 +41,7 @@ class Setup:
         predict: `(variables, batch) -> (logits, weights)` over all devices.
     """
 
-    config: ml_collections.ConfigDict
+    config: Config
     sources: dict[str, sources_lib.Source]
     notes: list[str]
     devices: parallel.Devices
@@ -78,11 +78,12 @@ class Setup:
     def _image_size(self) -> int:
         return self.config.data.image_size
 
-    def train_batches(self, bad: pipeline.BadPictures) -> grain.IterDataset:
-        """Training batches from step 0, already on the devices, two ahead of the loop."""
-        batches = pipeline.TrainBatches(
-            self.sources['train'], self.config, bad, self.total_steps, shard=parallel.shard()
-        )
+    def train_batches(self, bad: pipeline.BadPictures) -> pipeline.TrainBatches:
+        """The batches of this run on the host, by step."""
+        return pipeline.TrainBatches(self.sources['train'], self.config, bad, self.total_steps, shard=parallel.shard())
+
+    def device_batches(self, batches: pipeline.Batches) -> grain.IterDataset:
+        """Batches in order, already on the devices, two ahead of whoever reads them."""
         dataset = pipeline.read_batches(batches, self.config.data.threads).map(self.devices.split)
         return grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2)
 
@@ -100,7 +101,7 @@ class Setup:
         }
 
 
-def build(config: ml_collections.ConfigDict) -> Setup:
+def build(config: Config) -> Setup:
     """Checks a configuration against data and devices and builds the run.
 
     Raises:

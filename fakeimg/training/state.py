@@ -36,9 +36,8 @@ def create_state(variables: dict[str, Any], tx: optax.GradientTransformation, dt
     """Wraps initial variables into the state of step 0."""
     scale = None
     if dtype == jnp.float16:
-        scale = dynamic_scale_lib.DynamicScale(
-            fin_steps=jnp.zeros((), jnp.int32), scale=jnp.asarray(65536.0, jnp.float32)
-        )
+        scale = dynamic_scale_lib.DynamicScale(fin_steps=0, scale=65536.0)
+        scale = jax.tree.map(jnp.asarray, scale)  # leaves like all others: with a dtype, to be saved and donated
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=variables['params'],

@@ -8,10 +8,10 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-import ml_collections
 import optax
 
 from fakeimg import parallel
+from fakeimg.config import Config
 from fakeimg.models import normalize
 from fakeimg.training import augment
 from fakeimg.training.state import TrainState
@@ -31,14 +31,14 @@ def make_train_step(
     model: nn.Module,
     tx: optax.GradientTransformation,
     schedule: optax.Schedule,
-    config: ml_collections.ConfigDict,
+    config: Config,
     dtype: jnp.dtype,
 ) -> Step:
     """Returns the per-device program `step(state, batch) -> (state, outputs)`.
 
     The loss is binary cross-entropy on the logit, averaged with the batch's weights over all devices.
-    `outputs`, replicated: `metrics` (TrainMetrics), `grad_norm`, `learning_rate`, `skipped` (1.0 if the float16 gradients
-    overflowed and nothing but the loss scale and the step changed), `loss_scale`; `logits`, `labels` and
+    `outputs`, replicated: `metrics` (TrainMetrics), `grad_norm`, `learning_rate`, `loss_scale`, `skipped` (1.0 if
+    the float16 gradients overflowed and nothing but the loss scale and the step changed); `logits`, `labels` and
     `weights` of the global batch, each [B].
     """
 

@@ -1,0 +1,26 @@
+# make demo   trains the small CNN on drawn faces, evaluates it and says where the report lies
+# make test   the tests; make lint   ruff and types
+# Each sets up its own environment. Another Python: make test PYTHON=python3.12
+
+PYTHON ?= python3
+VENV ?= .venv/$(notdir $(PYTHON))
+BIN := $(VENV)/bin
+# Virtual CPU devices in the tests deadlock on machines with few cores unless XLA's thread pool is larger.
+export NPROC ?= 8
+
+.PHONY: demo test lint
+
+demo: $(VENV)/.ready
+	$(BIN)/python -m fakeimg.main --config configs/demo.py --workdir runs/demo
+	$(BIN)/python -m fakeimg.evaluate --workdir runs/demo --split test
+
+test: $(VENV)/.ready
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+$(VENV)/.ready: pyproject.toml constraints.txt launch/make_venv.sh
+	@launch/make_venv.sh "$(PYTHON)" "$(VENV)"

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Makes the virtual environment of the Makefile: launch/make_venv.sh PYTHON FOLDER
+set -euo pipefail
+python=$1 folder=$2
+
+if ! "$python" -c '' 2>/dev/null && command -v pyenv >/dev/null; then
+    # pyenv puts a stand-in for every Python on the PATH; it only runs when that version is chosen.
+    PYENV_VERSION=$(pyenv versions --bare | grep -E "^${python#python}(\.|$)" | tail -n 1 || true)
+    export PYENV_VERSION
+fi
+if ! "$python" -c '' 2>/dev/null; then
+    echo "fakeimg: there is no $python here; install Python 3.11 or later, or name one: make PYTHON=python3.12" >&2
+    exit 2
+fi
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "fakeimg: $python is $("$python" -V 2>&1), which is too old; fakeimg needs Python 3.11 or later:" \
+        "make PYTHON=python3.12" >&2
+    exit 2
+fi
+echo "fakeimg: setting up $folder (once, about a minute)"
+"$python" -m venv "$folder"
+"$folder/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+touch "$folder/.ready"
