@@ -7,7 +7,7 @@ device axis; batches are split along their first axis.
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -47,14 +47,14 @@ class Devices:
     mesh: Mesh
 
     @classmethod
-    def create(cls, mode: str, batch_size: int) -> 'Devices':
-        """Takes every device of the run.
+    def create(cls, mode: str, batch_size: int, devices: Sequence[jax.Device] | None = None) -> 'Devices':
+        """Takes the devices given, or every device of the run.
 
         Raises:
             UserError: the devices do not divide the global `batch_size`.
         """
         # Process by process, as pmap orders them, so that both modes give row i to the same device.
-        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
         if batch_size % len(devices):
             below = batch_size // len(devices) * len(devices)
             choices = ' or '.join(str(size) for size in (below, below + len(devices)) if size)

@@ -19,7 +19,7 @@ Plane = NDArray[np.floating]  # float32 [size, size], or [3, size, size], or a c
 SPLIT_SIZES = {'train': 4000, 'validation': 1000, 'test': 1000}
 CLASS_NAMES = ('real', 'fake')
 
-JPEG_QUALITY = (90, 98)  # below 90 the quantiser erases the sensor noise that a forgery disturbs
+JPEG_QUALITY = (90, 98)  # half-open; lower ones quantise away the noise that a forgery disturbs
 SENSOR_NOISE = (0.013, 0.030)  # standard deviation, of full scale: daylight to a phone indoors
 SMOOTHED_SHARE = 0.2  # of all exposures, so that softness alone does not tell the classes apart
 SMOOTHING = (0.3, 0.7)  # standard deviation in pixels: a phone's noise reduction

@@ -81,7 +81,7 @@ def make_train_step(
             'metrics': TrainMetrics.gather_from_model_output(
                 parallel.AXIS, loss=losses, correct=(logits >= 0) == labels, mask=weights
             ),
-            'grad_norm': optax.global_norm(grads),
+            'grad_norm': optax.tree.norm(grads),
             'learning_rate': jnp.asarray(schedule(state.step), jnp.float32),
             'skipped': 1.0 - finite.astype(jnp.float32),
             'loss_scale': jnp.asarray(1.0 if dynamic_scale is None else dynamic_scale.scale, jnp.float32),

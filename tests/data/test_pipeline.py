@@ -1,0 +1,113 @@
+import pathlib
+
+import numpy as np
+import pytest
+
+from fakeimg.config import Config
+from fakeimg.data import decode, pipeline, sources
+from fakeimg.data.layouts import FolderSource
+from fakeimg.errors import UserError
+
+Row = tuple[bytes, int]
+
+
+def rows(batch: pipeline.Batch) -> list[Row]:
+    kept = batch['weight'] > 0
+    return [(image.tobytes(), int(label)) for image, label in zip(batch['image'][kept], batch['label'][kept], strict=True)]
+
+
+def train_batches(config: Config, steps: int = 12, shard: pipeline.Shard = pipeline.Shard()) -> pipeline.TrainBatches:  # noqa: B008
+    source = sources.open_sources(config)[0]['train']
+    bad = pipeline.BadPictures('train', len(source), config.data.max_bad_fraction)
+    return pipeline.TrainBatches(source, config, bad, steps, shard=shard)
+
+
+def eval_batches(config: Config, split: str = 'test') -> tuple[pipeline.EvalBatches, FolderSource, pipeline.BadPictures]:
+    source = sources.open_sources(config)[0][split]
+    assert isinstance(source, FolderSource)
+    bad = pipeline.BadPictures(split, len(source), config.data.max_bad_fraction)
+    return pipeline.EvalBatches(source, config, bad), source, bad
+
+
+def test_batches_have_the_promised_form(config: Config) -> None:
+    batch = train_batches(config)[0]
+    assert {name: (value.dtype.name, value.shape) for name, value in batch.items()} == {
+        'image': ('uint8', (16, 32, 32, 3)),
+        'label': ('int32', (16,)),
+        'weight': ('float32', (16,)),
+    }
+
+
+def test_order_is_a_function_of_seed_and_step(config: Config) -> None:
+    config.data.image_size, config.data.resize_size = 24, 32  # with random crops
+    by_hand = [train_batches(config)[step] for step in range(12)]
+    for threads in (1, 4):
+        for expected, batch in zip(by_hand, pipeline.read_batches(train_batches(config), threads), strict=True):
+            for name in batch:
+                np.testing.assert_array_equal(batch[name], expected[name])
+    config.seed = 1
+    assert (train_batches(config)[0]['image'] != by_hand[0]['image']).any()
+
+
+def test_every_epoch_holds_every_picture_once(config: Config) -> None:
+    """72 pictures in batches of 16: epochs end inside batches, and nothing is left out or repeated."""
+    batches = train_batches(config, steps=9)
+    seen = [row for step in range(9) for row in rows(batches[step])]
+    epochs = [seen[:72], seen[72:]]
+    assert sorted(epochs[0]) == sorted(epochs[1])
+    assert len(set(epochs[0])) == 72
+    assert epochs[0] != epochs[1]
+
+
+def test_processes_share_the_same_global_batch(config: Config) -> None:
+    whole = train_batches(config)[3]
+    parts = [train_batches(config, shard=pipeline.Shard(index, 2))[3] for index in range(2)]
+    for name in whole:
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), whole[name])
+
+
+def test_evaluation_pads_and_counts_every_picture_once(config: Config) -> None:
+    batches, source, _ = eval_batches(config)
+    assert len(batches) == 3  # 40 pictures in batches of 16
+    weights = np.concatenate([batches[step]['weight'] for step in range(3)])
+    np.testing.assert_array_equal(weights, [1] * 40 + [0] * 8)
+    labels = np.concatenate([batches[step]['label'] for step in range(3)])
+    np.testing.assert_array_equal(labels[:40], source.labels)
+    np.testing.assert_array_equal(batches[2]['image'][7], decode.decode_rgb(source[39]))
+
+
+def test_broken_pictures_are_counted_and_listed_not_replaced(config: Config, tmp_path: pathlib.Path) -> None:
+    config.data.max_bad_fraction = 0.1
+    _, source, _ = eval_batches(config)
+    root = pathlib.Path(source.root)
+    (root / source.names[3]).write_bytes(b'')
+    (root / source.names[20]).write_bytes(b'not a picture')
+    (root / source.names[39]).write_bytes(source[39][:-200])
+    batches, source, bad = eval_batches(config)
+    weights = np.concatenate([batch['weight'] for batch in pipeline.read_batches(batches)])
+    assert np.flatnonzero(weights == 0).tolist() == [3, 20, 39, *range(40, 48)]
+    bad.check()
+    listing = tmp_path / 'bad.csv'
+    bad.write(listing)
+    bad.write(listing)  # nothing is listed twice
+    lines = listing.read_text().splitlines()
+    assert lines[0] == 'split,name,reason'
+    assert len(lines) == 4
+    assert f'test,{source.names[3]},empty file' in lines
+    assert not batches[0]['image'][3].any()
+
+
+def test_too_many_broken_pictures_stop(config: Config) -> None:
+    batches, source, _ = eval_batches(config)
+    (pathlib.Path(source.root) / source.names[0]).write_bytes(b'')
+    batches, _, bad = eval_batches(config)
+    batches[0]
+    with pytest.raises(UserError, match='1 of 40 pictures of split test cannot be read .*max_bad_fraction=0.01'):
+        bad.check()
+
+
+def test_a_vanished_file_is_a_broken_picture(config: Config) -> None:
+    batches, source, bad = eval_batches(config)
+    (pathlib.Path(source.root) / source.names[0]).unlink()
+    assert batches[0]['weight'][0] == 0
+    assert len(bad) == 1

@@ -1,0 +1,114 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fakeimg import parallel
+from fakeimg.config import Config
+from fakeimg.models import create_model, init_variables
+from fakeimg.models.resnet import ResNet
+from fakeimg.training.optimizer import create_optimizer, is_decayed
+from fakeimg.training.state import TrainState, create_state
+from fakeimg.training.step import make_train_step
+
+BATCH = 8
+
+
+def random_batch(seed: int = 0) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return {
+        'image': random.integers(0, 256, (BATCH, 32, 32, 3), np.uint8),
+        'label': random.integers(0, 2, BATCH, np.int32),
+        'weight': np.ones(BATCH, np.float32),
+    }
+
+
+def float16_step(config: Config):
+    devices = parallel.Devices.create('pmap', BATCH)
+    model = ResNet((1,), width=8, dtype=jnp.float16)
+    schedule = optax.constant_schedule(1e-3)
+    tx = create_optimizer(config, schedule)
+    state = create_state(init_variables(model, 32, 0), tx, jnp.dtype('float16'))
+    step = devices.map(make_train_step(model, tx, schedule, config, jnp.dtype('float16')))
+    return devices, state, step
+
+
+def with_scale(devices: parallel.Devices, state: TrainState, scale: float) -> TrainState:
+    assert state.dynamic_scale is not None
+    scaled = state.dynamic_scale.replace(scale=jnp.asarray(scale, jnp.float32))
+    return devices.replicate(jax.device_get(state.replace(dynamic_scale=scaled)))
+
+
+def test_float16_overflow_leaves_no_trace(config: Config) -> None:
+    devices, state, step = float16_step(config)
+    batch = devices.split(random_batch())
+    # One good step first, so that optimizer and statistics hold something an overflow could spoil.
+    before, outputs = step(with_scale(devices, state, 1024.0), batch)
+    assert outputs['skipped'] == 0
+    overflowing = with_scale(devices, jax.device_get(before), 2.0**127)
+    after, outputs = step(overflowing, batch)
+    assert outputs['skipped'] == 1
+    assert float(outputs['loss_scale']) == 2.0**126
+    assert int(after.step) == int(before.step) + 1
+    for part in ('params', 'batch_stats', 'opt_state'):
+        jax.tree.map(np.testing.assert_array_equal, getattr(after, part), getattr(before, part))
+
+
+def test_float16_step_without_overflow_changes_everything(config: Config) -> None:
+    devices, state, step = float16_step(config)
+    start = with_scale(devices, state, 1024.0)
+    after, outputs = step(start, devices.split(random_batch()))
+    assert outputs['skipped'] == 0
+    assert float(outputs['loss_scale']) == 1024.0
+    for part in ('params', 'batch_stats', 'opt_state'):
+        changed = jax.tree.map(lambda x, y: bool((x != y).any()), getattr(after, part), getattr(start, part))
+        assert any(jax.tree.leaves(changed)), part
+
+
+@pytest.mark.parametrize('precision', ['float32', 'float16', 'bfloat16'])
+def test_small_cnn_learns_a_batch_by_heart(config: Config, precision: str) -> None:
+    config.augment.flip = False
+    devices = parallel.Devices.create('pmap', BATCH)
+    dtype = jnp.dtype(precision)
+    model = create_model(config, dtype)
+    schedule = optax.constant_schedule(3e-3)
+    tx = create_optimizer(config, schedule)
+    state = devices.replicate(jax.device_get(create_state(init_variables(model, 32, 0), tx, dtype)))
+    step = devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True)
+    batch = devices.split(random_batch())
+    for _ in range(40):
+        state, outputs = step(state, batch)
+    assert float(outputs['metrics'].loss.compute()) < 0.1
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))
+
+
+def test_pictures_of_weight_zero_do_not_count(config: Config) -> None:
+    """A batch with padding trains like the batch without it (no BatchNorm here, whose statistics see the padding)."""
+    config.augment.flip = False
+    devices = parallel.Devices.create('pmap', 4, jax.devices()[:1])
+    model = create_model(config)
+    schedule = optax.constant_schedule(1e-2)
+    tx = optax.sgd(schedule)
+    step = devices.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32')))
+    state = devices.replicate(
+        jax.device_get(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32')))
+    )
+    batch = random_batch()
+    padded = {name: value.copy() for name, value in batch.items()}
+    padded['weight'][5:] = 0
+    cut = {name: value[:5] for name, value in batch.items()}
+    a, outputs_a = step(state, devices.split(padded))
+    b, outputs_b = step(state, devices.split(cut))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), a.params, b.params)
+    np.testing.assert_allclose(outputs_a['metrics'].loss.compute(), outputs_b['metrics'].loss.compute(), rtol=1e-6)
+
+
+def test_weight_decay_spares_batch_norm_and_biases() -> None:
+    params = init_variables(ResNet((1,), width=4), 32, 0)['params']
+    decayed = is_decayed(params)
+    assert decayed['stem_conv']['kernel']
+    assert decayed['head']['kernel']
+    assert not decayed['head']['bias']
+    assert not decayed['stem_bn']['scale']
+    assert not decayed['stage1_block1']['bn1']['bias']
