@@ -28,8 +28,14 @@ BORDER_WIDTH = (0.10, 0.45)  # in half face widths: from a visible cut to a wide
 DONOR_SCALE = (0.6, 0.95)  # size of the donor's face relative to the target's, before scaling up
 
 SKINS = ((0.98, 0.84, 0.74), (0.90, 0.69, 0.55), (0.68, 0.47, 0.33), (0.44, 0.29, 0.20))
-HAIRS = ((0.62, 0.60, 0.58), (0.09, 0.07, 0.07), (0.22, 0.13, 0.09), (0.40, 0.25, 0.14),
-         (0.72, 0.53, 0.28), (0.55, 0.25, 0.12))
+HAIRS = (
+    (0.62, 0.60, 0.58),
+    (0.09, 0.07, 0.07),
+    (0.22, 0.13, 0.09),
+    (0.40, 0.25, 0.14),
+    (0.72, 0.53, 0.28),
+    (0.55, 0.25, 0.12),
+)
 IRISES = ((0.22, 0.12, 0.07), (0.36, 0.22, 0.10), (0.28, 0.42, 0.26), (0.30, 0.48, 0.66))
 
 
@@ -42,8 +48,7 @@ class DemoFaces:
     below 16 or `num_examples` below 1.
     """
 
-    def __init__(self, split: str, *, size: int = 64, seed: int = 0,
-                 num_examples: int | None = None) -> None:
+    def __init__(self, split: str, *, size: int = 64, seed: int = 0, num_examples: int | None = None) -> None:
         if split not in SPLIT_SIZES:
             raise ValueError(f'unknown split {split!r}; known splits: {", ".join(SPLIT_SIZES)}')
         count = SPLIT_SIZES[split] if num_examples is None else num_examples
@@ -80,8 +85,7 @@ def swap_face(rng: Generator, picture: Pixels, target: 'Head') -> Pixels:
     small = round(size * rng.uniform(*DONOR_SCALE))
     image = Image.fromarray(photograph(rng, draw_portrait(rng, donor))).resize((small, small))
     warp = np.linalg.solve(target.landmarks, donor.landmarks[:, :2] * small / size)
-    image = image.transform((size, size), Image.Transform.AFFINE, warp.T.ravel().tolist(),
-                            Image.Resampling.BICUBIC)
+    image = image.transform((size, size), Image.Transform.AFFINE, warp.T.ravel().tolist(), Image.Resampling.BICUBIC)
     pasted, mask = np.asarray(image, np.float32), draw_mask(rng, target)
     source, wanted = pasted[mask > 0.5], picture[mask > 0.5]
     contrast = np.clip(wanted.std(0) / (source.std(0) + 1), 0.7, 1.4)
@@ -132,7 +136,7 @@ class Head:
         self.light_x, self.light_y = rng.uniform(-0.7, 0.7), rng.uniform(-0.6, 0.0)
         self.skin, self.hair = between(rng, SKINS), between(rng, HAIRS)
         points = [[turn - eye_x, self.eye_y], [turn + eye_x, self.eye_y], [turn, self.mouth_y]]
-        axes = np.array([[cos, sin], [-sin, cos]]) / self.pixel ** 2
+        axes = np.array([[cos, sin], [-sin, cos]]) / self.pixel**2
         self.landmarks = np.column_stack([np.array(points) @ axes + middle, np.ones(3)])  # x, y, 1
 
 
@@ -173,7 +177,7 @@ def draw_shoulders(rng: Generator, canvas: Plane, head: Head) -> None:
     paint(canvas, head.skin * np.clip(0.5 + v - head.tall, 0.5, 0.85), cover(neck, soft))
     collar = head.tall + 0.3 - rng.uniform(0.1, 0.35) * glow(abs(u) - 0.75, v, 0.3, 9)
     cloth = rgb(*rng.uniform(0.05, 0.8) + rng.normal(0, 0.12, 3)) * (1 + 0.2 * head.light_x * u)
-    paint(canvas, cloth, cover(collar + 0.12 * u ** 2 - v, soft))
+    paint(canvas, cloth, cover(collar + 0.12 * u**2 - v, soft))
 
 
 def draw_skin(rng: Generator, canvas: Plane, head: Head) -> None:
@@ -182,14 +186,14 @@ def draw_skin(rng: Generator, canvas: Plane, head: Head) -> None:
     ears = oval(abs(u) - 1, v - 0.12, 0.15, 0.27)
     paint(canvas, head.skin * (0.8 + 3 * np.clip(ears, -0.15, 0)), cover(ears, 1.5 * head.pixel))
     across, down = u * (1 + 0.12 * np.maximum(v, 0)), v / head.tall
-    square = across ** 2 + down ** 2 - head.jaw * (across * down) ** 2 * (v > 0)
+    square = across**2 + down**2 - head.jaw * (across * down) ** 2 * (v > 0)
     facing = np.sqrt(np.clip(1 - 0.86 * square, 0.05, 1))  # the normal's part towards the camera
     shade = head.light_x * across + head.light_y * down + 0.8 * facing
     shade = rng.uniform(0.3, 0.42) + 0.72 * np.clip(shade, 0, 1.2)
     tip = 0.62 * head.mouth_y - 0.02
     along = (v - head.eye_y) / (tip - head.eye_y)
     slope = x / (0.09 + 0.1 * np.clip(along, 0, 1))  # of the nose, across its ridge
-    ridge = slope * np.exp(-slope ** 2) * (0.3 + 0.7 * along) * cover(abs(along - 0.5) - 0.5, 0.25)
+    ridge = slope * np.exp(-(slope**2)) * (0.3 + 0.7 * along) * cover(abs(along - 0.5) - 0.5, 0.25)
     shade += 0.75 * head.light_x * ridge + 0.13 * glow(x, v - tip + 0.1, 0.11, 0.1)
     shade -= 0.2 * glow(x, v - tip - 0.06, 0.2, 0.055)
     shade -= 0.3 * glow(abs(x) - 0.1, v - tip, 0.05, 0.045)
@@ -207,7 +211,7 @@ def draw_eyes(rng: Generator, canvas: Plane, head: Head) -> None:
     seen = cover(opening, head.pixel)
     paint(canvas, rgb(0.93, 0.9, 0.89) * (0.8 + 0.25 * y / high), seen)
     gaze = np.sign(head.x) * out - rng.normal(0, 0.025)
-    iris = np.sqrt(gaze ** 2 + (y + 0.01) ** 2)
+    iris = np.sqrt(gaze**2 + (y + 0.01) ** 2)
     paint(canvas, between(rng, IRISES), seen * cover(iris - rng.uniform(0.095, 0.115), 0.05))
     paint(canvas, rgb(0.03, 0.03, 0.03), seen * cover(iris - 0.05, 0.05))
     paint(canvas, rgb(1, 1, 1), 0.9 * glow(gaze - 0.06 * head.light_x, y + 0.04, 0.03, 0.03))

@@ -90,14 +90,12 @@ def test_headers_and_byte_sizes_do_not_tell_the_classes_apart(faces: DemoFaces) 
     sizes = [len(face) for face in encoded]
     assert 0.4 < roc_auc_score(faces.labels, sizes) < 0.6
     # The quantisation tables follow the quality setting one to one.
-    tables = [sum(face[face.index(b'\xff\xdb') + 5:][:64]) for face in encoded]
+    tables = [sum(face[face.index(b'\xff\xdb') + 5 :][:64]) for face in encoded]
     assert len(set(tables)) >= 5
     assert 0.43 < roc_auc_score(faces.labels, tables) < 0.57
 
 
-def test_colour_moments_do_not_tell_the_classes_apart(
-    faces: DemoFaces, pictures: np.ndarray
-) -> None:
+def test_colour_moments_do_not_tell_the_classes_apart(faces: DemoFaces, pictures: np.ndarray) -> None:
     scaled = pictures / 255.0
     mean, deviation = scaled.mean((1, 2)), scaled.std((1, 2))
     skew = ((scaled - mean[:, None, None]) ** 3).mean((1, 2))

@@ -51,7 +51,9 @@ def test_carved_validation_is_stable_and_stratified(tmp_path: pathlib.Path) -> N
 
 
 def test_own_validation_split_is_left_alone(tmp_path: pathlib.Path) -> None:
-    folder = make(tmp_path, [f'{s}/{c}/{i}.png' for s in ('train', 'valid') for c in ('real', 'fake') for i in range(5)])
+    folder = make(
+        tmp_path, [f'{s}/{c}/{i}.png' for s in ('train', 'valid') for c in ('real', 'fake') for i in range(5)]
+    )
     sources, notes = scan_folder(folder)
     assert {name: len(source) for name, source in sources.items()} == {'train': 10, 'validation': 10}
     assert not notes
@@ -65,7 +67,13 @@ def test_classes_without_splits_are_carved_in_three(tmp_path: pathlib.Path) -> N
 
 
 def test_odd_names_hidden_files_and_link_loops(tmp_path: pathlib.Path) -> None:
-    odd = ['train/real/a b [1].jpg', 'train/real/ünï\n.jpg', 'train/fake/"q".JPG', 'train/fake/x.txt', 'train/real/.h.jpg']
+    odd = [
+        'train/real/a b [1].jpg',
+        'train/real/ünï\n.jpg',
+        'train/fake/"q".JPG',
+        'train/fake/x.txt',
+        'train/real/.h.jpg',
+    ]
     folder = make(tmp_path, odd + [f'train/{c}/{i}.png' for c in ('real', 'fake') for i in range(9)])
     (tmp_path / 'train' / 'real' / 'loop').symlink_to(tmp_path, target_is_directory=True)
     sources, _ = scan_folder(folder, 0.1)
@@ -77,7 +85,10 @@ def test_odd_names_hidden_files_and_link_loops(tmp_path: pathlib.Path) -> None:
     [
         ([], 'holds no pictures'),
         (['train/real/x.txt'], 'holds no pictures'),
-        (['train/originals/1.jpg', 'train/fake/1.jpg'], r'class of .*/train/originals is unknown.*real \(real.*fake \('),
+        (
+            ['train/originals/1.jpg', 'train/fake/1.jpg'],
+            r'class of .*/train/originals is unknown.*real \(real.*fake \(',
+        ),
         (['train/real/fake/1.jpg'], "'real' and 'fake' contradict each other"),
         (['train/test/real/1.jpg'], "'train' and 'test' contradict each other"),
         (['train/real/1.jpg', 'holdout/real/1.jpg'], 'holdout/real belongs to no split'),

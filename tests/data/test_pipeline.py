@@ -13,7 +13,9 @@ Row = tuple[bytes, int]
 
 def rows(batch: pipeline.Batch) -> list[Row]:
     kept = batch['weight'] > 0
-    return [(image.tobytes(), int(label)) for image, label in zip(batch['image'][kept], batch['label'][kept], strict=True)]
+    return [
+        (image.tobytes(), int(label)) for image, label in zip(batch['image'][kept], batch['label'][kept], strict=True)
+    ]
 
 
 def train_batches(config: Config, steps: int = 12, shard: pipeline.Shard = pipeline.Shard()) -> pipeline.TrainBatches:  # noqa: B008
@@ -22,7 +24,9 @@ def train_batches(config: Config, steps: int = 12, shard: pipeline.Shard = pipel
     return pipeline.TrainBatches(source, config, bad, steps, shard=shard)
 
 
-def eval_batches(config: Config, split: str = 'test') -> tuple[pipeline.EvalBatches, FolderSource, pipeline.BadPictures]:
+def eval_batches(
+    config: Config, split: str = 'test'
+) -> tuple[pipeline.EvalBatches, FolderSource, pipeline.BadPictures]:
     source = sources.open_sources(config)[0][split]
     assert isinstance(source, FolderSource)
     bad = pipeline.BadPictures(split, len(source), config.data.max_bad_fraction)

@@ -91,9 +91,7 @@ def test_pictures_of_weight_zero_do_not_count(config: Config) -> None:
     schedule = optax.constant_schedule(1e-2)
     tx = optax.sgd(schedule)
     step = devices.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32')))
-    state = devices.replicate(
-        jax.device_get(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32')))
-    )
+    state = devices.replicate(jax.device_get(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32'))))
     batch = random_batch()
     padded = {name: value.copy() for name, value in batch.items()}
     padded['weight'][5:] = 0
