@@ -47,7 +47,7 @@ class Devices:
     mesh: Mesh
 
     @classmethod
-    def create(cls, mode: str, batch_size: int, devices: Sequence[jax.Device] | None = None) -> 'Devices':
+    def create(cls, mode: str, batch_size: int, devices: Sequence[Any] | None = None) -> 'Devices':
         """Takes the devices given, or every device of the run.
 
         Raises:

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fakeimg.config import Config
 from fakeimg.errors import UserError
@@ -46,7 +47,7 @@ def init_variables(model: nn.Module, image_size: int, seed: int) -> dict[str, An
 
 
 def normalize(
-    images: jax.Array, mean: Sequence[float], std: Sequence[float], dtype: jnp.dtype = jnp.float32
+    images: jax.Array | np.ndarray, mean: Sequence[float], std: Sequence[float], dtype: jnp.dtype = jnp.float32
 ) -> jax.Array:
     """Turns uint8[B, H, W, 3] into (x / 255 - mean) / std of `dtype`, channel by channel.
 

@@ -191,11 +191,13 @@ class _Loop:
             return
         self.read_pending()  # never save a state whose loss has not been looked at
         with self.meter.apart():
-            metrics = self.validate(step, state) if validate else None
-            self.checkpoints.save(
-                step, self.setup.devices.to_global(state), {'iterator': batches.get_state()}, self.meta, metrics
-            )
-            self.bad.write(run.bad_pictures_file(self.workdir))
+            metrics = None
+            try:
+                metrics = self.validate(step, state) if validate else None
+            finally:  # unreadable validation pictures must not cost the training since the last checkpoint
+                iterator = {'iterator': batches.get_state()}
+                self.checkpoints.save(step, self.setup.devices.to_global(state), iterator, self.meta, metrics)
+                self.bad.write(run.bad_pictures_file(self.workdir))
 
     def validate(self, step: int, state: TrainState) -> dict[str, Any] | None:
         """Scores the validation split; None if a signal cut it short."""

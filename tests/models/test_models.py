@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +34,7 @@ def test_small_cnn_has_the_papers_layers() -> None:
 def test_logits_are_float32_vectors_of_any_size(size: int) -> None:
     for model in (SmallCNN(dtype=jnp.bfloat16), ResNet((1, 1, 1), width=4, dtype=jnp.bfloat16)):
         variables = init_variables(model, size, 0)
-        logits = model.apply(variables, jnp.ones((3, size, size, 3)), train=False)
+        logits: Any = model.apply(variables, jnp.ones((3, size, size, 3)), train=False)
         assert logits.shape == (3,)
         assert logits.dtype == jnp.float32
 

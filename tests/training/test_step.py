@@ -77,6 +77,7 @@ def test_small_cnn_learns_a_batch_by_heart(config: Config, precision: str) -> No
     state = devices.replicate(jax.device_get(create_state(init_variables(model, 32, 0), tx, dtype)))
     step = devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True)
     batch = devices.split(random_batch())
+    outputs = {}
     for _ in range(40):
         state, outputs = step(state, batch)
     assert float(outputs['metrics'].loss.compute()) < 0.1
