@@ -98,8 +98,8 @@ def _plot(metrics: dict[str, Any], predictions: Predictions) -> str:
         for label, (name, colour) in enumerate((('real', REAL_COLOUR), ('fake', FAKE_COLOUR))):
             histogram.hist(scores[labels == label], bins=bins, color=colour, alpha=0.6, label=name)
         histogram.axvline(metrics['threshold'], color='black', linewidth=1)
-        histogram.set(title='Scores by true class', xlabel='P(fake)', ylabel='pictures')
-        histogram.legend(frameon=False)
+        histogram.set(title='Scores by true class', xlabel='P(fake)', ylabel='pictures', yscale='log')
+        histogram.legend(frameon=False, loc='upper center')
         counts = metrics['confusion']
         table = np.array([[counts['tn'], counts['fp']], [counts['fn'], counts['tp']]])
         shares = table / np.maximum(table.sum(1, keepdims=True), 1)

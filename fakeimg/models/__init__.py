@@ -55,4 +55,4 @@ def normalize(
     """
     scale = 1 / (255 * jnp.asarray(std, jnp.float32))
     shift = -jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)
-    return (images.astype(jnp.float32) * scale + shift).astype(dtype)
+    return (jnp.asarray(images, jnp.float32) * scale + shift).astype(dtype)

@@ -203,7 +203,7 @@ def test_shell_scripts_parse(script: pathlib.Path) -> None:
 
 
 def execute_notebook(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, **settings: str) -> nbformat.NotebookNode:
-    """Runs the notebook as it is, in a kernel of this interpreter that knows no other settings than these."""
+    """Runs the notebook as it is, in a kernel of this interpreter and without anybody's own Jupyter settings."""
     write_kernel_spec(folder / 'jupyter' / 'kernels' / 'python3')
     for name in ('JUPYTER_PATH', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTER_CONFIG_DIR', 'IPYTHONDIR'):
         monkeypatch.setenv(name, str(folder / 'jupyter'))
@@ -225,13 +225,16 @@ def test_notebook_trains_evaluates_and_continues(tmp_path: pathlib.Path, monkeyp
     def execute(name: str, steps: int, **settings: str) -> tuple[nbformat.NotebookNode, str, dict[str, Any]]:
         extra = ' '.join((*SMALL_CNN, f'--config.steps={steps}', '--config.log_every_steps=3'))
         workdir = tmp_path / name / 'runs' / 'resnet50'
-        notebook = execute_notebook(tmp_path, monkeypatch, WORKDIR=str(workdir), EXTRA_FLAGS=extra, **settings)
+        (tmp_path / name).mkdir()
+        notebook = execute_notebook(tmp_path / name, monkeypatch, WORKDIR=str(workdir), EXTRA_FLAGS=extra, **settings)
         metrics = (workdir / 'evaluations' / 'test' / 'metrics.json').read_text()
         return notebook, printed(notebook), json.loads(metrics)
 
     notebook, text, metrics = execute('first', 6, DATA_PATH=str(tmp_path / 'absent'))
     assert (metrics['n'], metrics['step']) == (22, 6)
     assert 'devices    2 x cpu, 1 process(es)' in text
+    assert 'step 3/6  loss' in text  # lines, not the frames of a progress bar
+    assert '\x1b[' not in text
     assert f'!! NO PICTURES AT {tmp_path}/absent' in text
     assert '!! NO IMAGENET WEIGHTS' in text
     shown = [output for cell in notebook.cells for output in cell.get('outputs', []) if 'data' in output]
@@ -247,7 +250,7 @@ def test_notebook_trains_evaluates_and_continues(tmp_path: pathlib.Path, monkeyp
 @pytest.fixture
 def run_in_notebook() -> Callable[..., None]:
     """The function `run` of the notebook."""
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {'os': os}
     cells = nbformat.read(NOTEBOOK, as_version=4).cells
     exec(next(cell.source for cell in cells if cell.id == 'run'), names)
     return names['run']
