@@ -71,6 +71,22 @@ def test_damaged_checkpoint_falls_back_and_says_so(tmp_path: pathlib.Path) -> No
     assert Checkpoints(folder).restore(abstract(state_of(0))).step == 8
 
 
+def test_a_flipped_bit_is_damage_too(tmp_path: pathlib.Path) -> None:
+    random = np.random.default_rng(0)
+    state = {'params': {'w': random.normal(size=(64, 64)).astype(np.float32), 'n': np.arange(5)}}
+    for step in (4, 8):
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.save(step, state, {}, {})
+        checkpoints.close()
+    (data,) = [path for path in (tmp_path / '8/state').rglob('*') if path.is_file() and path.stat().st_size > 4096]
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 8
+    data.write_bytes(content)
+    restored = Checkpoints(tmp_path).restore(abstract(state))
+    assert restored.step == 4
+    assert 'checkpoint 8 is damaged' in restored.notes[0]
+
+
 @pytest.mark.parametrize('part', ['meta', 'data', 'state'])
 def test_lost_parts_are_damage_too(tmp_path: pathlib.Path, part: str) -> None:
     save_all(tmp_path, {4: 0.5, 8: 0.6})
