@@ -15,7 +15,7 @@ demo: $(VENV)/.ready
 	$(BIN)/python -m fakeimg.evaluate --workdir runs/demo --split test
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -1,9 +1,11 @@
 """How every verb starts: flags in, errors out as one sentence and an exit code."""
 
 import logging as py_logging
+import os
 import pathlib
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -28,6 +30,11 @@ def run_verb(main: Callable[[Sequence[str]], int | None]) -> None:
             return main(argv)
         except UserError as error:
             _fail(str(error), error.exit_code)
+        except Exception:
+            if not parallel.has_other_processes():
+                raise
+            traceback.print_exc()
+            _exit(1)
 
     app.run(guarded, flags_parser=_parse_flags)
 
@@ -69,6 +76,14 @@ def say(text: str) -> None:
 def _fail(sentence: str, exit_code: int = 2) -> NoReturn:
     sys.stdout.flush()
     print(f'fakeimg: {sentence}', file=sys.stderr, flush=True)
+    _exit(exit_code)
+
+
+def _exit(exit_code: int) -> NoReturn:
+    if parallel.has_other_processes():
+        # An ordinary exit would wait minutes for the other processes, which wait for this one.
+        sys.stderr.flush()
+        os._exit(exit_code)
     sys.exit(exit_code)
 
 

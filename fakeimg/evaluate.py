@@ -4,6 +4,7 @@ Reads a checkpoint, scores every picture of the split once, writes evaluations/S
 """
 
 import pathlib
+import sys
 from collections.abc import Iterable, Sequence
 
 import rich.console
@@ -26,7 +27,7 @@ def track(batches: Iterable, total: int) -> Iterable:
     """Shows a bar with an ETA on a terminal."""
     console = rich.console.Console(stderr=True)
     return rich.progress.track(
-        batches, 'scoring', total=total, console=console, disable=not console.is_terminal, transient=True
+        batches, 'scoring', total=total, console=console, disable=not sys.stderr.isatty(), transient=True
     )
 
 

@@ -39,6 +39,11 @@ def initialize_distributed() -> None:
         jax.distributed.initialize()
 
 
+def has_other_processes() -> bool:
+    """Whether this process has joined a run of several; unlike jax.process_count, it touches no device."""
+    return jax.distributed.is_initialized()
+
+
 @dataclasses.dataclass(frozen=True)
 class Devices:
     """All devices of all processes, and how a per-device step is mapped over them."""

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import sklearn.metrics
 
 from fakeimg.evaluation.scoring import Predictions
 
@@ -20,23 +19,40 @@ def compute_metrics(predictions: Predictions, threshold: float = 0.5) -> dict[st
     labels, scores = predictions.labels, predictions.probabilities
     decided = (scores >= threshold).astype(np.int32)
     tn, fp, fn, tp = (int(count) for count in np.bincount(2 * labels + decided, minlength=4))
-    both = 0 < labels.sum() < len(labels)
     logits = predictions.logits.astype(np.float64)
     losses = np.logaddexp(0, logits) - labels * logits
     return {
         'n': len(labels),
         'skipped': predictions.skipped,
-        'loss': _rounded(losses.mean()) if len(labels) else None,
+        'loss': _rounded(losses.mean() if len(labels) else None),
         'threshold': threshold,
         'accuracy': _ratio(tp + tn, len(labels)),
         'precision': _ratio(tp, tp + fp),
         'recall': _ratio(tp, tp + fn),
         'f1': _ratio(2 * tp, 2 * tp + fp + fn),
-        # Ranked by logit: probabilities near 0 and 1 would tie in float arithmetic.
-        'auc': _rounded(sklearn.metrics.roc_auc_score(labels, logits)) if both else None,
-        'average_precision': _rounded(sklearn.metrics.average_precision_score(labels, logits)) if both else None,
+        'auc': _rounded(roc_auc(labels, logits)),
+        'average_precision': _rounded(average_precision(labels, logits)),
         'confusion': {'tp': tp, 'fp': fp, 'tn': tn, 'fn': fn},
     }
+
+
+def roc_auc(labels: np.ndarray, logits: np.ndarray) -> float | None:
+    """Area under the ROC curve, ranked by logit: probabilities near 0 and 1 tie in floats. None for one class."""
+    # scikit-learn takes a second to import, which a mistake on the command line should not have to wait for.
+    import sklearn.metrics
+
+    return float(sklearn.metrics.roc_auc_score(labels, logits)) if _has_both(labels) else None
+
+
+def average_precision(labels: np.ndarray, logits: np.ndarray) -> float | None:
+    """Area under the precision-recall curve as a step function, ranked by logit. None for one class."""
+    import sklearn.metrics
+
+    return float(sklearn.metrics.average_precision_score(labels, logits)) if _has_both(labels) else None
+
+
+def _has_both(labels: np.ndarray) -> bool:
+    return 0 < labels.sum() < len(labels)
 
 
 def one_line(metrics: dict[str, Any]) -> str:
@@ -47,9 +63,9 @@ def one_line(metrics: dict[str, Any]) -> str:
 
 
 def _ratio(part: int, whole: int) -> float | None:
-    return _rounded(part / whole) if whole else None
+    return _rounded(part / whole if whole else None)
 
 
-def _rounded(value: float) -> float:
+def _rounded(value: float | None) -> float | None:
     # Finer digits of a float32 sum depend on how the batch was split over devices.
-    return round(float(value), 6)
+    return None if value is None else round(float(value), 6)

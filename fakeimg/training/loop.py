@@ -10,7 +10,6 @@ from typing import Any
 import grain
 import jax
 import numpy as np
-import sklearn.metrics
 
 from fakeimg import config as config_lib
 from fakeimg import parallel, run
@@ -74,8 +73,8 @@ def train(config: Config, workdir: pathlib.Path) -> Result:
         batches.set_state(restored.data['iterator'])
     try:
         with Interrupts() as interrupts:
-            loop = _Loop(setup, workdir, checkpoints, display, writer, bad, interrupts)
-            return loop.run(state, batches, start_step)
+            loop = _Loop(setup, workdir, checkpoints, display, writer, bad, interrupts, start_step)
+            return loop.run(state, batches)
     finally:
         batches.close()
         bad.write(run.bad_pictures_file(workdir))
@@ -131,6 +130,7 @@ class _Loop:
     writer: run.MetricsWriter
     bad: pipeline.BadPictures
     interrupts: Interrupts
+    start_step: int
 
     def __post_init__(self):
         config = self.setup.config
@@ -142,25 +142,23 @@ class _Loop:
         self.skipped_in_a_row = 0
         self.validation: dict[str, Any] | None = None
 
-    def run(self, state: TrainState, batches: grain.DatasetIterator, start_step: int) -> Result:
+    def run(self, state: TrainState, batches: grain.DatasetIterator) -> Result:
         """Steps until the end or a signal, and leaves a checkpoint of the last step behind."""
-        step, total = start_step, self.setup.total_steps
+        step, total = self.start_step, self.setup.total_steps
         stop = False
         # The order matters: a checkpoint of step k holds the state and the iterator before batch k is drawn, and
         # validation sees the state that is saved.
         while step < total and not stop:
-            if step > start_step:
+            if step > self.start_step:
                 self.validate_and_save(step, state, batches)
             with self.meter.waiting():
                 batch = next(batches)
             self.bad.check()
             state, outputs = self.setup.train_step(state, batch)
             step += 1
-            if step == start_step + 1:
+            if step == self.start_step + 1:
                 jax.block_until_ready(outputs)
-                self.meter.restart()  # rates and ETA leave compilation out
-            else:
-                self.meter.count_step()
+                self.meter.restart()  # rates and ETA leave compilation, and so this step, out
             self.read_pending()  # of the step before: the devices are busy with this one meanwhile
             self.pending = (step, outputs)
             stop = self.must_stop(step)
@@ -228,6 +226,8 @@ class _Loop:
             return
         (step, outputs), self.pending = self.pending, None
         outputs = jax.device_get(outputs)
+        if step > self.start_step + 1:
+            self.meter.count_step()
         self.check_finite(step, outputs)
         self.interval.append(outputs)
         self.display.step(step)
@@ -255,8 +255,7 @@ class _Loop:
             np.concatenate([row[name] for row in self.interval]) for name in ('weights', 'labels', 'logits')
         )
         scored = (weights > 0) & np.isfinite(logits)
-        both = 0 < labels[scored].sum() < scored.sum()
-        auc = float(sklearn.metrics.roc_auc_score(labels[scored], logits[scored])) if both else None
+        auc = metrics_lib.roc_auc(labels[scored], logits[scored])
         rates = self.meter.read()
         last = self.interval[-1]
         scalars = {
@@ -272,13 +271,14 @@ class _Loop:
             scalars['train/loss_scale'] = float(last['loss_scale'])
             scalars['train/skipped_steps'] = float(sum(row['skipped'] for row in self.interval))
         self.writer.write(step, scalars)
-        eta = progress.format_seconds(self.meter.eta(self.setup.total_steps - step))
-        self.display.interval(
-            step,
-            f'loss {scalars["train/loss"]:.4f}  auc {"-" if auc is None else f"{auc:.4f}"}  '
-            f'{rates["images_per_second_per_device"]:,.0f} images/s per device  '
-            f'input wait {rates["input_wait_share"]:.0%}  ETA {eta}',
-        )
+        shown = [f'loss {scalars["train/loss"]:.4f}']
+        if auc is not None:
+            shown.append(f'auc {auc:.4f}')
+        rate, share = rates['images_per_second_per_device'], rates['input_wait_share']
+        if rate is not None and share is not None:  # not in an interval of nothing but the compiling step
+            shown += [f'{rate:,.0f} images/s per device', f'input wait {share:.0%}']
+        shown.append(f'ETA {progress.format_seconds(self.meter.eta(self.setup.total_steps - step))}')
+        self.display.interval(step, '  '.join(shown))
         self.interval = []
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import sys
 import time
 from collections.abc import Iterator
 
@@ -75,17 +76,15 @@ class Meter:
         self._steps = self._waited = self._apart = 0.0
         self._since = time.monotonic()
 
-    def read(self) -> dict[str, float]:
-        """Closes an interval: pictures per second (of the pictures per step given), share of time spent waiting."""
+    def read(self) -> dict[str, float | None]:
+        """Closes an interval: pictures per second, share of time spent waiting; None if no step was counted."""
         seconds = max(time.monotonic() - self._since - self._apart, 1e-9)
-        rates = {
-            'images_per_second_per_device': self._steps * self._pictures_per_step / seconds,
-            'input_wait_share': min(self._waited / seconds, 1.0),
-        }
+        rate = self._steps * self._pictures_per_step / seconds if self._steps else None
+        share = min(self._waited / seconds, 1.0) if self._steps else None
         self._all_steps += self._steps
-        self._all_seconds += seconds
+        self._all_seconds += seconds if self._steps else 0.0
         self.restart()
-        return rates
+        return {'images_per_second_per_device': rate, 'input_wait_share': share}
 
     def eta(self, steps_left: int) -> float | None:
         """Seconds of training left, without compilation and validation; None before the first interval."""
@@ -100,7 +99,7 @@ class Display:
         self._total = total_steps
         console = rich.console.Console(highlight=False)
         self._bar = None
-        if console.is_terminal and not self._silent:
+        if sys.stdout.isatty() and not self._silent:  # is_terminal also means FORCE_COLOR, as in notebooks
             self._bar = rich.progress.Progress(
                 rich.progress.TextColumn('{task.completed:,}/{task.total:,}'),
                 rich.progress.BarColumn(bar_width=20),
