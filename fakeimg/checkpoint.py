@@ -1,9 +1,12 @@
 """Checkpoints: state, data iterator and what is needed to rebuild the model, in one atomic Orbax step."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -113,17 +116,18 @@ class Checkpoints:
             try:
                 meta = self.read_meta(candidate)
                 check_same_tree(meta['state_tree'], describe(abstract_state), f'{self.folder}/{candidate}')
-                items = self._manager.restore(
-                    candidate,
-                    args=ocp.args.Composite(
-                        state=ocp.args.PyTreeRestore(
-                            abstract_state,
-                            restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_state),
-                            partial_restore=True,  # can pass silently by itself, hence the check above
+                with _late_reads_unreported():
+                    items = self._manager.restore(
+                        candidate,
+                        args=ocp.args.Composite(
+                            state=ocp.args.PyTreeRestore(
+                                abstract_state,
+                                restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_state),
+                                partial_restore=True,  # can pass silently by itself, hence the check above
+                            ),
+                            data=ocp.args.JsonRestore(),
                         ),
-                        data=ocp.args.JsonRestore(),
-                    ),
-                )
+                    )
                 _check_intact(meta['checksums'], checksums(items['state']))
                 return Restored(candidate, items['state'], items['data'], meta, notes)
             except UserError:
@@ -188,6 +192,24 @@ def _bit_sums(leaves: list[jax.Array]) -> list[jax.Array]:
         return jnp.sum(words * (2 * jnp.arange(words.size, dtype=jnp.uint32) + 1), dtype=jnp.uint32)
 
     return [bit_sum(leaf) for leaf in leaves]
+
+
+@contextlib.contextmanager
+def _late_reads_unreported() -> Iterator[None]:
+    """Keeps tensorstore's other reads quiet once one has failed.
+
+    Orbax closes its event loop at the first error; every read that ends later then prints a traceback of its own.
+    Some of them end after this does, so the silence about that one message lasts when there was an error.
+    """
+    previous = sys.unraisablehook
+
+    def report(event: 'sys.UnraisableHookArgs') -> None:
+        if str(event.exc_value) != 'Event loop is closed':
+            previous(event)
+
+    sys.unraisablehook = report
+    yield
+    sys.unraisablehook = previous
 
 
 def _check_intact(saved: dict[str, int], found: dict[str, int]) -> None:

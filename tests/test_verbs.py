@@ -39,7 +39,13 @@ def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathl
     again = verb('main', *train_flags(config))
     assert again.returncode == 0, again.stderr
     assert 'continues  at step 12 of 12' in again.stdout
+    for path in (run / 'checkpoints/12/state').rglob('*'):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:50])
     longer = verb('main', *train_flags(config), '--config.steps=14')
+    assert '!! checkpoint 12 is damaged' in longer.stdout
+    assert 'continues  at step 8 of 14' in longer.stdout
+    assert longer.stderr == ''
     assert 'the configuration changed since the checkpoint: steps: 12 -> 14' in longer.stdout
     assert 'finished: 14 steps' in longer.stdout
 
