@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -154,10 +155,13 @@ class _Loop:
             with self.meter.waiting():
                 batch = next(batches)
             self.bad.check()
+            before = time.monotonic()
             state, outputs = self.setup.train_step(state, batch)
             step += 1
             if step == self.start_step + 1:
                 jax.block_until_ready(outputs)
+                self.display.line(f'  first step {time.monotonic() - before:.1f} s, compilation included')
+                self.display.busy('training')
                 self.meter.restart()  # rates and ETA leave compilation, and so this step, out
             self.read_pending()  # of the step before: the devices are busy with this one meanwhile
             self.pending = (step, outputs)
@@ -215,7 +219,9 @@ class _Loop:
 
     def until_interrupted(self, batches: Iterable) -> Iterator:
         """Passes batches on until a signal comes; with several processes always all of them, for the collectives."""
-        for batch in batches:
+        total = -(-len(self.setup.sources['validation']) // self.setup.config.batch_size)
+        for number, batch in enumerate(batches, start=1):
+            self.display.busy(f'validating, {number}/{total} batches')
             if self.interrupts.received is not None and jax.process_count() == 1:
                 raise _ValidationInterruptedError
             yield batch

@@ -121,6 +121,11 @@ class Display:
         if self._bar:
             self._bar.update(self._task, completed=step)
 
+    def busy(self, text: str) -> None:
+        """Says beside the bar what is going on; a log gets no line for it."""
+        if self._bar:
+            self._bar.update(self._task, description=text)
+
     def interval(self, step: int, text: str) -> None:
         """Shows an interval's figures: beside the bar, or as a line."""
         if self._bar:
