@@ -4,7 +4,9 @@
 `evaluations/<split>/`.
 """
 
+import contextlib
 import datetime
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -13,10 +15,13 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import tensorboardX
+
+from fakeimg.errors import UserError
 
 PACKAGES = ('fakeimg', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'simplejpeg', 'pillow')
 
@@ -26,6 +31,29 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     partial = path.with_name(f'{path.name}.partial')
     partial.write_text(json.dumps(value, indent=2) + '\n')
     os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def open_workdir(workdir: pathlib.Path) -> Iterator[None]:
+    """Makes the run folder and keeps other trainings out of it; the lock dies with the process, however it ends.
+
+    Raises:
+        UserError: the folder cannot be made or written to, or another training is using it.
+    """
+    index = jax.process_index()
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = open(workdir / ('.lock' if index == 0 else f'.lock.{index}'), 'w')
+    except OSError as error:
+        raise UserError(f'{workdir} cannot be a run folder ({error.strerror}); choose another --workdir.') from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f'another training is using {workdir}; wait for it, or choose another --workdir.') from None
+        except OSError:
+            pass  # a file system without locks
+        yield
 
 
 def bad_pictures_file(workdir: pathlib.Path) -> pathlib.Path:

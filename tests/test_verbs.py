@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from fakeimg import run
 from fakeimg.config import Config
 from fakeimg.data.sources import open_sources
 from tests.conftest import Verb, flags_of
@@ -28,7 +29,7 @@ def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathl
     assert 'ETA 0:00' in trained.stdout
     assert trained.stderr == ''
     assert sorted(path.name for path in run.iterdir()) == [
-        'checkpoints', 'config.json', 'environment.json', 'metrics.jsonl', 'tensorboard',
+        '.lock', 'checkpoints', 'config.json', 'environment.json', 'metrics.jsonl', 'tensorboard',
     ]  # fmt: skip
     assert json.loads((run / 'config.json').read_text())['batch_size'] == 16
     assert 'fakeimg.main' in json.loads((run / 'environment.json').read_text())['command']
@@ -166,4 +167,8 @@ def test_mistakes_about_a_run(verb: Verb, config: Config, tmp_path: pathlib.Path
     assert_refused(verb('evaluate', '--workdir', 'run', '--step', '77'), 'no checkpoint 77')
     assert_refused(verb('evaluate', '--workdir', 'nowhere'), 'there are no checkpoints in nowhere')
     assert_refused(verb('evaluate'), '--workdir')
+    with run.open_workdir(tmp_path / 'work/run'):
+        assert_refused(verb('main', *train_flags(config), '--workdir', 'run'), 'another training is using run')
+    config_file = tmp_path / 'work/run/config.json'
+    assert_refused(verb('main', *train_flags(config), '--workdir', config_file), 'cannot be a run folder')
     assert sorted(str(path) for path in tmp_path.rglob('*')) == files  # nothing written, nothing lost

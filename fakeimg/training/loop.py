@@ -56,8 +56,13 @@ def train(config: Config, workdir: pathlib.Path) -> Result:
     """
     setup = build(config)
     state, restored, origin = _start(setup, workdir / 'checkpoints')
-    start_step = restored.step if restored else 0
-    workdir.mkdir(parents=True, exist_ok=True)
+    with run.open_workdir(workdir):
+        return _train(setup, workdir, state, restored, origin)
+
+
+def _train(setup: Setup, workdir: pathlib.Path, state: TrainState, restored: Restored | None, origin: str) -> Result:
+    """Opens everything that writes to the run folder, runs the loop, and closes it again."""
+    config, start_step = setup.config, restored.step if restored else 0
     checkpoints = Checkpoints(workdir / 'checkpoints')
     if restored:
         checkpoints.set_aside_after(restored.step)
