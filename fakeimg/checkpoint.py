@@ -75,10 +75,16 @@ class Checkpoints:
         best = self._manager.best_step()
         return self._manager.latest_step() if best is None else best
 
+    def is_validated(self, step: int) -> bool:
+        """Whether there is a checkpoint of `step` that was saved with its validation metrics."""
+        return (self.folder / str(step) / 'metrics').exists()
+
     def save(
         self, step: int, state: Any, data: dict[str, Any], meta: dict[str, Any], metrics: dict[str, Any] | None = None
     ) -> None:
-        """Starts saving; returns once the state is copied off the devices. A step that exists is left alone.
+        """Starts saving; returns once the state is copied off the devices.
+
+        A step that exists is left alone, unless it was saved without metrics and now has some.
 
         Args:
             step: steps taken so far.
@@ -88,7 +94,9 @@ class Checkpoints:
             metrics: validation metrics; without them the checkpoint cannot become the best.
         """
         if step in self._manager.all_steps():
-            return
+            if metrics is None or self.is_validated(step):
+                return
+            self._manager.delete(step)  # a signal had cut its validation short; now it comes with its metrics
         described = {'state_tree': describe(state), 'checksums': checksums(state)}
         items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
@@ -108,13 +116,10 @@ class Checkpoints:
         Raises:
             UserError: nothing there, nothing readable, or a checkpoint of another model (the leaves are named).
         """
-        steps = self.steps()
-        if not steps or (step is not None and step not in steps):
-            raise UserError(f'no checkpoint {"at all" if step is None else step} in {self.folder}{_listed(steps)}.')
         notes = []
-        for candidate in [step] if step is not None else steps[::-1]:
+        for candidate in self._candidates(step):
             try:
-                meta = self.read_meta(candidate)
+                meta = self._read_meta(candidate)
                 check_same_tree(meta['state_tree'], describe(abstract_state), f'{self.folder}/{candidate}')
                 with _late_reads_unreported():
                     items = self._manager.restore(
@@ -129,24 +134,39 @@ class Checkpoints:
                         ),
                     )
                 _check_intact(meta['checksums'], checksums(items['state']))
-                return Restored(candidate, items['state'], items['data'], meta, notes)
+                fallen_back = [f'{note}, falling back to the one before' for note in notes]
+                return Restored(candidate, items['state'], items['data'], meta, fallen_back)
             except UserError:
                 raise
             except Exception as error:  # whatever tensorstore, zarr or json make of damaged bytes
-                notes.append(f'checkpoint {candidate} is damaged ({_short(error)}), falling back to the one before')
-        raise UserError(f'{self.folder}: {"; ".join(notes).replace(", falling back to the one before", "")}; '
-                        f'choose another --step or a fresh --workdir{_listed(steps)}.')  # fmt: skip
+                notes.append(f'checkpoint {candidate} is damaged ({_short(error)})')
+        raise self._nothing_readable(notes)
 
     def read_meta(self, step: int | None = None) -> dict[str, Any]:
-        """Reads what is needed to rebuild the model. With `step` None, from the newest that can be read."""
-        if step is not None:
-            return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
-        for candidate in self.steps()[::-1]:
+        """Reads what is needed to rebuild the model, of one checkpoint or of the newest that can be read.
+
+        Raises:
+            UserError: nothing there, or nothing readable.
+        """
+        notes = []
+        for candidate in self._candidates(step):
             try:
-                return self.read_meta(candidate)
-            except Exception:  # noqa: S112 - `restore` says what is damaged
-                continue
-        raise UserError(f'no readable checkpoint in {self.folder}; train first, or mend --workdir.')
+                return self._read_meta(candidate)
+            except Exception as error:
+                notes.append(f'checkpoint {candidate} is damaged ({_short(error)})')
+        raise self._nothing_readable(notes)
+
+    def _read_meta(self, step: int) -> dict[str, Any]:
+        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
+
+    def _candidates(self, step: int | None) -> list[int]:
+        steps = self.steps()
+        if not steps or (step is not None and step not in steps):
+            raise UserError(f'no checkpoint {"at all" if step is None else step} in {self.folder}{_listed(steps)}.')
+        return steps[::-1] if step is None else [step]
+
+    def _nothing_readable(self, notes: list[str]) -> UserError:
+        return UserError(f'{self.folder}: {"; ".join(notes)}; choose another checkpoint or run{_listed(self.steps())}.')
 
     def set_aside_after(self, step: int) -> None:
         """Moves checkpoints later than `step` out of the way, to `damaged/` beside the folder, deleting nothing."""

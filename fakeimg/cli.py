@@ -30,6 +30,8 @@ def run_verb(main: Callable[[Sequence[str]], int | None]) -> None:
             return main(argv)
         except UserError as error:
             _fail(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _fail('interrupted.', 130)
         except Exception:
             if not parallel.has_other_processes():
                 raise
@@ -55,7 +57,7 @@ def read_config(holder: flags.FlagHolder) -> tuple[Config, str]:
         raise UserError('no recipe given; add --config configs/demo.py (the others lie beside it).')
     try:
         config.lock()  # a recipe that failed to load reports it at its first use
-    except OSError as error:
+    except (OSError, SyntaxError) as error:
         raise UserError(_unreadable_recipe(error)) from error
     filename = config_flags.get_config_filename(flags.FLAGS['config'])
     return config, pathlib.Path(filename.split(':')[0]).stem
@@ -89,21 +91,31 @@ def _exit(exit_code: int) -> NoReturn:
 
 def _parse_flags(argv: Sequence[str]) -> Any:
     try:
-        return app.parse_flags_with_usage(list(argv)) if _asks_for_help(argv) else flags.FLAGS(argv)
+        if any(argument.split('=')[0] in ('-h', '--help', '--helpshort', '--helpfull') for argument in argv[1:]):
+            _help()
+        return flags.FLAGS(argv)
     except (AttributeError, KeyError) as error:
         _fail(_unknown_field(str(error.args[0]), argv))
-    except OSError as error:
+    except (OSError, SyntaxError) as error:
         _fail(_unreadable_recipe(error))
     except (flags.Error, TypeError, ValueError) as error:
         text = ' '.join(str(error).split()).rstrip('.')
         _fail(f'{text[:1].lower()}{text[1:]}.')
 
 
-def _asks_for_help(argv: Sequence[str]) -> bool:
-    return any(argument.split('=')[0] in ('-h', '--help', '--helpshort', '--helpfull') for argument in argv[1:])
+def _help() -> NoReturn:
+    main = sys.modules['__main__']
+    print(f'{main.__doc__}\nFlags:')
+    if 'config' in flags.FLAGS:
+        print('  --config FILE: recipe, such as configs/resnet50.py; --config.FIELD=VALUE overrides one of its fields,')
+        print('    all of which stand in fakeimg/config.py with what they mean')
+    for flag in flags.FLAGS.get_flags_for_module(main):
+        default = '' if flag.default in (None, '') else f' [{flag.default}]'
+        print(f'  --{flag.name}: {flag.help}{default}')
+    sys.exit(0)
 
 
-def _unreadable_recipe(error: OSError) -> str:
+def _unreadable_recipe(error: Exception) -> str:
     reason = str(error).strip().splitlines()[-1].strip()
     return f'the recipe given with --config cannot be read: {reason}; recipes lie in configs/.'
 

@@ -69,7 +69,7 @@ def check_config(config: Config) -> None:
     _require(config.parallel in PARALLEL_MODES, 'parallel', config.parallel, ' or '.join(PARALLEL_MODES))
     _require(config.batch_size >= 1, 'batch_size', config.batch_size, 'at least 1')
     _require(config.steps >= 0, 'steps', config.steps, '0 (use epochs) or more')
-    _require(config.steps > 0 or config.epochs > 0, 'epochs', config.epochs, 'more than 0')
+    _require(config.steps > 0 or 0 < config.epochs < math.inf, 'epochs', config.epochs, 'more than 0')
     _require(config.log_every_steps >= 1, 'log_every_steps', config.log_every_steps, 'at least 1')
     _require(
         config.checkpoint_every_steps >= 0,
@@ -93,6 +93,17 @@ def check_config(config: Config) -> None:
         'between 0 and 0.5',
     )
     _require(0 <= data.max_bad_fraction <= 1, 'data.max_bad_fraction', data.max_bad_fraction, 'between 0 and 1')
+    _require(data.threads >= 0, 'data.threads', data.threads, '0 (one per core) or more')
+    for name in ('mean', 'std'):
+        values = data[name]
+        ok = len(values) == 3 and all(math.isfinite(value) and (name == 'mean' or value > 0) for value in values)
+        _require(ok, f'data.{name}', values, 'three numbers, one per colour' + (' above 0' if name == 'std' else ''))
+    _require(config.seed >= 0, 'seed', config.seed, '0 or more')
+    optimizer = config.optimizer
+    rate = optimizer.base_learning_rate
+    _require(math.isfinite(rate) and rate > 0, 'optimizer.base_learning_rate', rate, 'more than 0')
+    for name in ('warmup_epochs', 'weight_decay', 'momentum', 'clip_norm'):
+        _require(0 <= optimizer[name] < math.inf, f'optimizer.{name}', optimizer[name], '0 (none) or more')
     _require(data.demo_examples >= 8, 'data.demo_examples', data.demo_examples, 'at least 8')
 
 

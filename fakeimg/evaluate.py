@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError('say which run to evaluate: --workdir runs/NAME.')
     parallel.initialize_distributed()
     results, folder = evaluator.evaluate(
-        pathlib.Path(_WORKDIR.value),
+        pathlib.Path(_WORKDIR.value).expanduser(),
         _SPLIT.value,
         _STEP.value,
         data_path=_DATA_PATH.value,

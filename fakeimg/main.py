@@ -18,15 +18,16 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder; default runs/NAME f
 def main(argv: Sequence[str]) -> int:
     cli.refuse_arguments(argv)
     config, name = cli.read_config(_CONFIG)
-    workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}')
+    workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}').expanduser()
     parallel.initialize_distributed()
     result = loop.train(config, workdir)
     if result.interrupted_by is not None:
         cli.say(f'stopped by {result.interrupted_by.name} after step {result.step:,} of {result.total_steps:,}; '
                 'saved, the same command continues.')  # fmt: skip
         return 128 + result.interrupted_by  # as a shell reports it: what follows && must not run
-    cli.say(f'finished: {result.step:,} steps, run folder {workdir}\n'
-            f'next: python -m fakeimg.evaluate --workdir {workdir} --split test')  # fmt: skip
+    cli.say(f'finished: {result.step:,} steps, run folder {workdir}')
+    split = next((name for name in ('test', 'validation') if name in result.splits), 'train')
+    cli.say(f'next: python -m fakeimg.evaluate --workdir {workdir} --split {split}')
     return 0
 
 

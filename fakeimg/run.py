@@ -42,7 +42,7 @@ def open_workdir(workdir: pathlib.Path) -> Iterator[None]:
     """
     index = jax.process_index()
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / 'checkpoints').mkdir(parents=True, exist_ok=True)
         lock = open(workdir / ('.lock' if index == 0 else f'.lock.{index}'), 'w')
     except OSError as error:
         raise UserError(f'{workdir} cannot be a run folder ({error.strerror}); choose another --workdir.') from error

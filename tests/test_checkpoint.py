@@ -99,7 +99,7 @@ def test_lost_parts_are_damage_too(tmp_path: pathlib.Path, part: str) -> None:
 def test_nothing_readable_is_an_error(tmp_path: pathlib.Path) -> None:
     save_all(tmp_path, {4: 0.5})
     damage(tmp_path / '4')
-    with pytest.raises(UserError, match='checkpoint 4 is damaged .*fresh --workdir'):
+    with pytest.raises(UserError, match='checkpoint 4 is damaged .*choose another'):
         Checkpoints(tmp_path).restore(abstract(state_of(0)))
 
 

@@ -36,18 +36,21 @@ class FolderSource:
             return file.read()
 
 
-def scan_folder(path: str, validation_fraction: float = 0.1) -> tuple[dict[str, FolderSource], list[str]]:
+def scan_folder(
+    path: str, validation_fraction: float = 0.1, unsorted_split: str = 'train'
+) -> tuple[dict[str, FolderSource], list[str]]:
     """Finds the splits and labels of a folder of pictures.
 
     Split and class are the folder names that the tables in `labels` know, at any depth and in any order:
     `DIR/train/real/1.jpg`, `DIR/Dataset/Train/Fake/x/1.png`, `DIR/biggan/train/ai/1.png`.
     Where there is no validation split, `validation_fraction` of train becomes one; where there are no splits at
-    all, a test split of the same size is set aside too. Which pictures go there depends on their names alone,
-    class by class.
+    all, a test split of the same size is set aside too. Which pictures go there depends on nothing but the names of
+    all pictures of their class, so a set that grows may exchange a few.
 
     Args:
         path: the folder.
-        validation_fraction: share of each class of the training split, between 0 and 0.5.
+        validation_fraction: share of each class of the training split, below 0.5; 0 carves nothing out.
+        unsorted_split: the split that pictures without a split folder belong to.
 
     Returns:
         The source of each split, and sentences about what was carved out, for the person who runs this.
@@ -85,9 +88,10 @@ def scan_folder(path: str, validation_fraction: float = 0.1) -> tuple[dict[str, 
     splits = {split: sorted(rows) for split, rows in found.items()}
     notes = []
     if None in splits:
-        splits['train'] = splits.pop(None)
-        notes.append(_carve(splits, 'test', validation_fraction))
-    if 'train' in splits and 'validation' not in splits:
+        splits[unsorted_split] = splits.pop(None)
+        if validation_fraction:
+            notes.append(_carve(splits, 'test', validation_fraction))
+    if 'train' in splits and 'validation' not in splits and validation_fraction:
         notes.append(_carve(splits, 'validation', validation_fraction))
     sources = {
         split: FolderSource(str(root), *zip(*splits[split], strict=True))
@@ -124,8 +128,8 @@ def _carve(splits: dict, new_split: str, fraction: float) -> str:
     chosen = set()
     for label in (0, 1):
         names = [name for name, row_label in splits['train'] if row_label == label]
-        ranked = sorted(names, key=lambda name: hashlib.sha256(f'{new_split}/{name}'.encode()).digest())
-        chosen.update(ranked[: round(fraction * len(names))])
+        ranked = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(f'{new_split}/{name}')).digest())
+        chosen.update(ranked[: max(round(fraction * len(names)), int(len(names) > 2))])
     splits[new_split] = [row for row in splits['train'] if row[0] in chosen]
     splits['train'] = [row for row in splits['train'] if row[0] not in chosen]
     return (

@@ -10,6 +10,7 @@ import functools
 import os
 import pathlib
 import threading
+from typing import Any
 
 import grain
 import numpy as np
@@ -20,6 +21,7 @@ from fakeimg.data.sources import Source
 from fakeimg.errors import UserError
 
 Batch = dict[str, np.ndarray]
+_TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape'}  # file names may be any bytes
 
 
 class BadPictures:
@@ -55,11 +57,11 @@ class BadPictures:
             rows = [(self._split, name, reason) for name, reason in sorted(self._reasons.items())]
         listed = set()
         if path.exists():
-            with open(path, newline='') as file:
+            with open(path, newline='', **_TEXT) as file:
                 listed = {tuple(row[:2]) for row in csv.reader(file)}
         new = [row for row in rows if row[:2] not in listed]
         if new:
-            with open(path, 'a', newline='') as file:
+            with open(path, 'a', newline='', **_TEXT) as file:
                 csv.writer(file).writerows(([] if listed else [('split', 'name', 'reason')]) + new)
 
 

@@ -11,7 +11,7 @@ import jax
 from fakeimg import config as config_lib
 from fakeimg import parallel, precision, run
 from fakeimg.checkpoint import Checkpoints
-from fakeimg.config import Config
+from fakeimg.data import layouts
 from fakeimg.data import sources as sources_lib
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
@@ -32,6 +32,8 @@ def evaluate(
 ) -> tuple[dict[str, Any], pathlib.Path]:
     """Scores a split with a checkpoint of a run and writes `evaluations/<split>/` in the run folder.
 
+    Another folder of pictures gets `evaluations/<split>-of-<folder>/`; without split folders, all of it is the split.
+
     Args:
         workdir: the run folder.
         split: train, validation or test.
@@ -48,20 +50,31 @@ def evaluate(
     Raises:
         UserError: no such run, checkpoint, or split, or too many unreadable pictures.
     """
+    if batch_size < 0:
+        raise UserError(f'--batch_size is {batch_size}; it must be 0 (as in training) or more.')
+    if not 0 <= threshold <= 1:
+        raise UserError(f'--threshold is {threshold}; it must be a probability, from 0 to 1.')
     checkpoints = Checkpoints(workdir / 'checkpoints', read_only=True)
     try:
-        meta = checkpoints.read_meta()
+        wanted = _resolve_step(checkpoints, step)
+        meta = checkpoints.read_meta(wanted)
         config = config_lib.from_plain(meta['config'])
-        if data_path is not None:
-            config.data.path = data_path
-        if batch_size:
-            config.batch_size = batch_size
+        config.batch_size = batch_size or config.batch_size
         devices = parallel.Devices.create(config.parallel, config.batch_size)
-        sources, notes = sources_lib.open_sources(config)
-        source = sources_lib.get_source(sources, split)
+        if data_path is None:
+            sources, notes = sources_lib.open_sources(config)
+        else:  # nothing is carved out of pictures that were never trained on
+            config.data.path = data_path
+            sources, notes = layouts.scan_folder(data_path, 0.0, unsorted_split=split)
+        source = sources_lib.get_source(dict(sources), split)
+        digest = sources_lib.digest(dict(sources))
+        if data_path is None and digest != meta['data_digest']:
+            notes.append('the pictures are not the ones this run was trained on; some may have been trained on since')
         for note in notes:
             say(f'!! {note}.')
-        restored = _restore_variables(checkpoints, step, config, devices)
+        model = create_model(config)
+        variables = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))
+        restored = checkpoints.restore(devices.abstract(variables), wanted)
         for note in restored.notes:
             say(f'!! {note}.')
     finally:
@@ -77,27 +90,27 @@ def evaluate(
         'step': restored.step,
         **metrics_lib.compute_metrics(predictions, threshold),
         'labels': meta['labels'],
-        'data_digest': sources_lib.digest(sources),
+        'data_path': config.data.path,
+        'data_digest': digest,
     }
-    folder = workdir / 'evaluations' / split
+    name = split if data_path is None else f'{split}-of-{pathlib.Path(data_path).resolve().name}'
+    folder = workdir / 'evaluations' / name
     if parallel.is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
         run.write_json(folder / 'metrics.json', metrics)
         write_predictions(folder / 'predictions.csv', predictions)
         report.write_report(folder / 'report.html', metrics, predictions, source, meta)
-    bad.write(run.bad_pictures_file(workdir))
+    bad.write(run.bad_pictures_file(folder))
     return metrics, folder
 
 
-def _restore_variables(checkpoints: Checkpoints, step: str, config: Config, devices: parallel.Devices):
-    model = create_model(config)
-    shapes = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))
-    wanted = {'best': checkpoints.best_step(), 'latest': None}.get(step, step)
-    if isinstance(wanted, str):
-        if not wanted.isdigit():
-            raise UserError(f'--step is {step!r}; it must be best, latest, or the number of a checkpoint.')
-        wanted = int(wanted)
-    return checkpoints.restore(devices.abstract(shapes), wanted)
+def _resolve_step(checkpoints: Checkpoints, step: str) -> int | None:
+    """The number of a checkpoint; None for the newest that can be read."""
+    if step in ('best', 'latest'):
+        return checkpoints.best_step() if step == 'best' else None
+    if not step.isdecimal():
+        raise UserError(f'--step is {step!r}; it must be best, latest, or the number of a checkpoint.')
+    return int(step)
 
 
 def write_predictions(path: pathlib.Path, predictions: scoring.Predictions) -> None:

@@ -13,6 +13,7 @@ from fakeimg import parallel
 from fakeimg.config import Config
 from fakeimg.data import pipeline
 from fakeimg.data.sources import Source
+from fakeimg.errors import TrainingDiverged
 from fakeimg.models import normalize
 
 
@@ -76,6 +77,7 @@ def score_source(
 
     Raises:
         UserError: more than `config.data.max_bad_fraction` of the split is unreadable.
+        TrainingDiverged: a score is not finite.
     """
     bad = pipeline.BadPictures(split, len(source), config.data.max_bad_fraction)
     batches = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
@@ -90,6 +92,11 @@ def score_source(
     bad.check()
     logits, weights = (np.concatenate(arrays)[: len(source)] for arrays in zip(*parts, strict=True))
     kept = np.flatnonzero(weights)
+    if not np.isfinite(logits[kept]).all():
+        raise TrainingDiverged(
+            f'the scores of split {split} are not finite: these weights are ruined; take an earlier checkpoint, '
+            'or train again with a lower --config.optimizer.base_learning_rate.'
+        )
     predictions = Predictions(
         [source.names[index] for index in kept], source.labels[kept], logits[kept], len(source) - len(kept)
     )

@@ -1,5 +1,6 @@
 """SIGTERM and Ctrl-C as a flag that the loop reads between steps, so that it can save before it leaves."""
 
+import os
 import signal
 from typing import Any
 
@@ -18,6 +19,8 @@ class Interrupts:
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
+        # Not print: the signal may have come in the middle of one.
+        os.write(2, f'{self.received.name}: stopping after this step to save; again to leave at once\n'.encode())
 
     def __exit__(self, *_exc: object) -> None:
         for number, handler in self._previous.items():

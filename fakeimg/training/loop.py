@@ -20,7 +20,7 @@ from fakeimg.data import pipeline
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation import scoring
-from fakeimg.training import progress
+from fakeimg.training import progress, resume
 from fakeimg.training.interrupts import Interrupts
 from fakeimg.training.setup import Setup, build
 from fakeimg.training.state import TrainState
@@ -36,13 +36,13 @@ class Result:
         step: steps taken in all.
         total_steps: steps of the whole run.
         interrupted_by: the signal that ended it early, or None.
-        validation: metrics of the last validation, if there was one.
+        splits: names of the data's splits.
     """
 
     step: int
     total_steps: int
     interrupted_by: signal.Signals | None
-    validation: dict[str, Any] | None
+    splits: list[str]
 
 
 def train(config: Config, workdir: pathlib.Path) -> Result:
@@ -55,7 +55,7 @@ def train(config: Config, workdir: pathlib.Path) -> Result:
         TrainingDiverged: loss or gradients are not finite.
     """
     setup = build(config)
-    state, restored, origin = _start(setup, workdir / 'checkpoints')
+    state, restored, origin = resume.starting_point(setup, workdir / 'checkpoints')
     with run.open_workdir(workdir):
         return _train(setup, workdir, state, restored, origin)
 
@@ -70,7 +70,7 @@ def _train(setup: Setup, workdir: pathlib.Path, state: TrainState, restored: Res
         run.write_json(workdir / 'config.json', config_lib.to_plain(config))
         run.write_json(workdir / 'environment.json', run.environment())
     display = progress.Display(start_step, setup.total_steps)
-    for line in progress.preflight(setup, workdir, state, origin, start_step) + _resume_notes(setup, restored):
+    for line in progress.preflight(setup, workdir, state, origin, start_step) + resume.changes(setup, restored):
         display.line(line)
     writer = run.MetricsWriter(workdir, start_step)
     bad = pipeline.BadPictures('train', setup.num_train, config.data.max_bad_fraction)
@@ -82,47 +82,11 @@ def _train(setup: Setup, workdir: pathlib.Path, state: TrainState, restored: Res
             loop = _Loop(setup, workdir, checkpoints, display, writer, bad, interrupts, start_step)
             return loop.run(state, batches)
     finally:
-        batches.close()
-        bad.write(run.bad_pictures_file(workdir))
-        writer.close()
         display.close()
-        checkpoints.close()
-
-
-def _start(setup: Setup, folder: pathlib.Path) -> tuple[TrainState, Restored | None, str]:
-    """Which weights win: this run's newest readable checkpoint, else what `config.init.weights` says."""
-    if folder.is_dir():
-        checkpoints = Checkpoints(folder, read_only=True)
-        try:
-            if checkpoints.steps():
-                restored = checkpoints.restore(setup.abstract_state())
-                _check_same_steps(setup, restored)
-                return restored.state, restored, f'from checkpoint {restored.step}'
-        finally:
-            checkpoints.close()
-    state, origin = setup.initial_state()
-    return state, None, origin
-
-
-def _check_same_steps(setup: Setup, restored: Restored) -> None:
-    before = restored.meta['config']['batch_size']
-    if before != setup.config.batch_size:
-        raise UserError(
-            f'this run was started with config.batch_size={before}, not {setup.config.batch_size}, and a step must '
-            'stay a step; continue with the old value, or choose another --workdir.'
-        )
-
-
-def _resume_notes(setup: Setup, restored: Restored | None) -> list[str]:
-    if restored is None:
-        return []
-    notes = list(restored.notes)
-    changes = config_lib.changed_fields(restored.meta['config'], config_lib.to_plain(setup.config))
-    if changes:
-        notes.append(f'the configuration changed since the checkpoint: {"; ".join(changes)}')
-    if restored.meta['data_digest'] != setup.meta()['data_digest']:
-        notes.append('the pictures are not the ones that this run was started on')
-    return [f'!! {note}.' for note in notes]
+        checkpoints.close()  # first of what can fail: a save may be under way
+        batches.close()
+        writer.close()
+        bad.write(run.bad_pictures_file(workdir))
 
 
 @dataclasses.dataclass
@@ -146,7 +110,7 @@ class _Loop:
         self.pending: tuple[int, dict[str, Any]] | None = None  # outputs of the step before, still on the devices
         self.interval: list[dict[str, Any]] = []
         self.skipped_in_a_row = 0
-        self.validation: dict[str, Any] | None = None
+        self.validation_cut_short = False
 
     def run(self, state: TrainState, batches: grain.DatasetIterator) -> Result:
         """Steps until the end or a signal, and leaves a checkpoint of the last step behind."""
@@ -155,7 +119,7 @@ class _Loop:
         # The order matters: a checkpoint of step k holds the state and the iterator before batch k is drawn, and
         # validation sees the state that is saved.
         while step < total and not stop:
-            if step > self.start_step:
+            if not self.is_done_with(step):
                 self.validate_and_save(step, state, batches)
             with self.meter.waiting():
                 batch = next(batches)
@@ -172,9 +136,15 @@ class _Loop:
             self.pending = (step, outputs)
             stop = self.must_stop(step)
         self.read_pending()
-        self.validate_and_save(step, state, batches, last=True)
+        if not self.is_done_with(step):
+            self.validate_and_save(step, state, batches, last=True)
         self.checkpoints.wait()
-        return Result(step, total, self.interrupts.received if step < total else None, self.validation)
+        finished = step == total and not self.validation_cut_short
+        return Result(step, total, None if finished else self.interrupts.received, list(self.setup.sources))
+
+    def is_done_with(self, step: int) -> bool:
+        """Whether nothing is due at `step` because the run starts there, or has validated and saved it before."""
+        return step == 0 or (step == self.start_step and self.checkpoints.is_validated(step))
 
     def must_stop(self, step: int) -> bool:
         """Whether a signal came; several processes agree on it once an interval."""
@@ -198,13 +168,22 @@ class _Loop:
             return
         self.read_pending()  # never save a state whose loss has not been looked at
         with self.meter.apart():
-            metrics = None
             try:
                 metrics = self.validate(step, state) if validate else None
-            finally:  # unreadable validation pictures must not cost the training since the last checkpoint
-                iterator = {'iterator': batches.get_state()}
-                self.checkpoints.save(step, self.setup.devices.to_global(state), iterator, self.meta, metrics)
-                self.bad.write(run.bad_pictures_file(self.workdir))
+            except TrainingDiverged:
+                raise
+            except UserError:  # unreadable validation pictures must not cost the training since the last checkpoint
+                self.save(step, state, batches, None)
+                raise
+            self.save(step, state, batches, metrics)
+
+    def save(
+        self, step: int, state: TrainState, batches: grain.DatasetIterator, metrics: dict[str, Any] | None
+    ) -> None:
+        """Starts saving state and iterator."""
+        iterator = {'iterator': batches.get_state()}
+        self.checkpoints.save(step, self.setup.devices.to_global(state), iterator, self.meta, metrics)
+        self.bad.write(run.bad_pictures_file(self.workdir))
 
     def validate(self, step: int, state: TrainState) -> dict[str, Any] | None:
         """Scores the validation split; None if a signal cut it short."""
@@ -214,9 +193,10 @@ class _Loop:
                 self.setup.config, self.setup.devices, track=self.until_interrupted,
             )  # fmt: skip
         except _ValidationInterruptedError:
+            self.validation_cut_short = True
             return None
         bad.write(run.bad_pictures_file(self.workdir))
-        metrics = self.validation = metrics_lib.compute_metrics(predictions)
+        metrics = metrics_lib.compute_metrics(predictions)
         self.writer.write(step, {f'validation/{name}': metrics[name] for name in metrics_lib.SCALARS})
         epoch = step * self.setup.config.batch_size / self.setup.num_train
         self.display.line(f'validation at step {step:,} (epoch {epoch:.1f}): {metrics_lib.one_line(metrics)}')
@@ -248,13 +228,15 @@ class _Loop:
     def check_finite(self, step: int, outputs: dict[str, Any]) -> None:
         """Raises TrainingDiverged, naming the steps since the last good one and the last checkpoint."""
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if outputs['skipped'] else 0
-        finite = np.isfinite(outputs['grad_norm']) and np.isfinite(outputs['metrics'].loss.total)
+        # The norm of the update too: finite gradients can still ruin the weights that are saved next.
+        finite = np.isfinite([outputs['grad_norm'], outputs['update_norm'], outputs['metrics'].loss.total]).all()
         if (finite or outputs['skipped']) and self.skipped_in_a_row < MAX_SKIPPED_IN_A_ROW:
             return
         first = step - max(self.skipped_in_a_row - 1, 0)
         steps = self.checkpoints.steps()
         raise TrainingDiverged(
-            f'training diverged: loss or gradients are not finite in steps {first} to {step}; '
+            f'training diverged: loss, gradients or updates are not finite in '
+            f'{f"step {step}" if first == step else f"steps {first} to {step}"}; '
             + (f'the last good checkpoint is {steps[-1]}' if steps else 'there is no checkpoint yet')
             + '; lower --config.optimizer.base_learning_rate, or use --config.precision=float32, in a new --workdir.'
         )
@@ -282,13 +264,13 @@ class _Loop:
             scalars['train/loss_scale'] = float(last['loss_scale'])
             scalars['train/skipped_steps'] = float(sum(row['skipped'] for row in self.interval))
         self.writer.write(step, scalars)
-        shown = [f'loss {scalars["train/loss"]:.4f}']
+        eta = progress.format_seconds(self.meter.eta(self.setup.total_steps - step))
+        shown = [f'ETA {eta}', f'loss {scalars["train/loss"]:.4f}']
         if auc is not None:
             shown.append(f'auc {auc:.4f}')
         rate, share = rates['images_per_second_per_device'], rates['input_wait_share']
         if rate is not None and share is not None:  # not in an interval of nothing but the compiling step
-            shown += [f'{rate:,.0f} images/s per device', f'input wait {share:.0%}']
-        shown.append(f'ETA {progress.format_seconds(self.meter.eta(self.setup.total_steps - step))}')
+            shown += [f'{rate:,.0f} images/s/device', f'input wait {share:.0%}']
         self.display.interval(step, '  '.join(shown))
         self.interval = []
 

@@ -102,7 +102,7 @@ class Display:
         if sys.stdout.isatty() and not self._silent:  # is_terminal also means FORCE_COLOR, as in notebooks
             self._bar = rich.progress.Progress(
                 rich.progress.TextColumn('{task.completed:,}/{task.total:,}'),
-                rich.progress.BarColumn(bar_width=20),
+                rich.progress.BarColumn(bar_width=10),
                 rich.progress.TextColumn('{task.description}'),
                 console=console,
             )

@@ -37,9 +37,9 @@ def make_train_step(
     """Returns the per-device program `step(state, batch) -> (state, outputs)`.
 
     The loss is binary cross-entropy on the logit, averaged with the batch's weights over all devices.
-    `outputs`, replicated: `metrics` (TrainMetrics), `grad_norm`, `learning_rate`, `loss_scale`, `skipped` (1.0 if
-    the float16 gradients overflowed and nothing but the loss scale and the step changed); `logits`, `labels` and
-    `weights` of the global batch, each [B].
+    `outputs`, replicated: `metrics` (TrainMetrics), `grad_norm`, `update_norm`, `learning_rate`, `loss_scale`,
+    `skipped` (1.0 if the float16 gradients overflowed and nothing but the loss scale and the step changed);
+    `logits`, `labels` and `weights` of the global batch, each [B].
     """
 
     def step(state: TrainState, batch: dict[str, jax.Array]):
@@ -82,6 +82,7 @@ def make_train_step(
                 parallel.AXIS, loss=losses, correct=(logits >= 0) == labels, mask=weights
             ),
             'grad_norm': optax.tree.norm(grads),
+            'update_norm': optax.tree.norm(updates),
             'learning_rate': jnp.asarray(schedule(state.step), jnp.float32),
             'skipped': 1.0 - finite.astype(jnp.float32),
             'loss_scale': jnp.asarray(1.0 if dynamic_scale is None else dynamic_scale.scale, jnp.float32),
