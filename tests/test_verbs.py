@@ -133,6 +133,7 @@ def assert_refused(result, sentence: str) -> None:
         ('--config.precision=float8', "config.precision is 'float8'; it must be one of"),
         ('--config.model.name=resnet51', "config.model.name is 'resnet51'; it must be one of"),
         ('--config=configs/absent.py', 'No such file or directory'),
+        ('--config=README.md', 'cannot be read'),
         ('--wrkdir=x', 'unknown command line flag'),
         ('stray', "unexpected argument 'stray'"),
     ],

@@ -1,3 +1,4 @@
+import os
 import pathlib
 from collections.abc import Iterable
 
@@ -64,6 +65,19 @@ def test_classes_without_splits_are_carved_in_three(tmp_path: pathlib.Path) -> N
     sources, notes = scan_folder(folder, 0.1)
     assert {name: len(source) for name, source in sources.items()} == {'train': 82, 'validation': 8, 'test': 10}
     assert len(notes) == 2
+
+
+def test_file_names_of_any_bytes(tmp_path: pathlib.Path) -> None:
+    folder = make(tmp_path, [f'{c}/{i}.png' for c in ('real', 'fake') for i in range(9)])
+    for i in range(9):
+        (tmp_path / 'real' / os.fsdecode(b'caf\xe9%d.jpg' % i)).write_bytes(b'')
+    sources, _ = scan_folder(folder, 0.2)
+    assert sum(map(len, sources.values())) == 27
+
+
+def test_small_classes_still_give_every_split_something(tmp_path: pathlib.Path) -> None:
+    sources, _ = scan_folder(make(tmp_path, [f'{c}/{i}.png' for c in ('real', 'fake') for i in range(5)]), 0.1)
+    assert {name: len(source) for name, source in sources.items()} == {'train': 6, 'validation': 2, 'test': 2}
 
 
 def test_odd_names_hidden_files_and_link_loops(tmp_path: pathlib.Path) -> None:

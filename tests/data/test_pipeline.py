@@ -1,3 +1,4 @@
+import os
 import pathlib
 
 import numpy as np
@@ -99,6 +100,14 @@ def test_broken_pictures_are_counted_and_listed_not_replaced(config: Config, tmp
     assert len(lines) == 4
     assert f'test,{source.names[3]},empty file' in lines
     assert not batches[0]['image'][3].any()
+
+
+def test_broken_pictures_of_any_name_can_be_listed(tmp_path: pathlib.Path) -> None:
+    bad = pipeline.BadPictures('train', 10, 1.0)
+    bad.add(os.fsdecode(b'train/real/caf\xe9, "1".jpg'), 'empty file')
+    bad.write(tmp_path / 'bad.csv')
+    bad.write(tmp_path / 'bad.csv')
+    assert (tmp_path / 'bad.csv').read_bytes().count(b'caf\xe9') == 1
 
 
 def test_too_many_broken_pictures_stop(config: Config) -> None:

@@ -1,0 +1,55 @@
+import json
+import pathlib
+import shutil
+
+import pytest
+
+from fakeimg.config import Config
+from fakeimg.errors import UserError
+from fakeimg.evaluation.evaluator import evaluate
+from fakeimg.training import loop
+
+
+@pytest.fixture
+def workdir(config: Config, tmp_path: pathlib.Path) -> pathlib.Path:
+    config.steps = 2
+    loop.train(config, tmp_path / 'run')
+    return tmp_path / 'run'
+
+
+def test_another_folder_is_scored_whole_and_kept_apart(
+    workdir: pathlib.Path, faces: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    ours, _ = evaluate(workdir)
+    other = tmp_path / 'other'
+    shutil.copytree(faces / 'train', other)  # classes, no splits
+    theirs, folder = evaluate(workdir, data_path=str(other))
+    assert theirs['n'] == 96
+    assert theirs['data_path'] == str(other)
+    assert folder.name == 'test-of-other'
+    assert json.loads((workdir / 'evaluations/test/metrics.json').read_text()) == ours
+
+
+def test_pictures_that_changed_since_training_are_mentioned(workdir: pathlib.Path, faces: pathlib.Path) -> None:
+    said: list[str] = []
+    evaluate(workdir, say=said.append)
+    assert not any('not the ones' in line for line in said)
+    shutil.copy(faces / 'test/real/000000.jpg', faces / 'train/real/new.jpg')
+    evaluate(workdir, say=said.append)
+    assert any('the pictures are not the ones this run was trained on' in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ({'split': 'holdout'}, "no split 'holdout'"),
+        ({'step': '²'}, "--step is '²'; it must be best, latest"),
+        ({'step': '7'}, r'no checkpoint 7 in .* \(there are 2\)'),
+        ({'batch_size': -3}, '--batch_size is -3'),
+        ({'threshold': float('nan')}, '--threshold is nan'),
+    ],
+)
+def test_arguments_that_cannot_work(workdir: pathlib.Path, arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        evaluate(workdir, **arguments)
+    assert not (workdir / 'evaluations').exists()

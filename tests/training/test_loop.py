@@ -1,0 +1,85 @@
+"""The loop in this process, where a test can look inside."""
+
+import json
+import pathlib
+import signal
+
+import pytest
+
+from fakeimg.checkpoint import Checkpoints
+from fakeimg.config import Config
+from fakeimg.errors import TrainingDiverged, UserError
+from fakeimg.training import loop
+
+
+def rows(workdir: pathlib.Path) -> list[dict]:
+    return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+
+
+def test_diverged_weights_are_never_saved(config: Config, tmp_path: pathlib.Path) -> None:
+    config.checkpoint_every_steps = 1
+    config.optimizer.warmup_epochs = 0
+    config.optimizer.clip_norm = 0.0
+    config.optimizer.base_learning_rate = 1e36
+    with pytest.raises(TrainingDiverged, match='not finite in step.*there is no checkpoint yet|last good checkpoint'):
+        loop.train(config, tmp_path / 'run')
+    config.optimizer.base_learning_rate = 1e-3
+    assert loop.train(config, tmp_path / 'run').step == 12  # whatever was saved can be trained on
+
+
+def test_interrupted_last_validation_is_made_up_for(
+    config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.validate_every_epochs = 100.0
+    until_interrupted = loop._Loop.until_interrupted
+
+    def interrupt_first(self, batches):
+        signal.raise_signal(signal.SIGINT)
+        return until_interrupted(self, batches)
+
+    workdir = tmp_path / 'run'
+    with monkeypatch.context() as patched:
+        patched.setattr(loop._Loop, 'until_interrupted', interrupt_first)
+        result = loop.train(config, workdir)
+    assert result.step == 12
+    assert result.interrupted_by == signal.SIGINT
+    assert not any('validation/auc' in row for row in rows(workdir))
+    result = loop.train(config, workdir)
+    assert result.interrupted_by is None
+    assert sum('validation/auc' in row for row in rows(workdir)) == 1
+    assert Checkpoints(workdir / 'checkpoints', read_only=True).is_validated(12)
+    loop.train(config, workdir)  # a finished run has nothing left to do
+    assert sum('validation/auc' in row for row in rows(workdir)) == 1
+
+
+def test_a_run_cannot_be_shortened_below_what_it_took(config: Config, tmp_path: pathlib.Path) -> None:
+    config.steps = 2
+    loop.train(config, tmp_path / 'run')
+    before = (tmp_path / 'run/config.json').read_text()
+    config.steps = 1
+    with pytest.raises(UserError, match='has taken 2 steps already, more than the 1 asked for'):
+        loop.train(config, tmp_path / 'run')
+    assert (tmp_path / 'run/config.json').read_text() == before
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('optimizer.clip_norm', -1.0),
+        ('optimizer.base_learning_rate', 0.0),
+        ('optimizer.base_learning_rate', float('nan')),
+        ('optimizer.weight_decay', -1.0),
+        ('optimizer.warmup_epochs', -1.0),
+        ('data.threads', -1),
+        ('data.std', (0.0, 0.1, 0.1)),
+        ('data.mean', (0.5, 0.5)),
+        ('data.resize_size', 8),
+        ('seed', -1),
+        ('batch_size', 0),
+    ],
+)
+def test_values_that_cannot_work(config: Config, tmp_path: pathlib.Path, field: str, value: object) -> None:
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=f'config.{field} is .*; it must be'):
+        loop.train(config, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
