@@ -233,7 +233,7 @@ def test_notebook_trains_evaluates_and_continues(tmp_path: pathlib.Path, monkeyp
     notebook, text, metrics = execute('first', 6, DATA_PATH=str(tmp_path / 'absent'))
     assert (metrics['n'], metrics['step']) == (22, 6)
     assert 'devices    2 x cpu, 1 process(es)' in text
-    assert 'step 3/6  loss' in text  # lines, not the frames of a progress bar
+    assert 'step 3/6  ETA' in text  # lines, not the frames of a progress bar
     assert '\x1b[' not in text
     assert f'!! NO PICTURES AT {tmp_path}/absent' in text
     assert '!! NO IMAGENET WEIGHTS' in text
