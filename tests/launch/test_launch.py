@@ -283,7 +283,7 @@ raise SystemExit(128 + received[0])
 def test_notebook_commands_save_when_their_time_is_up(
     run_in_notebook: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_in_notebook('python', '-c', SAVES_ON_A_SIGNAL.format(ready=''), hours=2 / 3600)
+    run_in_notebook('python', '-c', SAVES_ON_A_SIGNAL.format(ready=''), hours=4 / 3600)
     output = capsys.readouterr().out
     assert 'saved 1' in output
     assert '!! TIME IS UP' in output
@@ -293,7 +293,8 @@ def test_notebook_commands_save_when_the_stop_button_is_pressed(
     run_in_notebook: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_in_notebook('python', '-c', SAVES_ON_A_SIGNAL.format(ready='os.kill(os.getppid(), signal.SIGINT)'))
+        press = 'time.sleep(1); os.kill(os.getppid(), signal.SIGINT)'  # by then it is reading what this prints
+        run_in_notebook('python', '-c', SAVES_ON_A_SIGNAL.format(ready=press))
     assert 'saved 1' in capsys.readouterr().out
 
 
