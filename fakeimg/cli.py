@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from fakeimg import parallel
 from fakeimg.config import Config
 from fakeimg.errors import UserError
 
@@ -33,7 +32,7 @@ def run_verb(main: Callable[[Sequence[str]], int | None]) -> None:
         except KeyboardInterrupt:
             _fail('interrupted.', 130)
         except Exception:
-            if not parallel.has_other_processes():
+            if not _has_other_processes():
                 raise
             traceback.print_exc()
             _exit(1)
@@ -69,10 +68,22 @@ def refuse_arguments(argv: Sequence[str]) -> None:
         raise UserError(f'unexpected argument {argv[1]!r}; every setting is a flag (--name=value).')
 
 
+def require(ok: bool, flag: str, value: Any, wanted: str) -> None:
+    """Raises UserError, naming the flag and what it must be, unless `ok`."""
+    if not ok:
+        raise UserError(f'--{flag} is {value}; it must be {wanted}.')
+
+
 def say(text: str) -> None:
     """Prints for the person who ran the verb; only process 0 does."""
-    if parallel.is_first_process():
+    if not _has_other_processes() or sys.modules['fakeimg.parallel'].is_first_process():
         print(text, flush=True)
+
+
+def _has_other_processes() -> bool:
+    # jax takes a second to import, and a verb that did not import it has no other processes.
+    parallel = sys.modules.get('fakeimg.parallel')
+    return parallel is not None and parallel.has_other_processes()
 
 
 def _fail(sentence: str, exit_code: int = 2) -> NoReturn:
@@ -82,7 +93,7 @@ def _fail(sentence: str, exit_code: int = 2) -> NoReturn:
 
 
 def _exit(exit_code: int) -> NoReturn:
-    if parallel.has_other_processes():
+    if _has_other_processes():
         # An ordinary exit would wait minutes for the other processes, which wait for this one.
         sys.stderr.flush()
         os._exit(exit_code)

@@ -28,7 +28,9 @@ def default_config() -> Config:
     config.parallel = 'pmap'
 
     config.data = ml_collections.ConfigDict()
-    config.data.path = ''  # empty: the built-in demo faces
+    config.data.path = ''  # prepared set, folder, zip, tar or table; empty: the built-in demo faces
+    config.data.train_split = 'train'  # or a part of it, as TFDS slices: train[:10%]
+    config.data.validation_split = 'validation'
     config.data.demo_examples = 4000  # training faces of the demo; validation and test have a quarter each
     config.data.image_size = 224  # side of the square that the model sees, pixels
     config.data.resize_size = 256  # length the short side is brought to before cropping, pixels

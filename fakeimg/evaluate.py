@@ -16,9 +16,11 @@ from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator, metrics
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
-_SPLIT = flags.DEFINE_string('split', 'test', 'train, validation or test.')
+_SPLIT = flags.DEFINE_string('split', 'test', 'train, validation, test, or a part as TFDS slices it: test[:10%].')
 _STEP = flags.DEFINE_string('step', 'best', 'Checkpoint: best (validation AUC), latest, or its step.')
-_DATA_PATH = flags.DEFINE_string('data_path', None, 'Another folder of pictures than the one trained on.')
+_DATA_PATH = flags.DEFINE_string(
+    'data_path', None, 'Other pictures than those trained on: folder, archive, table, prepared set.'
+)
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Pictures per step over all devices; 0: as in training.')
 _THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which a picture is called fake.')
 

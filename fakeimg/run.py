@@ -6,7 +6,6 @@
 
 import contextlib
 import datetime
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -21,6 +20,7 @@ from typing import Any
 import jax
 import tensorboardX
 
+from fakeimg import lock
 from fakeimg.errors import UserError
 
 PACKAGES = ('fakeimg', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'simplejpeg', 'pillow')
@@ -43,16 +43,12 @@ def open_workdir(workdir: pathlib.Path) -> Iterator[None]:
     index = jax.process_index()
     try:
         (workdir / 'checkpoints').mkdir(parents=True, exist_ok=True)
-        lock = open(workdir / ('.lock' if index == 0 else f'.lock.{index}'), 'w')
+        held = contextlib.ExitStack()
+        refusal = f'another training is using {workdir}; wait for it, or choose another --workdir.'
+        held.enter_context(lock.hold(workdir / ('.lock' if index == 0 else f'.lock.{index}'), refusal))
     except OSError as error:
         raise UserError(f'{workdir} cannot be a run folder ({error.strerror}); choose another --workdir.') from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f'another training is using {workdir}; wait for it, or choose another --workdir.') from None
-        except OSError:
-            pass  # a file system without locks
+    with held:
         yield
 
 

@@ -10,7 +10,7 @@ import safetensors.numpy
 
 from fakeimg import run
 from fakeimg.config import Config
-from fakeimg.data.sources import open_sources
+from fakeimg.data.sources import open_data
 from tests.conftest import Verb, flags_of
 from tests.models.test_imagenet import random_tensors
 
@@ -70,7 +70,7 @@ def test_broken_pictures_are_listed_in_the_run_folder(
     verb: Verb, config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     config.steps = 6
-    name = open_sources(config)[0]['train'].names[0]
+    name = open_data(config).splits['train'].names[0]
     (faces / name).write_bytes(b'')
     stopped = verb('main', *train_flags(config), '--workdir', 'run')
     assert_refused(stopped, f'1 of 72 pictures of split train cannot be read (first: {name}: empty file)')
@@ -148,7 +148,7 @@ def test_mistakes_in_the_data(verb: Verb, config: Config, faces: pathlib.Path, t
     shutil.rmtree(faces / 'train/fake')
     assert_refused(verb('main', *train_flags(config)), 'has no fake pictures (36 real, 0 fake)')
     (faces / 'train/real').rename(faces / 'train/originals')
-    assert_refused(verb('main', *train_flags(config)), 'train/originals is unknown')
+    assert_refused(verb('main', *train_flags(config)), "seen were 'originals'")
     assert [path.name for path in (tmp_path / 'work').iterdir()] == ['configs']
 
 

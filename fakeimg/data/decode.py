@@ -1,10 +1,12 @@
 """Encoded bytes to a square RGB crop: JPEG through simplejpeg into reused memory, everything else through Pillow."""
 
+import contextlib
 import io
 import struct
 import threading
 import warnings
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,6 +52,32 @@ def decode_rgb(data: bytes, min_side: int = 0) -> np.ndarray:
     return _decode_pillow(data)
 
 
+def read_header(data: bytes) -> tuple[str, int, int]:
+    """Reads what the first bytes of a picture say, without decoding it.
+
+    Returns:
+        Its format in lower case (jpeg, png, webp, ...), width and height in pixels as stored, before any EXIF rotation.
+
+    Raises:
+        BadPicture: empty, not a picture, or of more than MAX_PIXELS.
+    """
+    if not data:
+        raise BadPicture('empty file')
+    kind, width, height = '', 0, 0
+    if data[:2] == b'\xff\xd8':
+        try:
+            header: Any = simplejpeg.decode_jpeg_header(data)
+            kind, height, width = 'jpeg', *header[:2]
+        except ValueError:
+            pass
+    if not kind:
+        with _pillow(data) as picture:
+            kind, (width, height) = (picture.format or '').lower(), picture.size
+    if height * width > MAX_PIXELS:
+        raise BadPicture(f'{width} x {height} pixels, more than {MAX_PIXELS}')
+    return 'jpeg' if kind == 'mpo' else kind, width, height
+
+
 def _decode_jpeg(data: bytes, min_side: int) -> np.ndarray:
     header: Any = simplejpeg.decode_jpeg_header(data)
     height, width, colorspace, _ = header
@@ -67,15 +95,22 @@ def _decode_jpeg(data: bytes, min_side: int) -> np.ndarray:
 
 
 def _decode_pillow(data: bytes) -> np.ndarray:
+    with _pillow(data) as opened:
+        opened.load()
+        picture: PIL.Image.Image = opened
+        if opened.getexif().get(_ORIENTATION_TAG, 1) != 1:
+            picture = PIL.ImageOps.exif_transpose(opened)
+        return np.asarray(_plain_rgb(picture))
+
+
+@contextlib.contextmanager
+def _pillow(data: bytes) -> Iterator[PIL.Image.Image]:
+    """Opens with Pillow; whatever it raises, then or while the picture is used, becomes BadPicture."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(io.BytesIO(data)) as opened:
-                opened.load()
-                picture: PIL.Image.Image = opened
-                if opened.getexif().get(_ORIENTATION_TAG, 1) != 1:
-                    picture = PIL.ImageOps.exif_transpose(opened)
-                return np.asarray(_plain_rgb(picture))
+                yield opened
     except PIL.UnidentifiedImageError:
         raise BadPicture('not a picture of a known format') from None
     except PIL.Image.DecompressionBombWarning as error:

@@ -1,139 +1,222 @@
-"""A folder of pictures as data: splits and labels are read off the folders' names, whatever lies in between."""
+"""What a set of files says about its pictures: class, split, source and group, read off folder names or a table."""
 
 import collections
-import hashlib
+import dataclasses
 import os
-import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fakeimg.data import tables
+from fakeimg.data.files import Files, FolderFiles, list_files
 from fakeimg.data.labels import CLASS_NAMES, SPLIT_NAMES, known_names
 from fakeimg.errors import UserError
 
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.tif', '.tiff')
+# Folders below a class are generators when they are as few as this, and identities or videos when they are more.
+MAX_SOURCES_BELOW_CLASS = 20
+_SAY_IT = 'say it by hand (--label real=NAME --label fake=NAME, of prepare and audit)'
 
 
-class FolderSource:
-    """A random-access source of encoded pictures, one split of a folder.
+@dataclasses.dataclass
+class Listing:
+    """The pictures of a set, one row each, unread.
 
     Attributes:
-        names: paths below the folder, with forward slashes, sorted.
+        layout: what was recognised, in words.
+        files: the pictures; `files.names` are unique.
         labels: int32[n], 0 = real, 1 = fake.
+        splits: of each picture; None throughout where the set has none.
+        sources: generator or data set of each picture.
+        groups: what must not straddle splits (a photo, an identity); '' where a picture stands for itself.
+        notes: sentences that a person should read.
     """
 
-    def __init__(self, root: str, names: Sequence[str], labels: Sequence[int]):
-        self.root = root
-        self.names = list(names)
-        self.labels = np.asarray(labels, np.int32)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> bytes:
-        """Reads one file as it is. Raises OSError when it cannot be read."""
-        with open(os.path.join(self.root, self.names[index]), 'rb') as file:
-            return file.read()
+    layout: str
+    files: Files
+    labels: np.ndarray
+    splits: list[str | None]
+    sources: list[str]
+    groups: list[str]
+    notes: list[str]
 
 
-def scan_folder(
-    path: str, validation_fraction: float = 0.1, unsorted_split: str = 'train'
-) -> tuple[dict[str, FolderSource], list[str]]:
-    """Finds the splits and labels of a folder of pictures.
+def set_name(path: str) -> str:
+    """Returns the name of a set: its folder's or file's, without an archive's suffix."""
+    name = os.path.basename(os.path.abspath(os.path.expanduser(path)))
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in ('.zip', '.tar', *tables.SUFFIXES) else name
+
+
+def is_table(path: str) -> bool:
+    return path.lower().endswith(tables.SUFFIXES) and os.path.isfile(path)
+
+
+def read_listing(path: str, class_names: Mapping[str, int] = CLASS_NAMES, files: Files | None = None) -> Listing:
+    """Lists the pictures of a folder, a zip or tar archive, or a table (.csv, .jsonl).
 
     Split and class are the folder names that the tables in `labels` know, at any depth and in any order:
-    `DIR/train/real/1.jpg`, `DIR/Dataset/Train/Fake/x/1.png`, `DIR/biggan/train/ai/1.png`.
-    Where there is no validation split, `validation_fraction` of train becomes one; where there are no splits at
-    all, a test split of the same size is set aside too. Which pictures go there depends on nothing but the names of
-    all pictures of their class, so a set that grows may exchange a few.
-
-    Args:
-        path: the folder.
-        validation_fraction: share of each class of the training split, below 0.5; 0 carves nothing out.
-        unsorted_split: the split that pictures without a split folder belong to.
-
-    Returns:
-        The source of each split, and sentences about what was carved out, for the person who runs this.
+    `DIR/train/real/1.jpg`, `DIR/Dataset/Train/Fake/x/1.png`, `DIR/biggan/train/ai/1.png`. A set whose folders do not
+    say its classes may have a table at its top instead. `files` spares listing them again.
 
     Raises:
-        UserError: no such folder, no pictures, or a folder whose split or class is unknown or ambiguous.
+        UserError: nothing there, no pictures, or a class or split that is unknown or ambiguous.
     """
-    root = pathlib.Path(path).expanduser()
-    if not root.is_dir():
-        what = 'is not a folder' if root.exists() else 'does not exist'
-        raise UserError(f'data path {path} {what}; set config.data.path to a folder of pictures.')
-    found: dict[str | None, list[tuple[str, int]]] = collections.defaultdict(list)
-    for folder, files in _picture_folders(str(root)):
-        parts = pathlib.PurePosixPath(folder).parts
-        label = _meaning(parts, CLASS_NAMES, folder, path)
-        if label is None:
-            raise UserError(
-                f'the class of {path}/{folder} is unknown; a folder above the pictures must be named as '
-                f'real ({known_names(CLASS_NAMES, 0)}) or fake ({known_names(CLASS_NAMES, 1)}).'
-            )
-        split = _meaning(parts, SPLIT_NAMES, folder, path)
-        prefix = '' if folder == '.' else f'{folder}/'
-        found[split] += [(prefix + file, label) for file in files]
-    if not found:
+    path = os.path.expanduser(path)
+    if is_table(path):
+        folder, name = os.path.split(os.path.abspath(path))
+        return _from_table(path, FolderFiles(folder, [name]), name, class_names)
+    files = list_files(path) if files is None else files
+    pictures = [index for index, name in enumerate(files.names) if name.lower().endswith(SUFFIXES)]
+    if not pictures:
         raise UserError(
             f'data path {path} holds no pictures ({", ".join(SUFFIXES)}); '
-            'set config.data.path to the folder that holds train/real, train/fake and so on.'
+            'give the folder that holds train/real, train/fake and so on.'
         )
-    if None in found and len(found) > 1:
-        stray = os.path.dirname(found[None][0][0])
+    folders = _read_folders([files.names[index] for index in pictures], class_names)
+    if any(folder.label is None for folder in folders.values()):
+        top = [name for name in files.names if '/' not in name and name.lower().endswith(tables.SUFFIXES)]
+        if len(top) == 1:
+            return _from_table(path, files, top[0], class_names)
+        raise _unknown_class(path, folders, class_names)
+    return _from_folders(path, files.take(pictures), folders)
+
+
+@dataclasses.dataclass
+class _Folder:
+    """What the parts of one folder's path mean."""
+
+    label: int | None
+    split: str | None
+    above: tuple[str, ...]  # parts without a meaning, above the class
+    below: tuple[str, ...]
+    class_part: str
+    split_part: str
+    count: int = 0
+
+
+def _read_folders(names: Sequence[str], class_names: Mapping[str, int]) -> dict[str, _Folder]:
+    folders: dict[str, _Folder] = {}
+    for name in names:
+        folder = name.rpartition('/')[0]
+        if folder not in folders:
+            folders[folder] = _read_parts(folder, class_names)
+        folders[folder].count += 1
+    return folders
+
+
+def _read_parts(folder: str, class_names: Mapping[str, int]) -> _Folder:
+    parts = [part for part in folder.split('/') if part]
+    class_part = _only_meaning(parts, class_names, folder)
+    split_part = _only_meaning(parts, SPLIT_NAMES, folder)
+    free = [part not in (class_part, split_part) for part in parts]
+    place = parts.index(class_part) if class_part else len(parts)
+    return _Folder(
+        label=class_names[class_part.lower()] if class_part else None,
+        split=SPLIT_NAMES[split_part.lower()] if split_part else None,
+        above=tuple(part for part, ok in zip(parts[:place], free, strict=False) if ok),
+        below=tuple(part for part, ok in zip(parts[place:], free[place:], strict=True) if ok),
+        class_part=class_part,
+        split_part=split_part,
+    )
+
+
+def _only_meaning(parts: Sequence[str], table: Mapping, folder: str) -> str:
+    """Returns the innermost part that the table knows ('' for none); all known parts must mean the same."""
+    known = [part for part in parts if part.lower() in table]
+    if len({table[part.lower()] for part in known}) > 1:
+        raise UserError(
+            f'{folder} is ambiguous: its folders {" and ".join(map(repr, known))} contradict each other; rename one.'
+        )
+    return known[-1] if known else ''
+
+
+def _from_folders(path: str, files: Files, folders: dict[str, _Folder]) -> Listing:
+    stray = next((name for name, folder in folders.items() if folder.split is None), None)
+    if stray is not None and any(folder.split for folder in folders.values()):
         raise UserError(
             f'{path}/{stray} belongs to no split while other folders do; put it below one named '
             f'{", ".join(SPLIT_NAMES)}, or move it away.'
         )
-    splits = {split: sorted(rows) for split, rows in found.items()}
+    layout, source = _recognise(path, folders)
+    shared = len(os.path.commonprefix([folder.above for folder in folders.values()]))
+    below = {folder.below[0] for folder in folders.values() if folder.below}
+    sources_below = 0 < len(below) <= MAX_SOURCES_BELOW_CLASS
     notes = []
-    if None in splits:
-        splits[unsorted_split] = splits.pop(None)
-        if validation_fraction:
-            notes.append(_carve(splits, 'test', validation_fraction))
-    if 'train' in splits and 'validation' not in splits and validation_fraction:
-        notes.append(_carve(splits, 'validation', validation_fraction))
-    sources = {
-        split: FolderSource(str(root), *zip(*splits[split], strict=True))
-        for split in ('train', 'validation', 'test')
-        if splits.get(split)
-    }
-    return sources, notes
+    if len(below) > 1:
+        meaning = 'sources (generators)' if sources_below else 'groups (identities, videos) that must not be split'
+        notes.append(f'{len(below)} folder names below the classes, such as {min(below)!r}, are read as {meaning}')
+    source_of, group_of, split_of, label_of = {}, {}, {}, {}
+    for name, folder in folders.items():
+        own = folder.above[shared:]
+        source_of[name] = folder.below[0] if sources_below and folder.below else (own[0] if own else source)
+        group_of[name] = '/'.join(folder.below) if folder.below and not sources_below else ''
+        split_of[name], label_of[name] = folder.split, folder.label
+    keys = [name.rpartition('/')[0] for name in files.names]
+    return Listing(
+        layout=layout,
+        files=files,
+        labels=np.array([label_of[key] for key in keys], np.int32),
+        splits=[split_of[key] for key in keys],
+        sources=[source_of[key] for key in keys],
+        groups=[group_of[key] for key in keys],
+        notes=notes,
+    )
 
 
-def _picture_folders(root: str) -> Iterator[tuple[str, list[str]]]:
-    """Yields (folder relative to root, picture files in it), in sorted order, following links once."""
-    seen = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        if (real := os.path.realpath(folder)) in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith(('.', '__MACOSX')))
-        pictures = [name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith('.')]
-        if pictures:
-            yield os.path.relpath(folder, root).replace(os.sep, '/'), pictures
+def _recognise(path: str, folders: dict[str, _Folder]) -> tuple[str, str]:
+    """Returns the layout in words, and the source of pictures whose own folders name none."""
+    classes = {folder.class_part for folder in folders.values()}
+    splits = {folder.split_part for folder in folders.values() if folder.split_part}
+    prefix = os.path.commonprefix([folder.above for folder in folders.values()])
+    generators = {folder.above[0] for folder in folders.values() if folder.above} - set(prefix)
+    wrapper = prefix[-1] if prefix else set_name(path)
+    lower = {name.lower() for name in classes}
+    if lower <= {'0_real', '1_fake'}:
+        return 'CNNDetection / ForenSynths (generator/{0_real,1_fake})', wrapper
+    if lower <= {'ai', 'nature'}:
+        return 'GenImage (generator/{train,val}/{ai,nature})', wrapper
+    if not generators and classes == {'real', 'fake'} and {*prefix, set_name(path)} & {'real-vs-fake', 'real_vs_fake'}:
+        return '140k faces (real-vs-fake/{train,valid,test}/{real,fake})', '140k-faces'
+    if not generators and classes == {'Real', 'Fake'} and splits == {'Train', 'Validation', 'Test'}:
+        kaggle = 'deepfake-and-real-images'
+        return f'Kaggle {kaggle} ({{Train,Validation,Test}}/{{Fake,Real}})', kaggle
+    if not generators and classes == {'REAL', 'FAKE'} and splits == {'train', 'test'}:
+        return 'CIFAKE ({train,test}/{REAL,FAKE})', 'CIFAKE'
+    shape = [f'{{{",".join(sorted(splits))}}}'] * bool(splits) + [f'{{{",".join(sorted(classes))}}}']
+    return f'{"split/class" if splits else "class only"} ({"/".join(shape)})', wrapper
 
 
-def _meaning(parts: Sequence[str], table: dict, folder: str, root: str):
-    meanings = {table[part.lower()] for part in parts if part.lower() in table}
-    if len(meanings) > 1:
-        known = ' and '.join(repr(part) for part in parts if part.lower() in table)
-        raise UserError(f'{root}/{folder} is ambiguous: its folders {known} contradict each other; rename one.')
-    return meanings.pop() if meanings else None
+def _unknown_class(path: str, folders: dict[str, _Folder], class_names: Mapping[str, int]) -> UserError:
+    seen = collections.Counter()
+    for folder in folders.values():
+        if folder.label is None:
+            seen[folder.above[-1] if folder.above else 'no folder at all'] += folder.count
+    listed = ', '.join(f'{name!r} ({count:,} pictures)' for name, count in seen.most_common(6))
+    more = f' and {len(seen) - 6} more' if len(seen) > 6 else ''
+    return UserError(
+        f'the classes of {path} are unknown: seen were {listed}{more}; {_SAY_IT}, '
+        f'or name the folders real ({known_names(class_names, 0)}) and fake ({known_names(class_names, 1)}).'
+    )
 
 
-def _carve(splits: dict, new_split: str, fraction: float) -> str:
-    """Moves the same share of each class from train to `new_split`, chosen by the hash of the names."""
-    chosen = set()
-    for label in (0, 1):
-        names = [name for name, row_label in splits['train'] if row_label == label]
-        ranked = sorted(names, key=lambda name: hashlib.sha256(os.fsencode(f'{new_split}/{name}')).digest())
-        chosen.update(ranked[: max(round(fraction * len(names)), int(len(names) > 2))])
-    splits[new_split] = [row for row in splits['train'] if row[0] in chosen]
-    splits['train'] = [row for row in splits['train'] if row[0] not in chosen]
-    return (
-        f'no {new_split} split found: {len(splits[new_split])} pictures '
-        f'({fraction:.0%} of each class, chosen by name hash) were carved out of train, '
-        f'which keeps {len(splits["train"])}'
+def _from_table(path: str, files: Files, table: str, class_names: Mapping[str, int]) -> Listing:
+    rows = tables.read_table(files.read(files.names.index(table)), table, class_names)
+    kept, found = tables.find_pictures(rows, files, table)
+    splits = [row.split for row in kept]
+    if None in splits and any(splits):
+        raise UserError(f'{table} gives a split to some pictures and none to others; give it to all or to none.')
+    notes = []
+    if len(kept) < len(rows):
+        there = {row.path for row in kept}
+        missing = next(row.path for row in rows if row.path not in there)
+        notes.append(f'{len(rows) - len(kept):,} of {len(rows):,} pictures in {table} are not there ({missing}, ...)')
+    return Listing(
+        layout=f'table ({table})',
+        files=found,
+        labels=np.array([row.label for row in kept], np.int32),
+        splits=splits,
+        sources=[row.source or set_name(path) for row in kept],
+        groups=[row.group for row in kept],
+        notes=notes,
     )

@@ -1,58 +1,237 @@
-"""Opens the data that a configuration names: a folder of pictures, or the built-in demo faces."""
+"""Opens the data that a configuration or a person names: prepared sets, folders, archives, tables, the demo faces."""
 
+import dataclasses
 import hashlib
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from fakeimg.config import Config
-from fakeimg.data import demo, layouts
+from fakeimg.data import demo, layouts, records, splits
+from fakeimg.data.files import Files
+from fakeimg.data.labels import CLASS_NAMES, SPLITS
 from fakeimg.errors import UserError
 
-SPLITS = ('train', 'validation', 'test')
 
-
-class Source(Protocol):
+@dataclasses.dataclass(frozen=True)
+class Source:
     """A random-access source of encoded pictures, one split.
 
-    `source[i]` returns the bytes of picture i and may raise OSError.
+    Attributes:
+        files: the pictures by name; read by several threads at once.
+        labels: int32[n], 0 = real, 1 = fake.
+        sources: generator or data set of each picture.
+        groups: what must not straddle splits; '' where a picture stands for itself.
     """
 
-    names: list[str]
-    labels: np.ndarray  # int32[n]
+    files: Files
+    labels: np.ndarray
+    sources: list[str]
+    groups: list[str]
 
-    def __len__(self) -> int: ...
+    @property
+    def names(self) -> list[str]:
+        return self.files.names
 
-    def __getitem__(self, index: int, /) -> bytes: ...
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> bytes:
+        """Returns the bytes of picture `index`; raises OSError when they cannot be read."""
+        return self.files.read(index)
+
+    def take(self, indices: np.ndarray) -> 'Source':
+        """Returns some of the pictures, in the order of `indices`, int[m]."""
+        return Source(
+            files=self.files.take(indices),
+            labels=self.labels[indices],
+            sources=[self.sources[index] for index in indices],
+            groups=[self.groups[index] for index in indices],
+        )
 
 
-def open_sources(config: Config) -> tuple[dict[str, Source], list[str]]:
-    """Opens every split of the data.
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """The splits of a data set, in the order train, validation, test, others.
+
+    Attributes:
+        splits: the source of each split.
+        digest: identifies the set: of a prepared one the manifest's SHA-256, of others that of their listing.
+        layout: what was recognised, in words.
+        is_prepared: True for records, whose order within a split is a shuffled one already.
+        notes: sentences that a person should read.
+    """
+
+    splits: dict[str, Source]
+    digest: str
+    layout: str
+    is_prepared: bool
+    notes: list[str]
+
+    def get(self, split: str) -> Source:
+        """Returns a split, or the part of one that TFDS' slices name: `train[:10%]`, `train[:100]+validation`.
+
+        A slice of a folder takes pictures in the order of their names' hashes, the order that a prepared set has.
+
+        Raises:
+            UserError: no such split, or a slice that selects nothing.
+        """
+        if split in self.splits:
+            return self.splits[split]
+        parts = []
+        for name, ranges in splits.read_slice(split, {name: len(part) for name, part in self.splits.items()}).items():
+            source = self.splits[name]
+            order = np.arange(len(source)) if self.is_prepared else splits.hash_order(source.names)
+            parts += [source.take(order[part]) for part in ranges]
+        if not sum(map(len, parts)):
+            raise UserError(f'the split {split!r} selects no pictures; widen it.')
+        return parts[0] if len(parts) == 1 else _join(parts)
+
+
+class _JoinedFiles:
+    """Several lists of files, one after the other."""
+
+    def __init__(self, parts: Sequence[Files], rows: np.ndarray):
+        self.names = [parts[part].names[index] for part, index in rows]
+        self._parts = parts
+        self._rows = rows  # int64[n, 2]: part, index in it
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> bytes:
+        part, own = self._rows[index]
+        return self._parts[part].read(int(own))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> '_JoinedFiles':
+        return _JoinedFiles(self._parts, self._rows[np.asarray(indices, int)])
+
+
+def _join(parts: Sequence[Source]) -> Source:
+    rows = [(number, index) for number, part in enumerate(parts) for index in range(len(part))]
+    return Source(
+        files=_JoinedFiles([part.files for part in parts], np.array(rows, np.int64)),
+        labels=np.concatenate([part.labels for part in parts]),
+        sources=[name for part in parts for name in part.sources],
+        groups=[group for part in parts for group in part.groups],
+    )
+
+
+class _DemoFiles:
+    """Demo faces as files, drawn when they are read."""
+
+    def __init__(self, faces: demo.DemoFaces, rows: np.ndarray):
+        self.names = [faces.names[row] for row in rows]
+        self._faces = faces
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> bytes:
+        return self._faces[int(self._rows[index])]
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> '_DemoFiles':
+        return _DemoFiles(self._faces, self._rows[np.asarray(indices, int)])
+
+
+def demo_source(faces: demo.DemoFaces) -> Source:
+    """Returns demo faces as a source."""
+    count = len(faces.names)
+    return Source(_DemoFiles(faces, np.arange(count)), faces.labels, ['demo'] * count, [''] * count)
+
+
+def open_data(config: Config) -> DataSet:
+    """Opens the data of a training.
 
     Args:
         config: the whole configuration; `data.path`, `data.demo_examples`, `data.validation_fraction` are read.
 
-    Returns:
-        The source of each split by name, and sentences that a person should read.
-
     Raises:
-        UserError: see `layouts.scan_folder`.
+        UserError: see `open_path`.
     """
     if config.data.path:
-        sources, notes = layouts.scan_folder(config.data.path, config.data.validation_fraction)
-        return dict(sources), notes
-    sizes = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in SPLITS}
-    return {split: demo.DemoFaces(split, num_examples=size // 2 * 2) for split, size in sizes.items()}, [
+        return open_path(config.data.path, config.data.validation_fraction)
+    counts = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in demo.SPLIT_SIZES}
+    parts = {split: demo_source(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
+    warning = (
         'DEMO FACES: config.data.path is empty, so the pictures are drawn by code; '
         'nothing learned from them holds for real ones'
-    ]
+    )
+    return DataSet(parts, _listing_digest(parts), 'demo faces', False, [warning])
 
 
-def get_source(sources: dict[str, Source], split: str) -> Source:
-    """Returns one split. Raises UserError naming the splits there are."""
-    if split not in sources:
-        raise UserError(f'there is no split {split!r} in this data; it has {", ".join(sources)}.')
-    return sources[split]
+def open_path(
+    path: str,
+    validation_fraction: float = 0.0,
+    unsorted_split: str = 'train',
+    class_names: Mapping[str, int] = CLASS_NAMES,
+) -> DataSet:
+    """Opens a prepared set, a folder, a zip or tar archive, or a table.
+
+    Where there is no validation split, `validation_fraction` of train becomes one; where there are no splits at all,
+    a test split of the same size is set aside too (see `splits.carve`).
+
+    Args:
+        path: of the set.
+        validation_fraction: share of each class of the training split, below 0.5; 0 carves nothing out.
+        unsorted_split: the split that pictures without one belong to.
+        class_names: the class of each folder name or label, in lower case.
+
+    Raises:
+        UserError: see `records.open_prepared` and `layouts.read_listing`.
+    """
+    if records.is_prepared(path):
+        prepared = records.open_prepared(path)
+        parts = {
+            split: Source(
+                files=files,
+                labels=np.array(prepared.columns[split]['label'], np.int32),
+                sources=prepared.columns[split]['source'],
+                groups=prepared.columns[split]['group'],
+            )
+            for split, files in prepared.files.items()
+        }
+        notes = add_splits(parts, validation_fraction)
+        layout = f'prepared from {prepared.summary["layout"]}'
+        return DataSet(_in_order(parts), prepared.summary['digest'], layout, True, notes)
+    listing = layouts.read_listing(path, class_names)
+    parts, notes = split_listing(listing, validation_fraction, unsorted_split)
+    return DataSet(parts, _listing_digest(parts), listing.layout, False, [*listing.notes, *notes])
+
+
+def split_listing(
+    listing: layouts.Listing, validation_fraction: float, unsorted_split: str = 'train'
+) -> tuple[dict[str, Source], list[str]]:
+    """Returns the splits of a listing, those carved out included, and sentences about these."""
+    whole = Source(listing.files, listing.labels, listing.sources, listing.groups)
+    names: dict[str | None, list[int]] = {}
+    for index, split in enumerate(listing.splits):
+        names.setdefault(split, []).append(index)
+    parts = {split or unsorted_split: whole.take(np.array(rows)) for split, rows in names.items()}
+    notes = add_splits(parts, validation_fraction, has_splits=None not in names)
+    return _in_order(parts), notes
+
+
+def add_splits(parts: dict[str, Source], fraction: float, has_splits: bool = True) -> list[str]:
+    """Carves the splits that are missing out of `parts['train']`, and returns sentences about them."""
+    notes = []
+    for split in ('validation',) if has_splits else ('test', 'validation'):
+        if fraction and 'train' in parts and split not in parts:
+            train = parts['train']
+            chosen = splits.carve(train.names, train.labels, train.groups, split, fraction)
+            if chosen.any() and not chosen.all():
+                parts[split], parts['train'] = train.take(np.flatnonzero(chosen)), train.take(np.flatnonzero(~chosen))
+                unit = 'groups' if any(train.groups) else 'names'
+                notes.append(
+                    f'no {split} split found: {chosen.sum():,} pictures ({fraction:.0%} of each class, chosen by the '
+                    f'hash of their {unit}) were carved out of train, which keeps {(~chosen).sum():,}'
+                )
+    return notes
+
+
+def _in_order(parts: dict[str, Source]) -> dict[str, Source]:
+    return {split: parts[split] for split in (*SPLITS, *sorted(parts.keys() - set(SPLITS))) if split in parts}
 
 
 def class_counts(source: Source) -> tuple[int, int]:
@@ -61,10 +240,10 @@ def class_counts(source: Source) -> tuple[int, int]:
     return len(source) - fake, fake
 
 
-def digest(sources: dict[str, Source]) -> str:
-    """Returns a SHA-256 over split, name and label of every picture: the same listing, the same digest."""
+def _listing_digest(parts: dict[str, Source]) -> str:
+    """A SHA-256 over split, name and label of every picture: the same listing, the same digest."""
     state = hashlib.sha256()
-    for split in sorted(sources):
-        for name, label in zip(sources[split].names, sources[split].labels, strict=True):
+    for split in sorted(parts):
+        for name, label in zip(parts[split].names, parts[split].labels, strict=True):
             state.update(f'{split}\0{name}\0{label}\n'.encode('utf-8', 'surrogateescape'))
     return state.hexdigest()

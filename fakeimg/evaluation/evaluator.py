@@ -3,6 +3,7 @@
 import csv
 import os
 import pathlib
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -36,9 +37,9 @@ def evaluate(
 
     Args:
         workdir: the run folder.
-        split: train, validation or test.
+        split: train, validation, test, or a part of one as TFDS slices it (`test[:10%]`).
         step: `best` (validation AUC), `latest`, or a number.
-        data_path: another folder of pictures; None takes the one the run was trained on.
+        data_path: another set of pictures; None takes the one the run was trained on.
         batch_size: pictures per step over all devices; 0 takes the run's.
         threshold: on P(fake), from which a picture is called fake.
         track: wraps (batches, their number), to show progress.
@@ -62,13 +63,13 @@ def evaluate(
         config.batch_size = batch_size or config.batch_size
         devices = parallel.Devices.create(config.parallel, config.batch_size)
         if data_path is None:
-            sources, notes = sources_lib.open_sources(config)
+            data = sources_lib.open_data(config)
         else:  # nothing is carved out of pictures that were never trained on
             config.data.path = data_path
-            sources, notes = layouts.scan_folder(data_path, 0.0, unsorted_split=split)
-        source = sources_lib.get_source(dict(sources), split)
-        digest = sources_lib.digest(dict(sources))
-        if data_path is None and digest != meta['data_digest']:
+            data = sources_lib.open_path(data_path, unsorted_split=split.split('[')[0])
+        source = data.get(split)
+        notes = list(data.notes)
+        if data_path is None and data.digest != meta['data_digest']:
             notes.append('the pictures are not the ones this run was trained on; some may have been trained on since')
         for note in notes:
             say(f'!! {note}.')
@@ -91,9 +92,10 @@ def evaluate(
         **metrics_lib.compute_metrics(predictions, threshold),
         'labels': meta['labels'],
         'data_path': config.data.path,
-        'data_digest': digest,
+        'data_digest': data.digest,
     }
-    name = split if data_path is None else f'{split}-of-{pathlib.Path(data_path).resolve().name}'
+    part = re.sub(r'\W+', '_', split).strip('_')  # test[:10%] becomes test_10
+    name = part if data_path is None else f'{part}-of-{layouts.set_name(data_path)}'
     folder = workdir / 'evaluations' / name
     if parallel.is_first_process():
         folder.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ class Setup:
     Attributes:
         config: the configuration after overrides.
         sources: the splits of the data, by name; train is among them.
+        data_digest: identifies the whole data set.
         notes: sentences about the data that a person should read.
         devices: all devices of the run.
         dtype: of activations.
@@ -43,6 +44,7 @@ class Setup:
 
     config: Config
     sources: dict[str, sources_lib.Source]
+    data_digest: str
     notes: list[str]
     devices: parallel.Devices
     dtype: jnp.dtype
@@ -97,7 +99,7 @@ class Setup:
                 name: config_lib.to_plain(self.config.data)[name]
                 for name in ('image_size', 'resize_size', 'mean', 'std')
             },
-            'data_digest': sources_lib.digest(self.sources),
+            'data_digest': self.data_digest,
         }
 
 
@@ -111,21 +113,23 @@ def build(config: Config) -> Setup:
     devices = parallel.Devices.create(config.parallel, config.batch_size)
     dtype = precision.resolve(config.precision)
     model = create_model(config, dtype, parallel.AXIS)
-    sources, notes = sources_lib.open_sources(config)
-    train = sources_lib.get_source(sources, 'train')
+    data = sources_lib.open_data(config)
+    sources = _training_splits(data, config)
+    train = sources['train']
     real, fake = sources_lib.class_counts(train)
     if not (real and fake):
         missing = 'real' if fake else 'fake'
         raise UserError(
-            f'the train split of {config.data.path} has no {missing} pictures ({real} real, {fake} fake); '
-            'a detector needs both classes.'
+            f'the split {config.data.train_split} of {config.data.path} has no {missing} pictures '
+            f'({real} real, {fake} fake); a detector needs both classes.'
         )
     schedule = optimizer.learning_rate_schedule(config, len(train))
     tx = optimizer.create_optimizer(config, schedule)
     return Setup(
         config=config,
         sources=sources,
-        notes=notes,
+        data_digest=data.digest,
+        notes=data.notes,
         devices=devices,
         dtype=dtype,
         model=model,
@@ -134,3 +138,18 @@ def build(config: Config) -> Setup:
         train_step=devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True),
         predict=devices.map(scoring.make_predict_step(model, config, dtype)),
     )
+
+
+def _training_splits(data: sources_lib.DataSet, config: Config) -> dict[str, sources_lib.Source]:
+    """The splits as the configuration slices them."""
+    wanted = {'train': config.data.train_split, 'validation': config.data.validation_split}
+    if wanted['validation'] == 'validation' and 'validation' not in data.splits:
+        del wanted['validation']
+    sources = {**data.splits, **{name: data.get(spec) for name, spec in wanted.items()}}
+    shared = set(sources['train'].names) & set(sources['validation'].names) if 'validation' in wanted else ()
+    if shared:
+        raise UserError(
+            f'config.data.train_split={wanted["train"]} and config.data.validation_split={wanted["validation"]} share '
+            f'{len(shared)} pictures; choose splits that have none in common.'
+        )
+    return sources

@@ -6,7 +6,6 @@ import pytest
 
 from fakeimg.config import Config
 from fakeimg.data import decode, pipeline, sources
-from fakeimg.data.layouts import FolderSource
 from fakeimg.errors import UserError
 
 Row = tuple[bytes, int]
@@ -20,16 +19,15 @@ def rows(batch: pipeline.Batch) -> list[Row]:
 
 
 def train_batches(config: Config, steps: int = 12, shard: pipeline.Shard = pipeline.Shard()) -> pipeline.TrainBatches:  # noqa: B008
-    source = sources.open_sources(config)[0]['train']
+    source = sources.open_data(config).splits['train']
     bad = pipeline.BadPictures('train', len(source), config.data.max_bad_fraction)
     return pipeline.TrainBatches(source, config, bad, steps, shard=shard)
 
 
 def eval_batches(
     config: Config, split: str = 'test'
-) -> tuple[pipeline.EvalBatches, FolderSource, pipeline.BadPictures]:
-    source = sources.open_sources(config)[0][split]
-    assert isinstance(source, FolderSource)
+) -> tuple[pipeline.EvalBatches, sources.Source, pipeline.BadPictures]:
+    source = sources.open_data(config).splits[split]
     bad = pipeline.BadPictures(split, len(source), config.data.max_bad_fraction)
     return pipeline.EvalBatches(source, config, bad), source, bad
 
@@ -84,7 +82,7 @@ def test_evaluation_pads_and_counts_every_picture_once(config: Config) -> None:
 def test_broken_pictures_are_counted_and_listed_not_replaced(config: Config, tmp_path: pathlib.Path) -> None:
     config.data.max_bad_fraction = 0.1
     _, source, _ = eval_batches(config)
-    root = pathlib.Path(source.root)
+    root = pathlib.Path(config.data.path)
     (root / source.names[3]).write_bytes(b'')
     (root / source.names[20]).write_bytes(b'not a picture')
     (root / source.names[39]).write_bytes(source[39][:-200])
@@ -112,7 +110,7 @@ def test_broken_pictures_of_any_name_can_be_listed(tmp_path: pathlib.Path) -> No
 
 def test_too_many_broken_pictures_stop(config: Config) -> None:
     batches, source, _ = eval_batches(config)
-    (pathlib.Path(source.root) / source.names[0]).write_bytes(b'')
+    (pathlib.Path(config.data.path) / source.names[0]).write_bytes(b'')
     batches, _, bad = eval_batches(config)
     batches[0]
     with pytest.raises(UserError, match='1 of 40 pictures of split test cannot be read .*max_bad_fraction=0.01'):
@@ -121,6 +119,6 @@ def test_too_many_broken_pictures_stop(config: Config) -> None:
 
 def test_a_vanished_file_is_a_broken_picture(config: Config) -> None:
     batches, source, bad = eval_batches(config)
-    (pathlib.Path(source.root) / source.names[0]).unlink()
+    (pathlib.Path(config.data.path) / source.names[0]).unlink()
     assert batches[0]['weight'][0] == 0
     assert len(bad) == 1

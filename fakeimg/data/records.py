@@ -1,0 +1,231 @@
+"""A prepared set: ArrayRecord shards of tf.train.Example with TFDS metadata and a manifest, written and read.
+
+manifest.csv            one row a record, in record order; its SHA-256 is the set's digest
+prepared.json           digest, counts, layout, options
+dataset_info.json, features.json, fakeimg-SPLIT.array_record-00000-of-00004     as TFDS reads them
+"""
+
+import csv
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from array_record.python import array_record_data_source
+
+from fakeimg.data.labels import LABELS
+from fakeimg.errors import UserError
+
+VERSION = 1  # of this layout of files
+MANIFEST, SUMMARY = 'manifest.csv', 'prepared.json'
+# One record a chunk for random access; pictures are compressed already.
+WRITER_OPTIONS = 'group_size:1,uncompressed'
+_TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}  # names may be any bytes
+_IMAGE_KEY = b'\x0a\x05image\x12'
+
+
+class Row(NamedTuple):
+    """A record without its picture; these are the manifest's columns."""
+
+    split: str
+    name: str
+    label: int
+    source: str
+    group: str
+    width: int
+    height: int
+    format: str
+    size: int  # bytes
+    sha256: str
+
+
+def shard_name(split: str, index: int | str, count: int | str) -> str:
+    """Returns the file name that TFDS expects of a shard."""
+    numbers = (f'{number:05d}' if isinstance(number, int) else number for number in (index, count))
+    return f'fakeimg-{split}.array_record-{"-of-".join(numbers)}'
+
+
+def encode_example(image: bytes, row: Row) -> bytes:
+    """Returns a serialised tf.train.Example; protobuf's own classes take three times as long.
+
+    The picture comes first, which `decode_image` relies on.
+    """
+    # tf/core/example/feature.proto: Example.features = 1, Features.feature = 1, a map of Feature.bytes_list = 1 or
+    # Feature.int64_list = 3, whose values are field 1 (int64 packed).
+    inner = _delimiter(len(image))
+    value = b'\x0a' + _delimiter(len(inner) + len(image) + 1) + b'\x0a' + inner
+    feature = _IMAGE_KEY + _delimiter(len(value) + len(image)) + value
+    parts = [b'\x0a', _delimiter(len(feature) + len(image)), feature, image]
+    for key, text in (('name', row.name), ('split', row.split), ('source', row.source), ('group', row.group),
+                      ('format', row.format), ('sha256', row.sha256)):  # fmt: skip
+        parts.append(_entry(key, _field(b'\x0a', _field(b'\x0a', os.fsencode(text)))))
+    for key, number in (('label', row.label), ('width', row.width), ('height', row.height), ('size', row.size)):
+        parts.append(_entry(key, _field(b'\x1a', _field(b'\x0a', _delimiter(number)))))
+    body = b''.join(parts)
+    return b'\x0a' + _delimiter(len(body)) + body
+
+
+def _entry(key: str, feature: bytes) -> bytes:
+    return _field(b'\x0a', _field(b'\x0a', key.encode()) + _field(b'\x12', feature))
+
+
+def _field(tag: bytes, payload: bytes) -> bytes:
+    return tag + _delimiter(len(payload)) + payload
+
+
+def _delimiter(number: int) -> bytes:
+    """A varint: seven bits a byte, lowest first."""
+    if number < 128:
+        return bytes((number,))
+    digits = bytearray()
+    while number > 127:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    digits.append(number)
+    return bytes(digits)
+
+
+def decode_image(example: bytes) -> bytes:
+    """Returns the picture of an example that `encode_example` made. Raises ValueError for others."""
+    place = example.find(_IMAGE_KEY, 0, 32) + len(_IMAGE_KEY)
+    if place < len(_IMAGE_KEY):
+        raise ValueError('not a record of fakeimg')
+    size = 0
+    for _ in range(3):  # the lengths of Feature, BytesList and value, each behind its tag but for the first
+        size = shift = 0
+        while True:
+            byte = example[place]
+            place += 1
+            size |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        place += 1
+    return example[place - 1 : place - 1 + size]
+
+
+class RecordFiles:
+    """The pictures of one split of a prepared set, read by several threads at once."""
+
+    def __init__(self, shards: Sequence[str], names: list[str], rows: np.ndarray):
+        self.names = names
+        self._rows = rows  # int64[n], places in all shards of the split
+        self._records = array_record_data_source.ArrayRecordDataSource(list(shards))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> bytes:
+        """Returns the encoded picture. Raises OSError when the record is damaged."""
+        try:
+            return decode_image(self._records[int(self._rows[index])])
+        except Exception as error:  # array_record raises whatever its C++ does
+            raise OSError(f'damaged record: {" ".join(str(error).split())[:200]}') from None
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> 'RecordFiles':
+        part = object.__new__(RecordFiles)  # shares the open readers
+        part.names = [self.names[index] for index in indices]
+        part._rows = self._rows[np.asarray(indices, int)]
+        part._records = self._records
+        return part
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A prepared set on disk: its summary, and of each split the files and the manifest's columns."""
+
+    summary: dict[str, Any]
+    files: dict[str, RecordFiles]
+    columns: dict[str, dict[str, list[str]]]  # split -> label, source, group -> one value a record
+
+
+def is_prepared(path: str) -> bool:
+    return os.path.isfile(os.path.join(os.path.expanduser(path), SUMMARY))
+
+
+def open_prepared(path: str) -> Prepared:
+    """Opens a prepared set.
+
+    Raises:
+        UserError: files missing or changed since it was made.
+    """
+    folder = pathlib.Path(path).expanduser()
+    try:
+        summary = json.loads((folder / SUMMARY).read_text())
+        if summary['version'] > VERSION:
+            raise UserError(f'{path} was prepared by a newer fakeimg; update fakeimg, or prepare it again.')
+        digest = file_digest(folder / MANIFEST)
+        names: dict[str, list[str]] = {}
+        columns: dict[str, dict[str, list[str]]] = {}
+        with open(folder / MANIFEST, **_TEXT) as file:
+            reader = csv.reader(file)
+            next(reader)
+            for split, name, label, source, group, *_ in reader:
+                if split not in names:
+                    names[split], columns[split] = [], {'label': [], 'source': [], 'group': []}
+                names[split].append(name)
+                own = columns[split]
+                own['label'].append(label)
+                own['source'].append(source)
+                own['group'].append(group)
+    except (OSError, ValueError, KeyError, StopIteration) as error:
+        raise UserError(f'{path} is not a whole prepared set ({error}); prepare it again.') from None
+    if digest != summary['digest']:
+        raise UserError(f'{path}/{MANIFEST} was changed since the set was prepared; prepare it again.')
+    files = {}
+    for split, own_names in names.items():
+        lengths = summary['shards'][split]
+        shards = [str(folder / shard_name(split, index, len(lengths))) for index in range(len(lengths))]
+        missing = next((shard for shard in shards if not os.path.isfile(shard)), None)
+        if missing is not None:
+            raise UserError(f'{missing} is missing; copy the whole set again, or prepare it again.')
+        files[split] = RecordFiles(shards, own_names, np.arange(len(own_names)))
+    return Prepared(summary, files, columns)
+
+
+def file_digest(path: pathlib.Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def write_metadata(folder: pathlib.Path, shard_lengths: dict[str, list[int]], shard_bytes: dict[str, int]) -> None:
+    """Writes `dataset_info.json` and `features.json`, so that `tfds.builder_from_directory(folder)` works."""
+    import tensorflow_datasets as tfds  # a second of imports
+    from etils import epath
+
+    text = tfds.features.Text()
+    features = tfds.features.FeaturesDict(
+        {
+            'image': tfds.features.Image(shape=(None, None, 3)),
+            'label': tfds.features.ClassLabel(names=sorted(LABELS, key=LABELS.__getitem__)),
+            **dict.fromkeys(('name', 'split', 'source', 'group', 'format', 'sha256'), text),
+            **dict.fromkeys(('width', 'height', 'size'), tfds.features.Scalar(np.int64)),
+        }
+    )
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=epath.Path(folder),
+        dataset_name='fakeimg',
+        filetype_suffix='array_record',
+        template='{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}',
+    )
+    infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=lengths,
+            num_bytes=shard_bytes[split],
+            filename_template=template.replace(split=split),
+        )
+        for split, lengths in shard_lengths.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=features,
+        split_infos=infos,
+        filename_template=template,
+        check_data=False,
+    )

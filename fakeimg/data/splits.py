@@ -1,0 +1,89 @@
+"""Which pictures make up a split: carved out by hash in whole groups, or sliced as TFDS does (`train[:10%]`)."""
+
+import collections
+import hashlib
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from fakeimg.errors import UserError
+
+
+def hash_order(names: Sequence[str]) -> np.ndarray:
+    """Returns int64[n], the order of `names` by their SHA-256: fixed, and unrelated to class or folder."""
+    digests = [hashlib.sha256(os.fsencode(name)).digest()[:16] for name in names]
+    return np.argsort(np.array(digests, 'S16'), kind='stable')
+
+
+def carve(
+    names: Sequence[str], labels: np.ndarray, groups: Sequence[str], new_split: str, fraction: float
+) -> np.ndarray:
+    """Chooses the same share of each class for a new split, by the hash of the names, never parting a group.
+
+    The choice depends on nothing but the names (of groups, where there are any) of all pictures of their class, so a
+    set that grows may exchange a few. Groups that hold both classes are a class of their own here.
+
+    Args:
+        names: of all pictures that may be chosen, unique.
+        labels: int32[n].
+        groups: '' where a picture stands for itself.
+        new_split: enters the hash, so that two splits are independent of each other.
+        fraction: of the pictures.
+
+    Returns:
+        bool[n], True for those chosen.
+    """
+    members: dict[str, list[int]] = collections.defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group or names[index]].append(index)
+    strata: dict[frozenset, list[str]] = collections.defaultdict(list)
+    for key, rows in members.items():
+        strata[frozenset(int(labels[row]) for row in rows)].append(key)
+    chosen = np.zeros(len(names), bool)
+    for keys in strata.values():
+        ranked = sorted(keys, key=lambda key: hashlib.sha256(os.fsencode(f'{new_split}/{key}')).digest())
+        wanted = fraction * sum(len(members[key]) for key in keys)
+        wanted = max(round(wanted), int(len(keys) > 2))  # small classes still give every split something
+        taken = 0
+        for key in ranked:
+            if taken >= wanted:
+                break
+            # A group that would more than double what was asked for is left to train, unless nothing else is there.
+            if taken + len(members[key]) <= 2 * wanted or (key == ranked[-1] and not taken and len(keys) > 2):
+                chosen[members[key]] = True
+                taken += len(members[key])
+    return chosen
+
+
+def read_slice(spec: str, sizes: dict[str, int]) -> dict[str, list[slice]]:
+    """Reads a TFDS split specification such as `train`, `train[:10%]` or `train[:100]+validation`.
+
+    Args:
+        spec: the specification.
+        sizes: pictures in each split there is.
+
+    Returns:
+        The ranges of each split that it names.
+
+    Raises:
+        UserError: a split there is not, or a slice that TFDS would refuse.
+    """
+    if spec in sizes:
+        return {spec: [slice(0, sizes[spec])]}
+    unknown = next((part for part in spec.split('+') if part.split('[')[0].strip() not in sizes), None)
+    if unknown is not None:
+        name = unknown.split('[')[0].strip()
+        raise UserError(f'there is no split {name!r} in this data; it has {", ".join(sizes)}.')
+    from tensorflow_datasets.core import splits as tfds_splits  # a second of imports, so only where it is needed
+
+    infos = {name: tfds_splits.SplitInfo(name=name, shard_lengths=[size], num_bytes=0) for name, size in sizes.items()}
+    try:
+        parts = tfds_splits.ReadInstruction.from_spec(spec).to_absolute(infos)
+    except (ValueError, AssertionError) as error:
+        reason = ' '.join(str(error).split())
+        raise UserError(f'the split {spec!r} cannot be read ({reason}); write it like train[:10%].') from None
+    ranges: dict[str, list[slice]] = {}
+    for part in parts:
+        ranges.setdefault(part.splitname, []).append(slice(part.from_, part.to))
+    return ranges

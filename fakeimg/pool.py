@@ -1,0 +1,144 @@
+"""Work on many pictures over several processes, in order, with progress, and without orphans.
+
+Workers import what their function needs and nothing else: no jax, no GPU memory.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import datetime
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import rich.console
+import rich.progress
+
+from fakeimg.errors import UserError
+
+Task = TypeVar('Task')
+Result = TypeVar('Result')
+
+_LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
+_worker: dict[str, Any] = {}  # in a worker process: what `tick` needs
+
+
+class Stopped(Exception):
+    """Raised by `tick` in a worker when the main process wants to leave."""
+
+
+def default_workers() -> int:
+    """One process a core that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def tick(count: int) -> None:
+    """Reports, from a worker, `count` more pictures done. Some microseconds, so not for every single one."""
+    if _worker:
+        with _worker['done'].get_lock():
+            _worker['done'].value += count
+        if _worker['stop'].is_set():
+            raise Stopped
+
+
+def run_tasks(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, total: int, title: str
+) -> Iterator[Result]:
+    """Yields `function(task)` for each task, in order, while showing progress over `total` pictures.
+
+    Only a few tasks are taken ahead, so memory does not grow with their number.
+
+    Args:
+        function: importable by name; it should call `tick` as it goes.
+        tasks: cheap to pickle.
+        workers: processes.
+        total: pictures in all tasks.
+        title: what is being done, for the progress bar.
+
+    Raises:
+        UserError: a worker was killed.
+        Exception: whatever `function` raises.
+    """
+    context = multiprocessing.get_context('spawn')
+    done, stop = context.Value('q', 0), context.Event()
+    executor = concurrent.futures.ProcessPoolExecutor(
+        workers, context, initializer=_start_worker, initargs=(done, stop, os.getpid())
+    )
+    pending: collections.deque[concurrent.futures.Future] = collections.deque()
+    try:
+        with _meter(title, total, done):
+            for task in tasks:
+                pending.append(executor.submit(function, task))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+    except concurrent.futures.process.BrokenProcessPool:
+        raise UserError(
+            'a worker process was killed, by lack of memory perhaps; run it again with fewer --workers.'
+        ) from None
+    finally:
+        stop.set()
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(done, stop, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the main one decides
+    _worker.update(done=done, stop=stop)
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _meter(title: str, total: int, done) -> Iterator[None]:
+    """Shows a bar with an ETA on a terminal, a line now and then elsewhere."""
+    if sys.stderr.isatty():
+        columns = (
+            '{task.description}',
+            rich.progress.BarColumn(),
+            rich.progress.MofNCompleteColumn(),
+            rich.progress.TaskProgressColumn(show_speed=True),
+            rich.progress.TimeRemainingColumn(),
+        )
+        bar = rich.progress.Progress(*columns, console=rich.console.Console(stderr=True), transient=True)
+        row = bar.add_task(title, total=total)
+        with bar, _repeat(0.2, lambda: bar.update(row, completed=done.value)):
+            yield
+        return
+    started = time.monotonic()
+
+    def say() -> None:
+        if done.value:
+            rate = done.value / (time.monotonic() - started)
+            left = datetime.timedelta(seconds=round((total - done.value) / rate))
+            print(f'{title}: {done.value:,} of {total:,}, {rate:,.0f}/s, {left} left', flush=True)
+
+    with _repeat(_LINE_EVERY, say):
+        yield
+
+
+@contextlib.contextmanager
+def _repeat(seconds: float, action: Callable[[], Any]) -> Iterator[None]:
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.wait(seconds):
+            action()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -1,0 +1,170 @@
+"""Carries out a plan: shards by worker processes, then the manifest, then the folder under its name, all at once."""
+
+import contextlib
+import csv
+import json
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import fakeimg
+from fakeimg import lock, pool
+from fakeimg.data import records
+from fakeimg.data.labels import LABELS
+from fakeimg.errors import UserError
+from fakeimg.preparing import shards
+from fakeimg.preparing.plan import Plan
+
+_LOCK, _PLAN = '.lock', '.plan'
+BAD_PICTURES = 'bad_pictures.csv'
+_LEFTOVER = re.compile(r'.*\.\d+\.(partial|rows|json)')  # of a worker that was killed
+_TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}
+
+
+def build(plan: Plan, out: pathlib.Path, workers: int) -> dict[str, Any]:
+    """Writes a prepared set, or what is left of it to write.
+
+    Until it is whole it lies in `OUT.partial`, where the same command finds its finished shards.
+
+    Args:
+        plan: what to write.
+        out: the folder to be made; an empty one may be there.
+        workers: processes.
+
+    Returns:
+        The summary, as in `prepared.json`.
+
+    Raises:
+        UserError: something else is in `out`, another run is writing it, or it cannot be written.
+    """
+    partial = out.with_name(f'{out.name}.partial')
+    with _claimed(out, partial, plan.key) as finished:
+        if finished is not None:
+            return finished
+        if not (partial / records.SUMMARY).exists():
+            _write_shards(plan, partial, workers)
+        summary = json.loads((partial / records.SUMMARY).read_text())
+        _clean(partial)
+        try:
+            os.rename(partial, out)
+        except OSError as error:
+            raise UserError(f'{partial} is whole, but cannot be renamed to {out} ({error.strerror}).') from None
+    return summary
+
+
+@contextlib.contextmanager
+def _claimed(out: pathlib.Path, partial: pathlib.Path, key: str) -> Iterator[dict[str, Any] | None]:
+    """Makes and locks the unfinished folder; yields the summary where `out` is this very set already."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UserError(f'{out} exists and is not a folder; choose another --out.')
+    if records.is_prepared(str(out)):
+        summary = json.loads((out / records.SUMMARY).read_text())
+        if summary['plan'] != key:
+            raise UserError(f'{out} holds a set prepared from other pictures or options; choose another --out.')
+        yield summary
+        return
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f'{out} exists and holds something else; choose another --out.')
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        held = contextlib.ExitStack()
+        held.enter_context(lock.hold(partial / _LOCK, f'another prepare is writing {out}; wait for it.'))
+    except OSError as error:
+        raise UserError(f'{partial} cannot be written to ({error.strerror}); choose another --out.') from None
+    with held:
+        earlier = partial / _PLAN
+        if earlier.exists() and earlier.read_text() != key:
+            raise UserError(
+                f'{partial} holds an unfinished set of other pictures or options; finish it with its own command, '
+                'remove it, or choose another --out.'
+            )
+        if not earlier.exists() and any(path.name != _LOCK for path in partial.iterdir()):
+            raise UserError(f'{partial} exists and holds something else; move it away, or choose another --out.')
+        with _named_errors(partial):
+            earlier.write_text(key)
+        yield None
+
+
+def _write_shards(plan: Plan, partial: pathlib.Path, workers: int) -> None:
+    for leftover in partial.iterdir():
+        if _LEFTOVER.fullmatch(leftover.name):
+            leftover.unlink()
+    written: dict[str, list[shards.Written]] = {split: [] for split in plan.splits}
+    results = pool.run_tasks(shards.write_shard, _tasks(plan, partial), workers, plan.num_items, 'preparing')
+    owners = [split for split in plan.splits for _ in range(plan.num_shards(split))]
+    for split, result in zip(owners, results, strict=True):
+        written[split].append(result)
+    with _named_errors(partial):
+        _write_summary(plan, partial, written)
+
+
+def _tasks(plan: Plan, partial: pathlib.Path) -> Iterator[shards.Task]:
+    for split, items in plan.splits.items():
+        count = plan.num_shards(split)
+        for index in range(count):
+            part = range(index * plan.shard_items, min((index + 1) * plan.shard_items, len(items)))
+            yield shards.Task(partial / records.shard_name(split, index, count), items.take(part))
+
+
+def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[shards.Written]]) -> None:
+    counts: dict[str, dict[str, int]] = {}
+    bad: list[tuple[str, str, str]] = []
+    with open(partial / records.MANIFEST, 'w', **_TEXT) as manifest:
+        csv.writer(manifest, lineterminator='\n').writerow(records.Row._fields)
+        for split, parts in written.items():
+            counts[split] = dict.fromkeys(LABELS, 0)
+            for part in parts:
+                with open(shards.rows_file(part.path), **_TEXT) as rows:
+                    shutil.copyfileobj(rows, manifest)
+                    rows.seek(0)
+                    for row in csv.reader(rows):
+                        counts[split][_CLASS[row[2]]] += 1
+                bad += [(split, *item) for item in shards.read_bad(part.path)]
+    if not any(part.num_records for parts in written.values() for part in parts):
+        raise UserError(f'none of the pictures can be read (first: {bad[0][1]}: {bad[0][2]}); nothing was prepared.')
+    if bad:
+        with open(partial / BAD_PICTURES, 'w', **_TEXT) as file:
+            csv.writer(file, lineterminator='\n').writerows([('split', 'name', 'reason'), *bad])
+    lengths = {split: [part.num_records for part in parts] for split, parts in written.items()}
+    num_bytes = {split: sum(part.num_bytes for part in parts) for split, parts in written.items()}
+    records.write_metadata(partial, lengths, num_bytes)
+    summary = {
+        'version': records.VERSION,
+        'fakeimg': fakeimg.__version__,
+        'digest': records.file_digest(partial / records.MANIFEST),
+        'layout': plan.layout,
+        'labels': LABELS,
+        'counts': counts,
+        'bytes': num_bytes,
+        'unreadable': len(bad),
+        'notes': plan.notes,
+        'shards': lengths,
+        'plan': plan.key,
+    }
+    path = partial / f'{records.SUMMARY}.partial'
+    path.write_text(json.dumps(summary, indent=2) + '\n')
+    os.replace(path, partial / records.SUMMARY)  # from here on the set is whole, but for its name
+
+
+_CLASS = {str(label): name for name, label in LABELS.items()}
+
+
+def _clean(partial: pathlib.Path) -> None:
+    """Removes what only the making needed."""
+    for path in partial.iterdir():
+        if path.name in (_LOCK, _PLAN) or path.name.endswith('.rows') or re.search(r'array_record.*\.json$', path.name):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _named_errors(folder: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f'cannot write {folder} ({error.strerror}); make room or mend it, and run the same command again: '
+            'finished shards are kept.'
+        ) from error

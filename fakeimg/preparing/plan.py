@@ -1,0 +1,154 @@
+"""What a prepared set will hold, decided before anything is written: splits, order, shards."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+import fakeimg
+from fakeimg.data import files as files_lib
+from fakeimg.data import layouts, openforensics, records, sources, splits
+from fakeimg.errors import UserError
+from fakeimg.preparing.items import Encoding, Items, Photos, Pictures
+
+SHARD_BYTES = 64 << 20  # of source pictures: what a killed run loses of each worker is half of it on average
+SHARD_ITEMS = (128, 4096)  # least and most pictures a shard
+_SIZE_SAMPLE = 256  # pictures whose sizes are looked at
+_CARVED = 0.1  # of a set without splits, where --validation_fraction is not given
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a person may choose.
+
+    Attributes:
+        encoding: size and encoder of the pictures.
+        limit: most pictures a split, chosen by name hash; 0 takes all.
+        validation_fraction: carved out of train where there is no validation split; None carves only where there
+            are no splits at all.
+        margin: side of a face crop in lengths of the box's longer side (OpenForensics).
+        size: side of a face crop after resizing, pixels (OpenForensics).
+        min_face: faces whose box is smaller than this are left out, pixels (OpenForensics).
+        class_names: the class of each folder name or label, in lower case.
+    """
+
+    encoding: Encoding
+    limit: int
+    validation_fraction: float | None
+    margin: float
+    size: int
+    min_face: int
+    class_names: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The items of each split in writing order, and how many of them make a shard.
+
+    Attributes:
+        layout: what was recognised, in words.
+        splits: items by split.
+        shard_items: items a shard.
+        key: identifies options and listing; a run is continued only by one with the same key.
+        notes: sentences that a person should read.
+        counts: of OpenForensics' annotations, by split.
+    """
+
+    layout: str
+    splits: dict[str, Items]
+    shard_items: int
+    key: str
+    notes: list[str]
+    counts: dict[str, openforensics.Counts]
+
+    def num_shards(self, split: str) -> int:
+        return max(1, -(-len(self.splits[split]) // self.shard_items))
+
+    @property
+    def num_items(self) -> int:
+        return sum(map(len, self.splits.values()))
+
+
+def make_plan(path: str, options: Options) -> Plan:
+    """Lists the pictures of `path` and decides where each will go.
+
+    Raises:
+        UserError: see `layouts.read_listing` and `openforensics.read_annotations`; a prepared set.
+    """
+    if records.is_prepared(path):
+        raise UserError(f'{path} is a prepared set already; prepare the pictures that it was made from.')
+    fraction = options.validation_fraction
+    if fraction is not None and not 0 <= fraction < 0.5:
+        raise UserError(f'--validation_fraction is {fraction}; it must be at least 0 and below 0.5.')
+    expanded = os.path.expanduser(path)
+    listed = files_lib.list_files(path) if not layouts.is_table(expanded) else None
+    annotations = openforensics.find_annotations(listed.names) if listed else {}
+    notes, counts = [], {}
+    if listed and annotations:
+        layout, parts, counts = _openforensics(listed, annotations, options)
+    else:
+        listing = layouts.read_listing(path, options.class_names, listed)
+        has_splits = None not in listing.splits
+        default = 0.0 if has_splits else _CARVED
+        found, carved = sources.split_listing(listing, default if fraction is None else fraction)
+        layout, notes = listing.layout, [*listing.notes, *carved]
+        parts = {split: Pictures(split, source, options.encoding) for split, source in found.items()}
+    ordered = {}
+    for split, items in parts.items():
+        order = splits.hash_order(items.names)
+        ordered[split] = items.take(order[: options.limit or None])
+    return Plan(layout, ordered, _shard_items(ordered), _key(ordered, options), notes, counts)
+
+
+def _openforensics(
+    files: files_lib.Files, annotations: Mapping[str, str], options: Options
+) -> tuple[str, dict[str, Items], dict[str, openforensics.Counts]]:
+    parts: dict[str, Items] = {}
+    counts = {}
+    place = {name: index for index, name in enumerate(files.names)}
+    photo_names = openforensics.PhotoNames(files.names)
+    for split, name in annotations.items():
+        photos, counts[split] = openforensics.read_annotations(
+            files.read(place[name]), name, split, photo_names, options.min_face
+        )
+        rows = np.array([place[photo.name] for photo in photos], int)
+        quality = options.encoding.quality or Encoding.parse(options.size, '').quality
+        parts[split] = Photos(split, files.take(rows), photos, options.margin, options.size, quality)
+    if not any(map(len, parts.values())):
+        missing = next((count.first_missing for count in counts.values() if count.first_missing), 'none listed')
+        raise UserError(f'no photo with a usable face was found beside {", ".join(annotations.values())} ({missing}).')
+    return 'OpenForensics (*_poly.json, one crop a face)', parts, counts
+
+
+def _shard_items(parts: Mapping[str, Items]) -> int:
+    largest = max(parts.values(), key=len)
+    files = largest.files
+    sizes = []
+    for index in np.linspace(0, len(files) - 1, min(_SIZE_SAMPLE, len(files)), dtype=int):
+        try:
+            sizes.append(len(files.read(int(index))))
+        except OSError:
+            continue
+    mean = max(1, sum(sizes) // max(1, len(sizes)))
+    return int(np.clip(SHARD_BYTES // mean, *SHARD_ITEMS))
+
+
+def _key(parts: Mapping[str, Items], options: Options) -> str:
+    state = hashlib.sha256(json.dumps([fakeimg.__version__, records.VERSION, dataclasses.asdict(options)]).encode())
+    for split, items in parts.items():
+        state.update(f'{split} {len(items)}\n'.encode())
+        for columns in _columns(items):
+            for value in columns:
+                state.update(f'{value}\0'.encode('utf-8', 'surrogateescape'))
+    return state.hexdigest()
+
+
+def _columns(items: Items) -> list[Iterable]:
+    if isinstance(items, Pictures):
+        source = items.source
+        return [source.names, source.labels, source.sources, source.groups]
+    assert isinstance(items, Photos)
+    return [items.names, items.photos]

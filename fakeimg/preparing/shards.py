@@ -1,0 +1,114 @@
+"""Writes one shard, in a worker process: it is whole under its name, or it is not there."""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+from typing import Any
+
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+
+from fakeimg import pool
+from fakeimg.data.records import WRITER_OPTIONS, encode_example
+from fakeimg.errors import UserError
+from fakeimg.preparing.items import Items
+
+_TICK_EVERY = 64  # pictures between reports of progress
+_TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """Everything that a worker needs for one shard.
+
+    Attributes:
+        path: where the shard will be; `path` + ROWS and BAD lie beside it until the set is finished.
+        items: what it is made from.
+    """
+
+    path: pathlib.Path
+    items: Items
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A finished shard: its records, and the bytes of its pictures."""
+
+    path: pathlib.Path
+    num_records: int
+    num_bytes: int
+
+
+def rows_file(path: pathlib.Path) -> pathlib.Path:
+    """The manifest rows of a shard, CSV without a header."""
+    return path.with_name(f'{path.name}.rows')
+
+
+def bad_file(path: pathlib.Path) -> pathlib.Path:
+    """JSON: counts of a shard, and the (name, reason) of each picture that could not be read."""
+    return path.with_name(f'{path.name}.json')
+
+
+def write_shard(task: Task) -> Written:
+    """Writes a shard, or finds it finished by an earlier run.
+
+    Raises:
+        UserError: no space left, or another reason why nothing can be written.
+    """
+    if task.path.exists():
+        pool.tick(len(task.items))
+        return read_written(task.path)
+    # Another process id, another name: what a killed run leaves behind, or still writes, cannot get in the way.
+    partial = task.path.with_name(f'{task.path.name}.{os.getpid()}.partial')
+    bad: list[tuple[str, str]] = []
+    num_records = num_bytes = 0
+    try:
+        with open(partial.with_suffix('.rows'), 'w', **_TEXT) as file:
+            rows = csv.writer(file, lineterminator='\n')
+            writer = array_record_module.ArrayRecordWriter(str(partial), WRITER_OPTIONS)
+            for index in range(len(task.items)):
+                for data, row in task.items.records(index, bad):
+                    writer.write(encode_example(data, row))
+                    rows.writerow(row)
+                    num_records += 1
+                    num_bytes += len(data)
+                if index % _TICK_EVERY == _TICK_EVERY - 1:
+                    pool.tick(_TICK_EVERY)
+            writer.close()
+        facts = {'records': num_records, 'bytes': num_bytes, 'bad': bad}
+        partial.with_suffix('.json').write_text(json.dumps(facts))
+        for path in (partial, partial.with_suffix('.rows'), partial.with_suffix('.json')):
+            _flush(path)
+        os.replace(partial.with_suffix('.rows'), rows_file(task.path))
+        os.replace(partial.with_suffix('.json'), bad_file(task.path))
+        os.replace(partial, task.path)  # last: a shard under its name has the other two beside it
+    except pool.Stopped:
+        raise
+    except Exception as error:  # array_record raises whatever its C++ does
+        reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())[:200]
+        raise UserError(
+            f'cannot write {task.path.parent} ({reason}); make room or mend it, and run the same command again: '
+            'finished shards are kept.'
+        ) from error
+    pool.tick(len(task.items) % _TICK_EVERY)
+    return Written(task.path, num_records, num_bytes)
+
+
+def read_written(path: pathlib.Path) -> Written:
+    """Describes a finished shard."""
+    facts = json.loads(bad_file(path).read_text())
+    return Written(path, facts['records'], facts['bytes'])
+
+
+def read_bad(path: pathlib.Path) -> list[tuple[str, str]]:
+    """Returns (name, reason) of the pictures of a finished shard that could not be read."""
+    return [(name, reason) for name, reason in json.loads(bad_file(path).read_text())['bad']]
+
+
+def _flush(path: pathlib.Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
