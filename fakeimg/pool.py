@@ -73,7 +73,8 @@ def run_tasks(
     try:
         with _meter(title, total, done):
             for task in tasks:
-                pending.append(executor.submit(function, task))
+                with _interrupts_held():
+                    pending.append(executor.submit(function, task))
                 if len(pending) > 2 * workers:
                     yield pending.popleft().result()
             while pending:
@@ -87,8 +88,17 @@ def run_tasks(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C goes to all processes, and the main one decides: those that it starts here never see one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(done, stop, parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the main one decides
     _worker.update(done=done, stop=stop)
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 

@@ -28,6 +28,8 @@ _LABEL = flags.DEFINE_multi_string('label', [], 'real=NAME or fake=NAME: a folde
 _MARGIN = flags.DEFINE_float('margin', 1.3, 'OpenForensics: side of a crop, in lengths of the face box.')
 _SIZE = flags.DEFINE_integer('size', 224, 'OpenForensics: side of a crop after resizing, pixels.')
 _MIN_FACE = flags.DEFINE_integer('min_face', 32, 'OpenForensics: smaller faces are left out, pixels.')
+_DEDUPE = flags.DEFINE_bool('dedupe', False, 'Leave out copies, from the later split where there are several.')
+_NEAR = flags.DEFINE_bool('near', False, 'With --dedupe: near copies of pictures in an earlier split as well.')
 _WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0: one a core.')
 
 
@@ -49,15 +51,21 @@ def main(argv: Sequence[str]) -> None:
         size=_SIZE.value,
         min_face=_MIN_FACE.value,
         class_names=labels.class_names(_LABEL.value),
+        dedupe=_DEDUPE.value,
+        near=_NEAR.value,
     )
+    cli.require(options.dedupe or not options.near, 'near', True, 'given together with --dedupe')
     out = pathlib.Path(_OUT.value).expanduser()
-    made = plan.make_plan(argv[1], options)
+    workers = _WORKERS.value or pool.default_workers()
+    made = plan.make_plan(argv[1], options, workers)
     cli.say(f'layout: {made.layout}, {made.num_items:,} pictures')
     for note in made.notes:
         cli.say(f'!! {note}.')
     _show_annotations(made)
-    summary = build.build(made, out, _WORKERS.value or pool.default_workers())
+    summary = build.build(made, out, workers)
     _show_summary(summary)
+    if made.dropped:
+        cli.say(f'!! {len(made.dropped):,} copies were left out; {out / build.DROPPED} lists them.')
     if summary['unreadable']:
         cli.say(f'!! {summary["unreadable"]:,} pictures cannot be read and were left out; '
                 f'{out / build.BAD_PICTURES} lists them.')  # fmt: skip

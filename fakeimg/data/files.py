@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ MAX_FILE_SIZE = 1 << 30  # bytes; a larger member of an archive is no picture bu
 _ZIP_HEADER = struct.Struct('<4s22xHH')  # signature, length of the name, length of the extra field
 _COMPRESSED_TARS = {b'\x1f\x8b': 'gunzip', b'BZh': 'bunzip2', b'\xfd7zXZ': 'unxz', b'\x28\xb5\x2f\xfd': 'unzstd'}
 _OTHER_ARCHIVES = {b'7z\xbc\xaf': '7z', b'Rar!': 'rar'}
+_opening = threading.Lock()
 
 
 class Files(Protocol):
@@ -79,8 +81,9 @@ class _ArchiveFiles:
         return type(self)(self.path, [self.names[index] for index in indices], self._places[np.asarray(indices, int)])
 
     def _pread(self, size: int, offset: int) -> bytes:
-        if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        with _opening:
+            if self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         data = os.pread(self._descriptor, size, offset)
         if len(data) != size:
             raise OSError(f'{self.path} ends too early')
@@ -102,7 +105,7 @@ class ZipFiles(_ArchiveFiles):
 
     def read(self, index: int) -> bytes:
         offset, stored, size, method, checksum = map(int, self._places[index])
-        if size > MAX_FILE_SIZE:
+        if max(size, stored) > MAX_FILE_SIZE:
             raise OSError(f'larger than {MAX_FILE_SIZE} bytes')
         signature, name_length, extra_length = _ZIP_HEADER.unpack(self._pread(_ZIP_HEADER.size, offset))
         if signature != b'PK\x03\x04':
@@ -202,14 +205,15 @@ def _list_zip(path: str) -> ZipFiles:
     try:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
-                if info.is_dir() or not _is_listed(info.filename, path):
+                name = info.filename.removeprefix('./')
+                if info.is_dir() or not _is_listed(name, path):
                     continue
                 if info.flag_bits & 1 or info.compress_type not in methods:
                     what = 'encrypted' if info.flag_bits & 1 else 'compressed in an unusual way'
-                    raise UserError(f'{path} holds {info.filename!r}, which is {what}; unpack the archive first.')
+                    raise UserError(f'{path} holds {name!r}, which is {what}; unpack the archive first.')
                 place = (info.header_offset, info.compress_size, info.file_size, info.compress_type, info.CRC)
-                members[info.filename] = place
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+                members[name] = tuple(min(number, 1 << 62) for number in place)  # a bomb may claim more than an int64
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise UserError(f'{path} is not a whole zip archive ({error}); get it again.') from None
     names = sorted(members)
     return ZipFiles(path, names, np.array([members[name] for name in names], np.int64).reshape(-1, 5))
@@ -222,8 +226,12 @@ def _list_tar(path: str) -> TarFiles:
             for info in archive:
                 archive.members = []  # or it would keep every header  # pyright: ignore[reportAttributeAccessIssue]
                 name = info.name.removeprefix('./')
-                if not (info.isreg() or info.islnk()) or info.issparse() or not _is_listed(name, path):
+                if info.size < 0:
+                    raise tarfile.ReadError('a member of negative size')
+                if not (info.isreg() or info.islnk()) or not _is_listed(name, path):
                     continue
+                if info.issparse():
+                    raise UserError(f'{path} holds {name!r}, which is stored with holes; unpack the archive first.')
                 place = members.get(info.linkname.removeprefix('./')) if info.islnk() else (info.offset_data, info.size)
                 if place is not None:
                     members[name] = place
@@ -232,7 +240,7 @@ def _list_tar(path: str) -> TarFiles:
             file.seek(end)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError('no mark of its end')
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         raise UserError(f'{path} is not a whole tar archive ({error}); get it again.') from None
     names = sorted(members)
     return TarFiles(path, names, np.array([members[name] for name in names], np.int64).reshape(-1, 2))

@@ -210,7 +210,7 @@ def _from_table(path: str, files: Files, table: str, class_names: Mapping[str, i
     if len(kept) < len(rows):
         there = {row.path for row in kept}
         missing = next(row.path for row in rows if row.path not in there)
-        notes.append(f'{len(rows) - len(kept):,} of {len(rows):,} pictures in {table} are not there ({missing}, ...)')
+        notes.append(f'{len(rows) - len(kept):,} of {len(rows):,} pictures in {table} are not there ({missing!r}, ...)')
     return Listing(
         layout=f'table ({table})',
         files=found,

@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from array_record.python import array_record_data_source
@@ -41,6 +41,11 @@ class Row(NamedTuple):
     format: str
     size: int  # bytes
     sha256: str
+
+
+def write_rows(file: TextIO) -> Any:
+    """Returns a CSV writer. It quotes every text: a name may hold a carriage return, which csv would leave bare."""
+    return csv.writer(file, lineterminator='\n', quoting=csv.QUOTE_NONNUMERIC)
 
 
 def shard_name(split: str, index: int | str, count: int | str) -> str:
@@ -115,6 +120,8 @@ class RecordFiles:
         self.names = names
         self._rows = rows  # int64[n], places in all shards of the split
         self._records = array_record_data_source.ArrayRecordDataSource(list(shards))
+        if len(self._records) != len(names):
+            raise ValueError(f'{len(self._records)} records, {len(names)} in the manifest')
 
     def __len__(self) -> int:
         return len(self.names)
@@ -158,7 +165,8 @@ def open_prepared(path: str) -> Prepared:
         summary = json.loads((folder / SUMMARY).read_text())
         if summary['version'] > VERSION:
             raise UserError(f'{path} was prepared by a newer fakeimg; update fakeimg, or prepare it again.')
-        digest = file_digest(folder / MANIFEST)
+        if file_digest(folder / MANIFEST) != summary['digest']:
+            raise UserError(f'{path}/{MANIFEST} was changed since the set was prepared; prepare it again.')
         names: dict[str, list[str]] = {}
         columns: dict[str, dict[str, list[str]]] = {}
         with open(folder / MANIFEST, **_TEXT) as file:
@@ -172,10 +180,8 @@ def open_prepared(path: str) -> Prepared:
                 own['label'].append(label)
                 own['source'].append(source)
                 own['group'].append(group)
-    except (OSError, ValueError, KeyError, StopIteration) as error:
+    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(f'{path} is not a whole prepared set ({error}); prepare it again.') from None
-    if digest != summary['digest']:
-        raise UserError(f'{path}/{MANIFEST} was changed since the set was prepared; prepare it again.')
     files = {}
     for split, own_names in names.items():
         lengths = summary['shards'][split]
@@ -183,7 +189,14 @@ def open_prepared(path: str) -> Prepared:
         missing = next((shard for shard in shards if not os.path.isfile(shard)), None)
         if missing is not None:
             raise UserError(f'{missing} is missing; copy the whole set again, or prepare it again.')
-        files[split] = RecordFiles(shards, own_names, np.arange(len(own_names)))
+        try:
+            files[split] = RecordFiles(shards, own_names, np.arange(len(own_names)))
+        except (RuntimeError, ValueError) as error:  # array_record looks at the ends of each shard when it opens it
+            reason = ' '.join(str(error).split())[:200]
+            raise UserError(
+                f'the shards of split {split} in {path} are damaged ({reason}); copy the whole set again, '
+                'or prepare it again.'
+            ) from None
     return Prepared(summary, files, columns)
 
 

@@ -75,6 +75,8 @@ def read_slice(spec: str, sizes: dict[str, int]) -> dict[str, list[slice]]:
     if unknown is not None:
         name = unknown.split('[')[0].strip()
         raise UserError(f'there is no split {name!r} in this data; it has {", ".join(sizes)}.')
+    if 'shard' in spec.partition('[')[2]:
+        raise UserError(f'the split {spec!r} counts shards; write it in pictures or percent, like train[:10%].')
     from tensorflow_datasets.core import splits as tfds_splits  # a second of imports, so only where it is needed
 
     infos = {name: tfds_splits.SplitInfo(name=name, shard_lengths=[size], num_bytes=0) for name, size in sizes.items()}

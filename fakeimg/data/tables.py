@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -49,7 +50,7 @@ def read_table(data: bytes, name: str, class_names: Mapping[str, int]) -> list[R
     file_split = SPLIT_NAMES.get(os.path.splitext(os.path.basename(name))[0].lower())
     rows, labels = [], {}
     for record in records:
-        path = str(record.get(path_column) or '').replace('\\', '/').removeprefix('./')
+        path = posixpath.normpath(str(record.get(path_column) or '').replace('\\', '/'))
         label = _label(record.get(label_column), class_names, name)
         if labels.setdefault(path, label) != label:
             raise UserError(f'{name} lists {path!r} as real and as fake; correct it.')
@@ -103,7 +104,7 @@ def _read_csv(text: str, name: str) -> list[dict[str, Any]]:
     try:
         return [{(key or '').strip().lower(): value for key, value in record.items()} for record in reader]
     except csv.Error as error:
-        raise UserError(f'{name}, line {reader.line_num}: {error}; correct it.') from None
+        raise UserError(f'{name}, line {reader.reader.line_num}: {error}; correct it.') from None
 
 
 def _read_jsonl(text: str, name: str) -> list[dict[str, Any]]:
@@ -112,7 +113,7 @@ def _read_jsonl(text: str, name: str) -> list[dict[str, Any]]:
         if line.strip():
             try:
                 records.append({key.lower(): value for key, value in json.loads(line).items()})
-            except (json.JSONDecodeError, AttributeError):
+            except (json.JSONDecodeError, AttributeError, RecursionError):
                 raise UserError(f'{name}, line {number}: not a JSON object; correct it.') from None
     return records
 

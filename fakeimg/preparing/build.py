@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import os
 import pathlib
@@ -19,7 +20,7 @@ from fakeimg.preparing import shards
 from fakeimg.preparing.plan import Plan
 
 _LOCK, _PLAN = '.lock', '.plan'
-BAD_PICTURES = 'bad_pictures.csv'
+BAD_PICTURES, DROPPED = 'bad_pictures.csv', 'dropped.csv'
 _LEFTOVER = re.compile(r'.*\.\d+\.(partial|rows|json)')  # of a worker that was killed
 _TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}
 
@@ -40,7 +41,7 @@ def build(plan: Plan, out: pathlib.Path, workers: int) -> dict[str, Any]:
     Raises:
         UserError: something else is in `out`, another run is writing it, or it cannot be written.
     """
-    partial = out.with_name(f'{out.name}.partial')
+    partial = pathlib.Path(f'{os.path.abspath(out)}.partial')
     with _claimed(out, partial, plan.key) as finished:
         if finished is not None:
             return finished
@@ -75,17 +76,29 @@ def _claimed(out: pathlib.Path, partial: pathlib.Path, key: str) -> Iterator[dic
     except OSError as error:
         raise UserError(f'{partial} cannot be written to ({error.strerror}); choose another --out.') from None
     with held:
-        earlier = partial / _PLAN
-        if earlier.exists() and earlier.read_text() != key:
-            raise UserError(
-                f'{partial} holds an unfinished set of other pictures or options; finish it with its own command, '
-                'remove it, or choose another --out.'
-            )
-        if not earlier.exists() and any(path.name != _LOCK for path in partial.iterdir()):
-            raise UserError(f'{partial} exists and holds something else; move it away, or choose another --out.')
         with _named_errors(partial):
-            earlier.write_text(key)
+            _sign(partial, key)
         yield None
+
+
+def _sign(partial: pathlib.Path, key: str) -> None:
+    """Writes down what the unfinished folder is for, or checks that it is for the same."""
+    earlier, new, summary = partial / _PLAN, partial / f'{_PLAN}.partial', partial / records.SUMMARY
+    if earlier.exists():
+        earlier_key = earlier.read_text()
+    elif summary.exists():  # whole, and stopped while it was being cleaned
+        earlier_key = json.loads(summary.read_text())['plan']
+    elif any(path.name not in (_LOCK, new.name) for path in partial.iterdir()):
+        raise UserError(f'{partial} exists and holds something else; move it away, or choose another --out.')
+    else:
+        new.write_text(key)
+        os.replace(new, earlier)  # never half a key
+        return
+    if earlier_key != key:
+        raise UserError(
+            f'{partial} holds an unfinished set of other pictures or options; finish it with its own command, '
+            'remove it, or choose another --out.'
+        )
 
 
 def _write_shards(plan: Plan, partial: pathlib.Path, workers: int) -> None:
@@ -93,10 +106,11 @@ def _write_shards(plan: Plan, partial: pathlib.Path, workers: int) -> None:
         if _LEFTOVER.fullmatch(leftover.name):
             leftover.unlink()
     written: dict[str, list[shards.Written]] = {split: [] for split in plan.splits}
-    results = pool.run_tasks(shards.write_shard, _tasks(plan, partial), workers, plan.num_items, 'preparing')
     owners = [split for split in plan.splits for _ in range(plan.num_shards(split))]
-    for split, result in zip(owners, results, strict=True):
-        written[split].append(result)
+    tasks = _tasks(plan, partial)
+    with contextlib.closing(pool.run_tasks(shards.write_shard, tasks, workers, plan.num_items, 'preparing')) as results:
+        for split, result in zip(owners, results, strict=True):
+            written[split].append(result)
     with _named_errors(partial):
         _write_summary(plan, partial, written)
 
@@ -113,7 +127,7 @@ def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sh
     counts: dict[str, dict[str, int]] = {}
     bad: list[tuple[str, str, str]] = []
     with open(partial / records.MANIFEST, 'w', **_TEXT) as manifest:
-        csv.writer(manifest, lineterminator='\n').writerow(records.Row._fields)
+        records.write_rows(manifest).writerow(records.Row._fields)
         for split, parts in written.items():
             counts[split] = dict.fromkeys(LABELS, 0)
             for part in parts:
@@ -124,10 +138,15 @@ def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sh
                         counts[split][_CLASS[row[2]]] += 1
                 bad += [(split, *item) for item in shards.read_bad(part.path)]
     if not any(part.num_records for parts in written.values() for part in parts):
+        shutil.rmtree(partial)  # or the same command would find the shards, and refuse again
         raise UserError(f'none of the pictures can be read (first: {bad[0][1]}: {bad[0][2]}); nothing was prepared.')
     if bad:
         with open(partial / BAD_PICTURES, 'w', **_TEXT) as file:
-            csv.writer(file, lineterminator='\n').writerows([('split', 'name', 'reason'), *bad])
+            records.write_rows(file).writerows([('split', 'name', 'reason'), *bad])
+    if plan.dropped:
+        with open(partial / DROPPED, 'w', **_TEXT) as file:
+            rows = [dataclasses.astuple(dropped) for dropped in plan.dropped]
+            records.write_rows(file).writerows([('split', 'name', 'reason', 'kept'), *rows])
     lengths = {split: [part.num_records for part in parts] for split, parts in written.items()}
     num_bytes = {split: sum(part.num_bytes for part in parts) for split, parts in written.items()}
     records.write_metadata(partial, lengths, num_bytes)
@@ -140,6 +159,7 @@ def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sh
         'counts': counts,
         'bytes': num_bytes,
         'unreadable': len(bad),
+        'dropped': len(plan.dropped),
         'notes': plan.notes,
         'shards': lengths,
         'plan': plan.key,
@@ -155,7 +175,8 @@ _CLASS = {str(label): name for name, label in LABELS.items()}
 def _clean(partial: pathlib.Path) -> None:
     """Removes what only the making needed."""
     for path in partial.iterdir():
-        if path.name in (_LOCK, _PLAN) or path.name.endswith('.rows') or re.search(r'array_record.*\.json$', path.name):
+        making = path.name.endswith('.rows') or re.search(r'array_record.*\.json$', path.name)
+        if path.name in (_LOCK, _PLAN) or making or _LEFTOVER.fullmatch(path.name):
             path.unlink()
 
 

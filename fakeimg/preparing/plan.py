@@ -12,6 +12,7 @@ import fakeimg
 from fakeimg.data import files as files_lib
 from fakeimg.data import layouts, openforensics, records, sources, splits
 from fakeimg.errors import UserError
+from fakeimg.preparing.dedupe import Dropped, describe, drop_copies
 from fakeimg.preparing.items import Encoding, Items, Photos, Pictures
 
 SHARD_BYTES = 64 << 20  # of source pictures: what a killed run loses of each worker is half of it on average
@@ -33,6 +34,8 @@ class Options:
         size: side of a face crop after resizing, pixels (OpenForensics).
         min_face: faces whose box is smaller than this are left out, pixels (OpenForensics).
         class_names: the class of each folder name or label, in lower case.
+        dedupe: leave copies out (see `dedupe.drop_copies`).
+        near: with dedupe, near copies of an earlier split's pictures as well.
     """
 
     encoding: Encoding
@@ -42,6 +45,8 @@ class Options:
     size: int
     min_face: int
     class_names: Mapping[str, int]
+    dedupe: bool = False
+    near: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +60,7 @@ class Plan:
         key: identifies options and listing; a run is continued only by one with the same key.
         notes: sentences that a person should read.
         counts: of OpenForensics' annotations, by split.
+        dropped: the copies that are left out.
     """
 
     layout: str
@@ -63,6 +69,7 @@ class Plan:
     key: str
     notes: list[str]
     counts: dict[str, openforensics.Counts]
+    dropped: list[Dropped]
 
     def num_shards(self, split: str) -> int:
         return max(1, -(-len(self.splits[split]) // self.shard_items))
@@ -72,8 +79,10 @@ class Plan:
         return sum(map(len, self.splits.values()))
 
 
-def make_plan(path: str, options: Options) -> Plan:
+def make_plan(path: str, options: Options, workers: int = 1) -> Plan:
     """Lists the pictures of `path` and decides where each will go.
+
+    To leave out copies all pictures are read and decoded, by `workers` processes; otherwise none is.
 
     Raises:
         UserError: see `layouts.read_listing` and `openforensics.read_annotations`; a prepared set.
@@ -96,11 +105,16 @@ def make_plan(path: str, options: Options) -> Plan:
         found, carved = sources.split_listing(listing, default if fraction is None else fraction)
         layout, notes = listing.layout, [*listing.notes, *carved]
         parts = {split: Pictures(split, source, options.encoding) for split, source in found.items()}
+    dropped: list[Dropped] = []
+    if options.dedupe:
+        sizes = {split: len(items) for split, items in parts.items()}
+        parts, dropped = drop_copies(parts, options.near, workers)
+        notes += describe(dropped, sizes)
     ordered = {}
     for split, items in parts.items():
         order = splits.hash_order(items.names)
         ordered[split] = items.take(order[: options.limit or None])
-    return Plan(layout, ordered, _shard_items(ordered), _key(ordered, options), notes, counts)
+    return Plan(layout, ordered, _shard_items(ordered), _key(ordered, options), notes, counts, dropped)
 
 
 def _openforensics(

@@ -1,6 +1,5 @@
 """Writes one shard, in a worker process: it is whole under its name, or it is not there."""
 
-import csv
 import dataclasses
 import json
 import os
@@ -10,7 +9,7 @@ from typing import Any
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
 from fakeimg import pool
-from fakeimg.data.records import WRITER_OPTIONS, encode_example
+from fakeimg.data.records import WRITER_OPTIONS, encode_example, write_rows
 from fakeimg.errors import UserError
 from fakeimg.preparing.items import Items
 
@@ -65,7 +64,7 @@ def write_shard(task: Task) -> Written:
     num_records = num_bytes = 0
     try:
         with open(partial.with_suffix('.rows'), 'w', **_TEXT) as file:
-            rows = csv.writer(file, lineterminator='\n')
+            rows = write_rows(file)
             writer = array_record_module.ArrayRecordWriter(str(partial), WRITER_OPTIONS)
             for index in range(len(task.items)):
                 for data, row in task.items.records(index, bad):
@@ -83,9 +82,7 @@ def write_shard(task: Task) -> Written:
         os.replace(partial.with_suffix('.rows'), rows_file(task.path))
         os.replace(partial.with_suffix('.json'), bad_file(task.path))
         os.replace(partial, task.path)  # last: a shard under its name has the other two beside it
-    except pool.Stopped:
-        raise
-    except Exception as error:  # array_record raises whatever its C++ does
+    except (OSError, RuntimeError) as error:  # the latter is array_record's, whose writes fail at close at the latest
         reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())[:200]
         raise UserError(
             f'cannot write {task.path.parent} ({reason}); make room or mend it, and run the same command again: '

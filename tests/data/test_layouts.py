@@ -5,8 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
+from fakeimg.config import Config
+from fakeimg.data.labels import class_names
+from fakeimg.data.layouts import read_listing
 from fakeimg.data.sources import open_path
 from fakeimg.errors import UserError
+from fakeimg.training.setup import build
+from tests.data.test_files import FORMS, write_form
 
 
 def make(root: pathlib.Path, names: Iterable[str]) -> str:
@@ -122,3 +127,125 @@ def test_missing_path(tmp_path: pathlib.Path) -> None:
     (tmp_path / 'file').write_text('')
     with pytest.raises(UserError, match='is neither a folder'):
         open_path(str(tmp_path / 'file'))
+
+
+GANS = ('biggan', 'stargan')
+NAMED_LAYOUTS = {
+    'split/class ({test,train}/{fake,real})': (
+        [f'{s}/{c}/1.jpg' for s in ('train', 'test') for c in ('real', 'fake')], 'set', {'train', 'test'},
+    ),
+    'class only ({fake,real})': (['real/1.jpg', 'fake/1.jpg'], 'set', {'train'}),
+    'Kaggle deepfake-and-real-images ({Train,Validation,Test}/{Fake,Real})': (
+        [f'Dataset/{s}/{c}/1.jpg' for s in ('Train', 'Validation', 'Test') for c in ('Fake', 'Real')],
+        'deepfake-and-real-images', {'train', 'validation', 'test'},
+    ),
+    '140k faces (real-vs-fake/{train,valid,test}/{real,fake})': (
+        [f'real_vs_fake/real-vs-fake/{s}/{c}/1.jpg' for s in ('train', 'valid', 'test') for c in ('real', 'fake')],
+        '140k-faces', {'train', 'validation', 'test'},
+    ),
+    'CIFAKE ({train,test}/{REAL,FAKE})': (
+        [f'{s}/{c}/1.jpg' for s in ('train', 'test') for c in ('REAL', 'FAKE')], 'CIFAKE', {'train', 'test'},
+    ),
+    'CNNDetection / ForenSynths (generator/{0_real,1_fake})': (
+        [f'{g}/{c}/1.png' for g in GANS for c in ('0_real', '1_fake')]
+        + [f'progan/{category}/{c}/1.png' for category in ('cat', 'car') for c in ('0_real', '1_fake')],
+        {*GANS, 'progan'}, {'train'},
+    ),
+    'GenImage (generator/{train,val}/{ai,nature})': (
+        [f'{g}/{s}/{c}/1.png' for g in GANS for s in ('train', 'val') for c in ('ai', 'nature')],
+        set(GANS), {'train', 'validation'},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('form', FORMS)
+@pytest.mark.parametrize('layout', NAMED_LAYOUTS)
+def test_named_layouts_are_recognised_in_folders_and_archives(tmp_path: pathlib.Path, layout: str, form: str) -> None:
+    names, sources, splits = NAMED_LAYOUTS[layout]
+    path = pathlib.Path(write_form(form, tmp_path, {name: name.encode() for name in [*names, 'README.md', 'a/b.txt']}))
+    path = path.rename(path.with_name(f'set{path.suffix}'))
+    listing = read_listing(str(path))
+    assert listing.layout == layout
+    assert listing.files.names == sorted(names)
+    assert {split or 'train' for split in listing.splits} == splits
+    assert set(listing.sources) == ({sources} if isinstance(sources, str) else sources)
+    for index, name in enumerate(listing.files.names):
+        assert listing.labels[index] == any(part in name.lower() for part in ('/fake/', '1_fake', '/ai/')) or (
+            name.startswith('fake/')
+        )
+        assert listing.sources[index] in name or isinstance(sources, str)
+        assert listing.files.read(index) == name.encode()
+    assert not any(listing.groups)
+    assert listing.notes == []
+
+
+def test_an_unpacked_140k_is_known_by_its_own_name(tmp_path: pathlib.Path) -> None:
+    folder = make(tmp_path / 'real-vs-fake', [f'{s}/{c}/1.jpg' for s in ('train', 'valid') for c in ('real', 'fake')])
+    assert read_listing(folder).layout.startswith('140k faces')
+
+
+@pytest.mark.parametrize(('count', 'are_sources'), [(20, True), (21, False)])
+def test_subfolders_are_sources_when_few_and_groups_when_many(
+    tmp_path: pathlib.Path, count: int, are_sources: bool
+) -> None:
+    names = [f'train/{c}/id{i}/clip/{j}.jpg' for c in ('real', 'fake') for i in range(count) for j in range(2)]
+    listing = read_listing(make(tmp_path / 'set', [*names, 'train/real/own.jpg']))
+    rows = dict(zip(listing.files.names, zip(listing.sources, listing.groups, strict=True), strict=True))
+    expected = ('id3', '') if are_sources else ('set', 'id3/clip')
+    assert rows['train/real/id3/clip/0.jpg'] == rows['train/fake/id3/clip/1.jpg'] == expected
+    assert rows['train/real/own.jpg'] == ('set', '')
+    meaning = 'sources (generators)' if are_sources else 'groups (identities, videos)'
+    assert len(listing.notes) == 1
+    assert listing.notes[0].startswith(f"{count} folder names below the classes, such as 'id0', are read as {meaning}")
+
+
+def test_identities_are_not_parted_by_carving(tmp_path: pathlib.Path) -> None:
+    names = [f'{c}/id{i:02}/{j}.jpg' for c in ('real', 'fake') for i in range(40) for j in range(i % 5 + 1)]
+    splits = open_path(make(tmp_path, names), 0.2).splits
+    seen = {split: {name.split('/')[1] for name in source.names} for split, source in splits.items()}
+    assert set(seen) == {'train', 'validation', 'test'}
+    assert sum(map(len, seen.values())) == len(set.union(*seen.values())) == 40
+
+
+def test_labels_by_hand_make_a_layout_known(tmp_path: pathlib.Path) -> None:
+    folder = make(tmp_path / 'set', ['train/Originals/1.jpg', 'train/edited/1.jpg', 'test/originals/1.jpg'])
+    with pytest.raises(UserError, match=r"seen were .*'Originals' \(1 pictures\), 'edited' \(1 pictures\); say it"):
+        read_listing(folder)
+    listing = read_listing(folder, class_names(['real=originals', 'fake=Edited']))
+    assert dict(zip(listing.files.names, listing.labels.tolist(), strict=True)) == {
+        'test/originals/1.jpg': 0, 'train/Originals/1.jpg': 0, 'train/edited/1.jpg': 1,
+    }  # fmt: skip
+    assert listing.layout == 'split/class ({test,train}/{Originals,edited,originals})'
+    assert listing.splits == ['test', 'train', 'train']
+
+
+@pytest.mark.parametrize(
+    ('given', 'message'),
+    [
+        (['originals'], "--label is 'originals'; say --label real=NAME or --label fake=NAME"),
+        (['true=originals'], "--label is 'true=originals'"),
+        (['real='], "--label is 'real='"),
+        (['real=x', 'fake=X'], "--label gives 'X' to both classes"),
+    ],
+)
+def test_labels_by_hand_that_say_nothing_are_refused(given: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        class_names(given)
+
+
+def test_what_was_seen_is_said_most_frequent_first(tmp_path: pathlib.Path) -> None:
+    names = [f'x/{chr(97 + i)}/{j}.jpg' for i in range(8) for j in range(i + 1)]
+    with pytest.raises(UserError, match=r"seen were 'h' \(8 pictures\), 'g' \(7 pictures\), .* and 2 more"):
+        read_listing(make(tmp_path, names))
+    with pytest.raises(UserError, match=r"seen were 'no folder at all' \(1 pictures\)"):
+        read_listing(make(tmp_path / 'flat', ['1.jpg']))
+
+
+def test_an_empty_class_is_listed_as_it_is(tmp_path: pathlib.Path, config: Config) -> None:
+    make(tmp_path / 'set', [f'train/real/{i}.jpg' for i in range(9)])
+    (tmp_path / 'set/train/fake').mkdir()
+    listing = read_listing(str(tmp_path / 'set'))
+    assert listing.labels.tolist() == [0] * 9
+    config.data.path = str(tmp_path / 'set')
+    with pytest.raises(UserError, match=r'has no fake pictures \(7 real, 0 fake\); a detector needs both classes'):
+        build(config)

@@ -1,0 +1,64 @@
+"""Reads every picture of a data set once, over several processes, and stacks the facts."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fakeimg import pool
+from fakeimg.auditing import facts as facts_lib
+from fakeimg.data.files import Files
+
+_PER_TASK = 512  # pictures
+_TICK_EVERY = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """All pictures of a data set, split after split.
+
+    Attributes:
+        splits: names of the splits, in the order in which they were measured.
+        split: int32[n], index into `splits`.
+        names: path of each picture within the set.
+        facts: FACTS[n].
+    """
+
+    splits: tuple[str, ...]
+    split: np.ndarray
+    names: list[str]
+    facts: NDArray
+
+
+def measure(files: dict[str, Files], workers: int) -> Measured:
+    """Measures the pictures of each split. Raises UserError when a worker is killed."""
+    sizes = [len(part) for part in files.values()]
+    results = pool.run_tasks(_measure_part, _parts(files), workers, sum(sizes), 'measuring')
+    return Measured(
+        splits=tuple(files),
+        split=np.repeat(np.arange(len(files), dtype=np.int32), sizes),
+        names=[name for part in files.values() for name in part.names],
+        facts=np.concatenate([np.zeros(0, facts_lib.FACTS), *results]),
+    )
+
+
+def _parts(files: dict[str, Files]) -> Iterator[Files]:
+    for part in files.values():
+        for start in range(0, len(part), _PER_TASK):
+            yield part.take(range(start, min(start + _PER_TASK, len(part))))
+
+
+def _measure_part(files: Files) -> NDArray:
+    rows = []
+    for index, name in enumerate(files.names):
+        try:
+            rows.append(facts_lib.measure(name, files.read(index)))
+        except OSError:
+            row = facts_lib.measure(name, b'')
+            row['problem'] = 'unreadable'
+            rows.append(row)
+        if index % _TICK_EVERY == _TICK_EVERY - 1:
+            pool.tick(_TICK_EVERY)
+    pool.tick(len(files) % _TICK_EVERY)
+    return np.stack(rows)

@@ -1,0 +1,70 @@
+"""Self-contained HTML pages for people: one style, pictures and plots inside the file."""
+
+import base64
+import html
+import io
+import os
+import pathlib
+
+import matplotlib.figure
+import PIL.Image
+
+from fakeimg.data import decode
+
+REAL_COLOUR, FAKE_COLOUR = '#2b6cb0', '#c05621'  # told apart by colour-blind people too
+THUMBNAIL_SIZE = 128  # pixels
+PLOT_STYLE = {'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}
+
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em; color: #1a202c }}
+table {{ border-collapse: collapse; margin: 1em 0 }}
+td, th {{ padding: .25em 1em .25em 0; text-align: left; border-bottom: 1px solid #e2e8f0; vertical-align: top }}
+td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
+img.plot {{ width: 100% }}
+figure {{ display: inline-block; width: 140px; margin: 0 10px 14px 0; vertical-align: top; font-size: 12px }}
+figure.pair {{ width: 270px; margin-right: 30px }}
+figure img {{ width: 128px; height: 128px; object-fit: contain; background: #edf2f7 }}
+figcaption {{ overflow-wrap: anywhere }}
+.small {{ color: #4a5568; font-size: 14px }}
+.level {{ font-weight: 600; white-space: nowrap }}
+.fail {{ color: #c53030 }} .warn {{ color: #b7791f }} .ok {{ color: #2f855a }} .note {{ color: #4a5568 }}
+</style>
+<h1>{title}</h1>
+{body}
+</html>
+"""
+
+
+def write_page(path: pathlib.Path, title: str, body: str) -> None:
+    """Writes a page whose `body` is HTML and whose `title` is text; a reader finds the old page or the new one."""
+    partial = path.with_name(f'{path.name}.partial')
+    partial.write_text(_PAGE.format(title=escape(title), body=body), encoding='utf-8')
+    os.replace(partial, path)
+
+
+def escape(text: str) -> str:
+    """Returns text as HTML; file names may hold bytes that are no text."""
+    return html.escape(text.encode('utf-8', 'replace').decode())
+
+
+def plot(figure: matplotlib.figure.Figure, description: str) -> str:
+    """Returns a figure as an HTML image over the whole width."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format='png')
+    return f'<img class="plot" alt="{escape(description)}" src="{_data_uri(buffer.getvalue())}">'
+
+
+def thumbnail(data: bytes) -> str:
+    """Returns an encoded picture as a small HTML image. Raises decode.BadPicture."""
+    picture = PIL.Image.fromarray(decode.decode_rgb(data))
+    picture.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+    buffer = io.BytesIO()
+    picture.save(buffer, 'PNG')
+    return f'<img alt="" src="{_data_uri(buffer.getvalue())}">'
+
+
+def _data_uri(png: bytes) -> str:
+    return f'data:image/png;base64,{base64.b64encode(png).decode()}'

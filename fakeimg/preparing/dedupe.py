@@ -1,0 +1,66 @@
+"""Leaves copies out of a set that is to be prepared, and says which: never from train in silence."""
+
+import dataclasses
+
+import numpy as np
+
+from fakeimg.auditing import copies, measure
+from fakeimg.preparing.items import Items, Pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class Dropped:
+    """A picture that is left out, why, and the one that is kept in its place ('' where none is)."""
+
+    split: str
+    name: str
+    reason: str
+    kept: str
+
+
+def drop_copies(parts: dict[str, Items], near: bool, workers: int) -> tuple[dict[str, Items], list[Dropped]]:
+    """Leaves out copies by decoded pixels: later ones of a split, those in a later split, and all of a picture that
+    carries both labels.
+
+    Args:
+        parts: the items of each split, earlier splits first; of OpenForensics, whole photos.
+        near: leave out those in a later split that nearly repeat a picture of an earlier one, too.
+        workers: processes that read and decode all pictures.
+
+    Returns:
+        The items that remain, and those that do not.
+    """
+    measured = measure.measure({split: items.files for split, items in parts.items()}, workers)
+    labels = np.concatenate([items.source.labels if isinstance(items, Pictures) else np.zeros(len(items), np.int32)
+                             for items in parts.values()])  # fmt: skip
+    exact = copies.find_exact(measured.facts)
+    across, within, both = copies.relate_masks(exact.pixels, measured.split, labels)
+    reasons = np.full(len(labels), '', object)
+    keepers = copies.keepers(exact.pixels, measured.split)
+    if near:
+        clusters = copies.find_near(measured.facts, exact)
+        nearly = copies.relate_masks(clusters, measured.split, labels)[0] & ~across
+        reasons[nearly] = 'near copy in an earlier split'
+        keepers[nearly] = copies.keepers(clusters, measured.split)[nearly]
+    reasons[within] = 'copy in the same split'
+    reasons[across] = 'copy in an earlier split'
+    reasons[both] = 'copies with both labels'
+    dropped = []
+    for row in np.flatnonzero(reasons != ''):
+        kept = '' if both[row] else measured.names[keepers[row]]
+        dropped.append(Dropped(measured.splits[measured.split[row]], measured.names[row], reasons[row], kept))
+    kept_parts = {}
+    for index, (split, items) in enumerate(parts.items()):
+        kept_parts[split] = items.take(np.flatnonzero(reasons[measured.split == index] == ''))
+    return kept_parts, dropped
+
+
+def describe(dropped: list[Dropped], sizes: dict[str, int]) -> list[str]:
+    """Sentences for people: how many were left out of each split, and why."""
+    notes = []
+    for split, size in sizes.items():
+        reasons = [drop.reason for drop in dropped if drop.split == split]
+        if reasons:
+            listed = ', '.join(f'{reason}: {reasons.count(reason):,}' for reason in sorted(set(reasons)))
+            notes.append(f'{len(reasons):,} of {size:,} pictures are left out of {split} ({listed})')
+    return notes

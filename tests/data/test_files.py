@@ -1,0 +1,386 @@
+"""One tree of files, in a folder, a zip and a tar archive; and what becomes of damaged and hostile ones."""
+
+import io
+import os
+import pathlib
+import pickle
+import struct
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from fakeimg.data import files as files_lib
+from fakeimg.data.files import Files, list_files
+from fakeimg.errors import UserError
+
+FORMS = ('folder', 'stored.zip', 'deflated.zip', 'gnu.tar', 'pax.tar')
+TREE = {
+    name: name.encode() * (500 * number)  # the first one is empty
+    for number, name in enumerate(
+        [
+            'top.txt', 'train/real/1.jpg', 'train/real/a b [1] (2).jpg', 'train/real/"q" \'r\'.JPG',
+            'train/fake/ünï.png', 'train/fake/人 лицо.png', 'train/fake/line\nbreak.jpg', 'train/fake/return\r.jpg',
+            'train/fake/%41*?$x.jpg', 'train/fake/back\\slash.jpg', f'deep/{"d" * 90}/{"e" * 90}/{"f" * 90}.jpg',
+            'train.jpg', 'train-2/1.jpg',
+        ]
+    )
+}  # fmt: skip
+INVALID = os.fsdecode(b'train/real/caf\xe9.jpg')
+
+
+def write_tree(root: pathlib.Path, tree: Mapping[str, bytes]) -> str:
+    for name, data in tree.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return str(root)
+
+
+def write_zip(path: pathlib.Path, tree: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> str:
+    with zipfile.ZipFile(path, 'w', method) as archive:
+        for name, data in tree.items():
+            archive.writestr(name, data)
+    return str(path)
+
+
+def write_tar(path: pathlib.Path, tree: Mapping[str, bytes], kind: int = tarfile.GNU_FORMAT) -> str:
+    with tarfile.open(path, 'w', format=kind) as archive:
+        for name, data in tree.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return str(path)
+
+
+def write_form(form: str, path: pathlib.Path, tree: Mapping[str, bytes]) -> str:
+    if form == 'folder':
+        return write_tree(path / 'folder', tree)
+    backwards = dict(reversed(tree.items()))  # an archive has an order of its own
+    if form.endswith('.zip'):
+        return write_zip(path / form, backwards, zipfile.ZIP_DEFLATED if form.startswith('d') else zipfile.ZIP_STORED)
+    return write_tar(path / form, backwards, tarfile.GNU_FORMAT if form == 'gnu.tar' else tarfile.PAX_FORMAT)
+
+
+def contents(files: Files) -> dict[str, bytes]:
+    return {name: files.read(index) for index, name in enumerate(files.names)}
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_the_same_names_and_bytes_wherever_they_lie(tmp_path: pathlib.Path, form: str) -> None:
+    hidden = {'.hidden.jpg': b'', 'train/.cache/1.jpg': b'', '__MACOSX/train/._1.jpg': b'', 'train/.DS_Store': b''}
+    files = list_files(write_form(form, tmp_path, {**TREE, **hidden}))
+    assert files.names == sorted(TREE)
+    assert len(files) == len(TREE)
+    assert contents(files) == TREE
+
+
+@pytest.mark.parametrize('form', ['folder', 'gnu.tar', 'pax.tar'])
+def test_names_that_are_not_utf8(tmp_path: pathlib.Path, form: str) -> None:
+    tree = {INVALID: b'1', 'train/real/caf\u00e9.jpg': b'2'}
+    assert contents(list_files(write_form(form, tmp_path, tree))) == tree
+
+
+def test_a_leading_dot_is_no_folder(tmp_path: pathlib.Path) -> None:
+    tree = {'./train/real/1.jpg': b'1', './train/./.hidden.jpg': b'2'}
+    for path in (write_zip(tmp_path / 'a.zip', tree), write_tar(tmp_path / 'a.tar', tree)):
+        assert contents(list_files(path)) == {'train/real/1.jpg': b'1'}
+
+
+def test_a_part_keeps_its_order_also_in_another_process(tmp_path: pathlib.Path, form: str) -> None:
+    files = list_files(write_form(form, tmp_path, TREE))
+    names = [files.names[index] for index in (5, 2, 9)]
+    for indices in ([5, 2, 9], np.array([5, 2, 9]), range(5, 6)):
+        part = files.take(indices)
+        assert part.names == names[: len(indices)]
+        part.read(0)  # opened before it is sent
+        sent = pickle.dumps(part)
+        assert len(sent) < 2000
+        assert contents(pickle.loads(sent)) == {name: TREE[name] for name in part.names}
+    assert files.take([]).names == []
+    assert contents(files.take([5, 2, 9]).take([1])) == {names[1]: TREE[names[1]]}
+
+
+def test_many_threads_read_at_once_through_one_descriptor(tmp_path: pathlib.Path, form: str) -> None:
+    tree = {f'{i}.jpg': os.urandom(3000 + i) for i in range(100)}
+    files = list_files(write_form(form, tmp_path, tree))
+    before = len(os.listdir('/proc/self/fd'))
+    with ThreadPoolExecutor(16) as pool:
+        read = list(pool.map(files.read, [*range(100)] * 5))
+    assert read == [tree[name] for name in files.names] * 5
+    assert len(os.listdir('/proc/self/fd')) <= before + 1
+    del files
+    assert len(os.listdir('/proc/self/fd')) <= before
+
+
+def test_thousands_in_one_folder_and_thousands_of_folders(tmp_path: pathlib.Path, form: str) -> None:
+    tree = {f'flat/{i}.jpg': b'' for i in range(2000)} | {f'wide/{i}/x.jpg': b'%d' % i for i in range(2000)}
+    files = list_files(write_form(form, tmp_path, tree))
+    assert files.names == sorted(tree)
+    assert files.read(files.names.index('wide/1234/x.jpg')) == b'1234'
+
+
+@pytest.mark.parametrize('keep', [10, 1000, 0.5, -10, -30])
+@pytest.mark.parametrize('method', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_zip_cut_short_is_refused(tmp_path: pathlib.Path, keep: float, method: int) -> None:
+    path = pathlib.Path(write_zip(tmp_path / 'a.zip', {f'{i}.jpg': os.urandom(400) for i in range(20)}, method))
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if keep == 0.5 else int(keep)])
+    with pytest.raises(UserError, match=r'a\.zip is not a whole zip archive .*; get it again'):
+        list_files(str(path))
+
+
+# Members of two blocks each, then the two blocks of zeros that mark the end.
+@pytest.mark.parametrize(
+    'keep', [3 * 512 + 100, 3 * 512, 4 * 512, 5 * 512, 20 * 512, 40 * 512 - 100, 40 * 512, 2 * 512 + 30]
+)
+def test_a_tar_cut_short_is_refused(tmp_path: pathlib.Path, keep: int) -> None:
+    path = pathlib.Path(write_tar(tmp_path / 'a.tar', {f'{i}.jpg': b'x' * 500 for i in range(20)}))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r'a\.tar is not a whole tar archive .*; get it again'):
+        list_files(str(path))
+
+
+def test_an_empty_archive_lists_nothing(tmp_path: pathlib.Path) -> None:
+    for form in FORMS[1:]:
+        assert list_files(write_form(form, tmp_path, {})).names == []
+
+
+@pytest.mark.parametrize('method', [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_damaged_member_is_an_error_of_its_own(tmp_path: pathlib.Path, method: int) -> None:
+    tree = {f'{i}.jpg': os.urandom(500) for i in range(9)}
+    path = pathlib.Path(write_zip(tmp_path / 'a.zip', tree, method))
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        places = [archive.getinfo(f'{i}.jpg').header_offset for i in range(9)]
+    data[places[3] + 300] ^= 8
+    data[places[5]] ^= 8  # its signature
+    path.write_bytes(data)
+    files = list_files(str(path))
+    for index in range(9):
+        if index in (3, 5):
+            with pytest.raises(OSError, match='damaged in its archive|no zip member where the directory says'):
+                files.read(index)
+        else:
+            assert files.read(index) == tree[f'{index}.jpg']
+
+
+def test_no_flipped_bit_of_a_zip_gives_wrong_bytes_or_a_traceback(tmp_path: pathlib.Path) -> None:
+    tree = {f'ü{i}.jpg': (b'%d' % i) * 90 for i in range(4)}
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        path = pathlib.Path(write_zip(tmp_path / 'a.zip', tree, method))
+        data = path.read_bytes()
+        rng = np.random.default_rng(0)
+        for position, bit in zip(rng.integers(len(data), size=300), rng.integers(8, size=300), strict=True):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << bit
+            path.write_bytes(flipped)
+            try:
+                files = list_files(str(path))
+            except UserError:
+                continue
+            for index in range(len(files)):
+                try:
+                    assert files.read(index) in tree.values()
+                except OSError:
+                    pass
+
+
+def test_no_flipped_bit_of_a_tar_ends_in_a_traceback(tmp_path: pathlib.Path) -> None:
+    path = pathlib.Path(write_tar(tmp_path / 'a.tar', {f'{i}{"n" * 120}.jpg': b'1' for i in range(4)}))
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position, bit in zip(rng.integers(8000, size=300), rng.integers(8, size=300), strict=True):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << bit
+        path.write_bytes(flipped)
+        try:
+            list_files(str(path))
+        except UserError:
+            continue
+
+
+def test_an_encrypted_zip_is_refused(tmp_path: pathlib.Path) -> None:
+    path = pathlib.Path(write_zip(tmp_path / 'a.zip', {'1.jpg': b'x', '2.jpg': b'y'}))
+    data = bytearray(path.read_bytes())
+    data[data.rfind(b'PK\x01\x02') + 8] |= 1  # the flag of the last member
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"'2\.jpg', which is encrypted; unpack the archive first"):
+        list_files(str(path))
+
+
+@pytest.mark.parametrize('method', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_unusual_compression_is_refused(tmp_path: pathlib.Path, method: int) -> None:
+    path = write_zip(tmp_path / 'a.zip', {'1.jpg': b'x'}, method)
+    with pytest.raises(UserError, match='compressed in an unusual way; unpack the archive first'):
+        list_files(path)
+
+
+@pytest.mark.parametrize('name', ['../x.jpg', '/abs.jpg', 'a/../../x.jpg', './/abs.jpg'])
+def test_a_member_that_points_outside_is_refused(tmp_path: pathlib.Path, name: str) -> None:
+    tree = {'real/1.jpg': b'', name: b''}
+    for path in (write_zip(tmp_path / 'a.zip', tree), write_tar(tmp_path / 'a.tar', tree)):
+        with pytest.raises(UserError, match='points outside the archive; it is not to be trusted'):
+            list_files(path)
+
+
+@pytest.mark.parametrize(
+    ('start', 'message'),
+    [
+        (b'\x1f\x8b\x08\0', 'compressed as a whole.*; run gunzip on it first'),
+        (b'BZh9', 'run bunzip2 on it first'),
+        (b'\xfd7zXZ\0', 'run unxz on it first'),
+        (b'\x28\xb5\x2f\xfd', 'run unzstd on it first'),
+        (b"7z\xbc\xaf'\x1c", 'is a 7z archive, which cannot be read in place; unpack it first'),
+        (b'Rar!\x1a\x07', 'is a rar archive, which cannot be read in place; unpack it first'),
+        (b'PK\x03\x04', 'is not a whole zip archive'),
+        (b'\xff\xd8\xff', 'is neither a folder, a zip or tar archive, nor a table'),
+        (b'', 'is neither a folder, a zip or tar archive, nor a table'),
+    ],
+)
+def test_other_files_are_refused_with_advice(tmp_path: pathlib.Path, start: bytes, message: str) -> None:
+    path = tmp_path / 'faces.tar.gz'
+    path.write_bytes(start + bytes(600) if start else start)
+    with pytest.raises(UserError, match=message):
+        list_files(str(path))
+
+
+def test_a_real_tar_gz_is_refused(tmp_path: pathlib.Path) -> None:
+    with tarfile.open(tmp_path / 'a.tar.gz', 'w:gz') as archive:
+        archive.addfile(tarfile.TarInfo('1.jpg'))
+    with pytest.raises(UserError, match='run gunzip on it first'):
+        list_files(str(tmp_path / 'a.tar.gz'))
+
+
+@pytest.mark.parametrize('field', [20, 24])  # compressed size, size
+def test_a_member_of_a_claimed_huge_size_is_an_error_of_its_own(tmp_path: pathlib.Path, field: int) -> None:
+    path = pathlib.Path(write_zip(tmp_path / 'a.zip', {'1.jpg': b'x', '2.jpg': b'y'}, zipfile.ZIP_DEFLATED))
+    data = bytearray(path.read_bytes())
+    place = data.rfind(b'PK\x01\x02')
+    data[place + field : place + field + 4] = struct.pack('<I', (4 << 30) - 2)
+    path.write_bytes(data)
+    files = list_files(str(path))
+    assert files.read(0) == b'x'
+    with pytest.raises(OSError, match='larger than'):
+        files.read(1)
+
+
+def test_a_member_of_a_size_beyond_int64_is_an_error_of_its_own(tmp_path: pathlib.Path) -> None:
+    path = pathlib.Path(write_zip(tmp_path / 'a.zip', {'1.jpg': b'x', '2.jpg': b'y'}))
+    data = bytearray(path.read_bytes())
+    place, end = data.rfind(b'PK\x01\x02'), data.rfind(b'PK\x05\x06')
+    extra = struct.pack('<HHQ', 1, 8, (1 << 64) - 1)  # zip64
+    data[place + 24 : place + 28] = b'\xff' * 4
+    data[place + 30 : place + 32] = struct.pack('<H', len(extra))
+    data[end + 12 : end + 16] = struct.pack('<I', struct.unpack('<I', data[end + 12 : end + 16])[0] + len(extra))
+    data[end:end] = extra
+    path.write_bytes(data)
+    files = list_files(str(path))
+    assert files.read(0) == b'x'
+    with pytest.raises(OSError, match='larger than'):
+        files.read(1)
+
+
+def test_a_deflate_bomb_is_not_unpacked(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_lib, 'MAX_FILE_SIZE', 10_000)
+    tree = {'1.jpg': bytes(10_000), '2.jpg': bytes(10_001)}
+    for form in FORMS[1:]:
+        files = list_files(write_form(form, tmp_path, tree))
+        assert files.read(0) == tree['1.jpg']
+        with pytest.raises(OSError, match='larger than 10000 bytes'):
+            files.read(1)
+    path = pathlib.Path(write_zip(tmp_path / 'a.zip', {'1.jpg': bytes(5_000_000)}, zipfile.ZIP_DEFLATED))
+    data = bytearray(path.read_bytes())
+    place = data.rfind(b'PK\x01\x02') + 24
+    data[place : place + 4] = struct.pack('<I', 100)  # what it claims
+    path.write_bytes(data)
+    with pytest.raises(OSError, match='wrong checksum'):
+        list_files(str(path)).read(0)
+
+
+def test_an_archive_cut_short_later_is_an_error_of_the_members_lost(tmp_path: pathlib.Path) -> None:
+    for path in (write_zip(tmp_path / 'a.zip', TREE), write_tar(tmp_path / 'a.tar', TREE)):
+        files = list_files(path)
+        os.truncate(path, 600)
+        with pytest.raises(OSError, match='ends too early'):
+            files.read(files.names.index('train-2/1.jpg'))
+        pathlib.Path(path).unlink()
+        with pytest.raises(FileNotFoundError):
+            files.take([0]).read(0)
+
+
+def test_links_are_followed_once(tmp_path: pathlib.Path) -> None:
+    root = tmp_path / 'root'
+    write_tree(root, {'real/1.jpg': b'1'})
+    write_tree(tmp_path / 'elsewhere', {'2.jpg': b'2', 'more/3.jpg': b'3'})
+    (root / 'real/link.jpg').symlink_to(root / 'real/1.jpg')
+    (root / 'real/up').symlink_to(root)
+    (root / 'real/self').symlink_to(root / 'real/self')
+    (root / 'fake').symlink_to(tmp_path / 'elsewhere')
+    (root / 'real/dangling.jpg').symlink_to(tmp_path / 'nowhere')
+    files = list_files(str(root))
+    assert files.names == [
+        'fake/2.jpg', 'fake/more/3.jpg', 'real/1.jpg', 'real/dangling.jpg', 'real/link.jpg', 'real/self',
+    ]  # fmt: skip
+    assert files.read(0) == b'2'
+    assert files.read(4) == b'1'
+    for index in (3, 5):
+        with pytest.raises(OSError):
+            files.read(index)
+
+
+def test_links_in_a_tar(tmp_path: pathlib.Path) -> None:
+    with tarfile.open(tmp_path / 'a.tar', 'w') as archive:
+        info = tarfile.TarInfo('./real/1.jpg')
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b'one'))
+        for name, kind, target in (
+            ('./real/2.jpg', tarfile.LNKTYPE, './real/1.jpg'),
+            ('real/3.jpg', tarfile.LNKTYPE, '../etc/passwd'),
+            ('real/4.jpg', tarfile.SYMTYPE, '/etc/passwd'),
+            ('real/5.jpg', tarfile.FIFOTYPE, ''),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            archive.addfile(info)
+    assert contents(list_files(str(tmp_path / 'a.tar'))) == {'real/1.jpg': b'one', 'real/2.jpg': b'one'}
+
+
+def test_a_tar_member_with_holes_is_refused_not_left_out(tmp_path: pathlib.Path) -> None:
+    with tarfile.open(tmp_path / 'a.tar', 'w', format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo('real/1.jpg')
+        info.pax_headers = {'GNU.sparse.size': '1000', 'GNU.sparse.numblocks': '0', 'GNU.sparse.map': '0,1'}
+        archive.addfile(info)
+    with pytest.raises(UserError, match=r"'real/1\.jpg', which is stored with holes; unpack the archive first"):
+        list_files(str(tmp_path / 'a.tar'))
+
+
+def test_an_unreadable_folder_is_refused_by_name(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tree(tmp_path, {'real/1.jpg': b'', 'fake/1.jpg': b''})
+    scandir = os.scandir
+
+    def refusing(path: str):  # root, as tests may run, reads what has no permission too
+        if path.rstrip('/').endswith('fake'):
+            raise PermissionError(13, 'Permission denied')
+        return scandir(path)
+
+    monkeypatch.setattr(os, 'scandir', refusing)
+    with pytest.raises(
+        UserError, match=r'folder .*/fake/? cannot be read \(Permission denied\); change its permissions'
+    ):
+        list_files(str(tmp_path))
+
+
+def test_a_missing_path_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UserError, match='nowhere does not exist; give a folder of pictures, an archive, or a table'):
+        list_files(str(tmp_path / 'nowhere'))
+    (tmp_path / 'file').write_bytes(b'')
+    with pytest.raises(UserError, match=r'cannot be read \(Not a directory\)'):
+        list_files(str(tmp_path / 'file/below'))
