@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
         labels=np.concatenate([source.labels for source in parts]),
         sources=[source_name for source in parts for source_name in source.sources],
         groups=[group for source in parts for group in source.groups],
+        is_prepared=data.is_prepared,
     )
     findings = []
     for finding in checks.run_checks(audited):

@@ -5,6 +5,7 @@ import html
 import io
 import os
 import pathlib
+from typing import Any
 
 import matplotlib.figure
 import PIL.Image
@@ -13,7 +14,7 @@ from fakeimg.data import decode
 
 REAL_COLOUR, FAKE_COLOUR = '#2b6cb0', '#c05621'  # told apart by colour-blind people too
 THUMBNAIL_SIZE = 128  # pixels
-PLOT_STYLE = {'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}
+PLOT_STYLE: Any = {'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}
 
 _PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">

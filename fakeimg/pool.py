@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
 import rich.console
@@ -42,13 +42,13 @@ def tick(count: int) -> None:
     if _worker:
         with _worker['done'].get_lock():
             _worker['done'].value += count
-        if _worker['stop'].is_set():
+        if _worker['stop'].value:
             raise Stopped
 
 
 def run_tasks(
     function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, total: int, title: str
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yields `function(task)` for each task, in order, while showing progress over `total` pictures.
 
     Only a few tasks are taken ahead, so memory does not grow with their number.
@@ -65,13 +65,15 @@ def run_tasks(
         Exception: whatever `function` raises.
     """
     context = multiprocessing.get_context('spawn')
-    done, stop = context.Value('q', 0), context.Event()
+    # Without a lock where the main process looks: a worker that is killed never lets go of one.
+    done, stop = context.Value('q', 0), context.RawValue('b', 0)
+    others = set(multiprocessing.active_children())
     executor = concurrent.futures.ProcessPoolExecutor(
         workers, context, initializer=_start_worker, initargs=(done, stop, os.getpid())
     )
     pending: collections.deque[concurrent.futures.Future] = collections.deque()
     try:
-        with _meter(title, total, done):
+        with _meter(title, total, done.get_obj()):
             for task in tasks:
                 with _interrupts_held():
                     pending.append(executor.submit(function, task))
@@ -80,11 +82,13 @@ def run_tasks(
             while pending:
                 yield pending.popleft().result()
     except concurrent.futures.process.BrokenProcessPool:
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()  # the executor forgets, and then waits for, one that was just starting
         raise UserError(
             'a worker process was killed, by lack of memory perhaps; run it again with fewer --workers.'
         ) from None
     finally:
-        stop.set()
+        stop.value = 1
         executor.shutdown(wait=True, cancel_futures=True)
 
 

@@ -28,12 +28,14 @@ class Audited:
         labels: int32[n], 0 = real, 1 = fake.
         sources: generator or data set of each picture.
         groups: what must not straddle splits; '' where a picture stands for itself.
+        is_prepared: True where pictures may have been encoded anew under their old names.
     """
 
     measured: Measured
     labels: np.ndarray
     sources: Sequence[str]
     groups: Sequence[str]
+    is_prepared: bool = False
 
     def rows(self, split: int, label: int | None = None, readable: bool = True) -> np.ndarray:
         """bool[n]: the pictures of a split, and of a class where one is given."""
@@ -105,7 +107,8 @@ def check_broken(audited: Audited) -> Iterator[Finding]:
         )
     else:
         yield Finding('broken', 'ok', f'all {len(measured.names):,} pictures can be read')
-    if misnamed := int(measured.facts['misnamed'].sum()):
+    misnamed = 0 if audited.is_prepared else int(measured.facts['misnamed'].sum())
+    if misnamed:
         first = measured.names[int(np.argmax(measured.facts['misnamed']))]
         yield Finding('misnamed', 'note', f'{misnamed:,} files are of another format than their name says ({first})')
 
@@ -242,7 +245,7 @@ def check_groups(audited: Audited) -> Iterator[Finding]:
             f'(first: {next(iter(straddling))!r})',
             'put all pictures of a group into one split; one photo or person on both sides flatters a detector.',
             {'straddling': len(straddling), 'groups': len(homes), 'names': sorted(straddling)[:1000]},
-            [tuple(list(rows.values())[:2]) for rows in straddling.values()][: copies.PAIRS_SHOWN],
+            [(rows[0], rows[1]) for rows in map(list, map(dict.values, straddling.values()))][: copies.PAIRS_SHOWN],
         )
     elif homes:
         yield Finding('groups', 'ok', f'none of {len(homes):,} groups has pictures in several splits')

@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 import rich.console
+import rich.markup
 import rich.table
 
 import fakeimg

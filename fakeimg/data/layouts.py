@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -67,17 +67,22 @@ def read_listing(path: str, class_names: Mapping[str, int] = CLASS_NAMES, files:
         folder, name = os.path.split(os.path.abspath(path))
         return _from_table(path, FolderFiles(folder, [name]), name, class_names)
     files = list_files(path) if files is None else files
-    pictures = [index for index, name in enumerate(files.names) if name.lower().endswith(SUFFIXES)]
-    if not pictures:
+    pictures = np.flatnonzero([name.lower().endswith(SUFFIXES) for name in files.names])
+    if not len(pictures):
         raise UserError(
             f'data path {path} holds no pictures ({", ".join(SUFFIXES)}); '
             'give the folder that holds train/real, train/fake and so on.'
         )
-    folders = _read_folders([files.names[index] for index in pictures], class_names)
+    folders = _read_folders((files.names[index] for index in pictures), class_names)
     if any(folder.label is None for folder in folders.values()):
         top = [name for name in files.names if '/' not in name and name.lower().endswith(tables.SUFFIXES)]
         if len(top) == 1:
             return _from_table(path, files, top[0], class_names)
+        if any(name.endswith('_poly.json') for name in files.names):
+            raise UserError(
+                f'{path} is OpenForensics as it was released, whose faces have to be cut out first: '
+                f'python -m fakeimg.prepare {path} --out DIR.'
+            )
         raise _unknown_class(path, folders, class_names)
     return _from_folders(path, files.take(pictures), folders)
 
@@ -95,10 +100,10 @@ class _Folder:
     count: int = 0
 
 
-def _read_folders(names: Sequence[str], class_names: Mapping[str, int]) -> dict[str, _Folder]:
+def _read_folders(names: Iterable[str], class_names: Mapping[str, int]) -> dict[str, _Folder]:
     folders: dict[str, _Folder] = {}
     for name in names:
-        folder = name.rpartition('/')[0]
+        folder = _folder(name)
         if folder not in folders:
             folders[folder] = _read_parts(folder, class_names)
         folders[folder].count += 1
@@ -152,16 +157,19 @@ def _from_folders(path: str, files: Files, folders: dict[str, _Folder]) -> Listi
         source_of[name] = folder.below[0] if sources_below and folder.below else (own[0] if own else source)
         group_of[name] = '/'.join(folder.below) if folder.below and not sources_below else ''
         split_of[name], label_of[name] = folder.split, folder.label
-    keys = [name.rpartition('/')[0] for name in files.names]
     return Listing(
         layout=layout,
         files=files,
-        labels=np.array([label_of[key] for key in keys], np.int32),
-        splits=[split_of[key] for key in keys],
-        sources=[source_of[key] for key in keys],
-        groups=[group_of[key] for key in keys],
+        labels=np.fromiter((label_of[_folder(name)] for name in files.names), np.int32, len(files)),
+        splits=[split_of[_folder(name)] for name in files.names],
+        sources=[source_of[_folder(name)] for name in files.names],
+        groups=[group_of[_folder(name)] for name in files.names],
         notes=notes,
     )
+
+
+def _folder(name: str) -> str:
+    return name.rpartition('/')[0]
 
 
 def _recognise(path: str, folders: dict[str, _Folder]) -> tuple[str, str]:

@@ -7,6 +7,7 @@ dataset_info.json, features.json, fakeimg-SPLIT.array_record-00000-of-00004     
 
 import csv
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -61,17 +62,39 @@ def encode_example(image: bytes, row: Row) -> bytes:
     """
     # tf/core/example/feature.proto: Example.features = 1, Features.feature = 1, a map of Feature.bytes_list = 1 or
     # Feature.int64_list = 3, whose values are field 1 (int64 packed).
-    inner = _delimiter(len(image))
-    value = b'\x0a' + _delimiter(len(inner) + len(image) + 1) + b'\x0a' + inner
-    feature = _IMAGE_KEY + _delimiter(len(value) + len(image)) + value
-    parts = [b'\x0a', _delimiter(len(feature) + len(image)), feature, image]
-    for key, text in (('name', row.name), ('split', row.split), ('source', row.source), ('group', row.group),
-                      ('format', row.format), ('sha256', row.sha256)):  # fmt: skip
-        parts.append(_entry(key, _field(b'\x0a', _field(b'\x0a', os.fsencode(text)))))
-    for key, number in (('label', row.label), ('width', row.width), ('height', row.height), ('size', row.size)):
-        parts.append(_entry(key, _field(b'\x1a', _field(b'\x0a', _delimiter(number)))))
-    body = b''.join(parts)
-    return b'\x0a' + _delimiter(len(body)) + body
+    size = len(image)
+    inner = b'\x0a' + _varint(size)
+    value = b'\x0a' + _varint(len(inner) + size) + inner
+    feature = _IMAGE_KEY + _varint(len(value) + size) + value
+    start = b'\x0a' + _varint(len(feature) + size) + feature
+    rest = b''.join(
+        (
+            _text('name', row.name),
+            _repeated_text('split', row.split),
+            _repeated_text('source', row.source),
+            _repeated_text('group', row.group),
+            _repeated_text('format', row.format),
+            _text('sha256', row.sha256),
+            _number('label', row.label),
+            _number('width', row.width),
+            _number('height', row.height),
+            _number('size', row.size),
+        )
+    )
+    # One copy of the picture, not one a level.
+    return b''.join((b'\x0a', _varint(len(start) + size + len(rest)), start, image, rest))
+
+
+def _text(key: str, text: str) -> bytes:
+    return _entry(key, _field(b'\x0a', _field(b'\x0a', os.fsencode(text))))
+
+
+_repeated_text = functools.lru_cache(1024)(_text)
+
+
+@functools.lru_cache(1 << 14)
+def _number(key: str, number: int) -> bytes:
+    return _entry(key, _field(b'\x1a', _field(b'\x0a', _varint(number))))
 
 
 def _entry(key: str, feature: bytes) -> bytes:
@@ -79,13 +102,12 @@ def _entry(key: str, feature: bytes) -> bytes:
 
 
 def _field(tag: bytes, payload: bytes) -> bytes:
-    return tag + _delimiter(len(payload)) + payload
+    return tag + _varint(len(payload)) + payload
 
 
-def _delimiter(number: int) -> bytes:
-    """A varint: seven bits a byte, lowest first."""
-    if number < 128:
-        return bytes((number,))
+@functools.lru_cache(1 << 14)
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, lowest first."""
     digits = bytearray()
     while number > 127:
         digits.append(number & 127 | 128)
@@ -186,9 +208,11 @@ def open_prepared(path: str) -> Prepared:
     for split, own_names in names.items():
         lengths = summary['shards'][split]
         shards = [str(folder / shard_name(split, index, len(lengths))) for index in range(len(lengths))]
-        missing = next((shard for shard in shards if not os.path.isfile(shard)), None)
-        if missing is not None:
-            raise UserError(f'{missing} is missing; copy the whole set again, or prepare it again.')
+        for shard, size in zip(shards, summary['shard_bytes'][split], strict=True):
+            if not os.path.isfile(shard):
+                raise UserError(f'{shard} is missing; copy the whole set again, or prepare it again.')
+            if os.path.getsize(shard) != size:
+                raise UserError(f'{shard} is not whole; copy the whole set again, or prepare it again.')
         try:
             files[split] = RecordFiles(shards, own_names, np.arange(len(own_names)))
         except (RuntimeError, ValueError) as error:  # array_record looks at the ends of each shard when it opens it

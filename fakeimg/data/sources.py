@@ -151,7 +151,9 @@ def open_data(config: Config) -> DataSet:
         UserError: see `open_path`.
     """
     if config.data.path:
-        return open_path(config.data.path, config.data.validation_fraction)
+        # A validation split that is named as a part of train needs none carved out beside it.
+        carves = config.data.validation_split == 'validation'
+        return open_path(config.data.path, config.data.validation_fraction if carves else 0.0)
     counts = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in demo.SPLIT_SIZES}
     parts = {split: demo_source(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
     warning = (
@@ -205,11 +207,10 @@ def split_listing(
 ) -> tuple[dict[str, Source], list[str]]:
     """Returns the splits of a listing, those carved out included, and sentences about these."""
     whole = Source(listing.files, listing.labels, listing.sources, listing.groups)
-    names: dict[str | None, list[int]] = {}
-    for index, split in enumerate(listing.splits):
-        names.setdefault(split, []).append(index)
-    parts = {split or unsorted_split: whole.take(np.array(rows)) for split, rows in names.items()}
-    notes = add_splits(parts, validation_fraction, has_splits=None not in names)
+    codes = {split: code for code, split in enumerate(dict.fromkeys(listing.splits))}
+    split_of = np.fromiter((codes[split] for split in listing.splits), np.int8, len(listing.splits))
+    parts = {split or unsorted_split: whole.take(np.flatnonzero(split_of == code)) for split, code in codes.items()}
+    notes = add_splits(parts, validation_fraction, has_splits=None not in codes)
     return _in_order(parts), notes
 
 

@@ -12,8 +12,10 @@ from fakeimg.errors import UserError
 
 def hash_order(names: Sequence[str]) -> np.ndarray:
     """Returns int64[n], the order of `names` by their SHA-256: fixed, and unrelated to class or folder."""
-    digests = [hashlib.sha256(os.fsencode(name)).digest()[:16] for name in names]
-    return np.argsort(np.array(digests, 'S16'), kind='stable')
+    digests = np.empty(len(names), 'S16')
+    for index, name in enumerate(names):
+        digests[index] = hashlib.sha256(os.fsencode(name)).digest()[:16]
+    return np.argsort(digests, kind='stable')
 
 
 def carve(

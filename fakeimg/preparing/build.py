@@ -50,7 +50,7 @@ def build(plan: Plan, out: pathlib.Path, workers: int) -> dict[str, Any]:
         summary = json.loads((partial / records.SUMMARY).read_text())
         _clean(partial)
         try:
-            os.rename(partial, out)
+            os.rename(partial, os.path.abspath(out))  # '.' cannot be renamed to
         except OSError as error:
             raise UserError(f'{partial} is whole, but cannot be renamed to {out} ({error.strerror}).') from None
     return summary
@@ -104,7 +104,7 @@ def _sign(partial: pathlib.Path, key: str) -> None:
 def _write_shards(plan: Plan, partial: pathlib.Path, workers: int) -> None:
     for leftover in partial.iterdir():
         if _LEFTOVER.fullmatch(leftover.name):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)  # an orphan may be at work for half a second more
     written: dict[str, list[shards.Written]] = {split: [] for split in plan.splits}
     owners = [split for split in plan.splits for _ in range(plan.num_shards(split))]
     tasks = _tasks(plan, partial)
@@ -162,6 +162,7 @@ def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sh
         'dropped': len(plan.dropped),
         'notes': plan.notes,
         'shards': lengths,
+        'shard_bytes': {split: [os.path.getsize(part.path) for part in parts] for split, parts in written.items()},
         'plan': plan.key,
     }
     path = partial / f'{records.SUMMARY}.partial'
@@ -177,7 +178,7 @@ def _clean(partial: pathlib.Path) -> None:
     for path in partial.iterdir():
         making = path.name.endswith('.rows') or re.search(r'array_record.*\.json$', path.name)
         if path.name in (_LOCK, _PLAN) or making or _LEFTOVER.fullmatch(path.name):
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

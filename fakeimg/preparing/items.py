@@ -46,7 +46,7 @@ class Encoding:
         """Decodes, resizes and encodes; the same encoder whatever the class. Raises decode.BadPicture."""
         if not self.quality:
             return data
-        picture = decode.decode_rgb(data, self.side)
+        picture = decode.decode_rgb(data)  # never at a fraction, as JPEG alone can: classes may differ in format
         height, width = picture.shape[:2]
         if self.side and min(height, width) != self.side:
             scale = self.side / min(height, width)

@@ -95,6 +95,7 @@ def make_plan(path: str, options: Options, workers: int = 1) -> Plan:
     expanded = os.path.expanduser(path)
     listed = files_lib.list_files(path) if not layouts.is_table(expanded) else None
     annotations = openforensics.find_annotations(listed.names) if listed else {}
+    parts: dict[str, Items]
     notes, counts = [], {}
     if listed and annotations:
         layout, parts, counts = _openforensics(listed, annotations, options)

@@ -55,9 +55,9 @@ def write_shard(task: Task) -> Written:
     Raises:
         UserError: no space left, or another reason why nothing can be written.
     """
-    if task.path.exists():
+    if (finished := _read_finished(task.path)) is not None:
         pool.tick(len(task.items))
-        return read_written(task.path)
+        return finished
     # Another process id, another name: what a killed run leaves behind, or still writes, cannot get in the way.
     partial = task.path.with_name(f'{task.path.name}.{os.getpid()}.partial')
     bad: list[tuple[str, str]] = []
@@ -75,10 +75,9 @@ def write_shard(task: Task) -> Written:
                 if index % _TICK_EVERY == _TICK_EVERY - 1:
                     pool.tick(_TICK_EVERY)
             writer.close()
-        facts = {'records': num_records, 'bytes': num_bytes, 'bad': bad}
+        sizes = [os.path.getsize(partial), os.path.getsize(partial.with_suffix('.rows'))]
+        facts = {'records': num_records, 'bytes': num_bytes, 'sizes': sizes, 'bad': bad}
         partial.with_suffix('.json').write_text(json.dumps(facts))
-        for path in (partial, partial.with_suffix('.rows'), partial.with_suffix('.json')):
-            _flush(path)
         os.replace(partial.with_suffix('.rows'), rows_file(task.path))
         os.replace(partial.with_suffix('.json'), bad_file(task.path))
         os.replace(partial, task.path)  # last: a shard under its name has the other two beside it
@@ -92,20 +91,16 @@ def write_shard(task: Task) -> Written:
     return Written(task.path, num_records, num_bytes)
 
 
-def read_written(path: pathlib.Path) -> Written:
-    """Describes a finished shard."""
-    facts = json.loads(bad_file(path).read_text())
-    return Written(path, facts['records'], facts['bytes'])
+def _read_finished(path: pathlib.Path) -> Written | None:
+    """Describes a shard that an earlier run finished; None where there is none, or a power failure cut it short."""
+    try:
+        facts = json.loads(bad_file(path).read_text())
+        whole = facts['sizes'] == [os.path.getsize(path), os.path.getsize(rows_file(path))]
+        return Written(path, facts['records'], facts['bytes']) if whole else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def read_bad(path: pathlib.Path) -> list[tuple[str, str]]:
     """Returns (name, reason) of the pictures of a finished shard that could not be read."""
     return [(name, reason) for name, reason in json.loads(bad_file(path).read_text())['bad']]
-
-
-def _flush(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -59,7 +59,7 @@ def write_tar(path: pathlib.Path, tree: Mapping[str, bytes], kind: int = tarfile
 def write_form(form: str, path: pathlib.Path, tree: Mapping[str, bytes]) -> str:
     if form == 'folder':
         return write_tree(path / 'folder', tree)
-    backwards = dict(reversed(tree.items()))  # an archive has an order of its own
+    backwards = {name: tree[name] for name in reversed(list(tree))}  # an archive has an order of its own
     if form.endswith('.zip'):
         return write_zip(path / form, backwards, zipfile.ZIP_DEFLATED if form.startswith('d') else zipfile.ZIP_STORED)
     return write_tar(path / form, backwards, tarfile.GNU_FORMAT if form == 'gnu.tar' else tarfile.PAX_FORMAT)

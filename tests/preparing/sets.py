@@ -8,10 +8,12 @@ import json
 import pathlib
 import zipfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow_datasets as tfds
 
 from fakeimg.data.labels import class_names
 from fakeimg.data.sources import DataSet, open_path
@@ -67,6 +69,12 @@ def prepare(source: pathlib.Path | str, out: pathlib.Path, options: Options | No
 def contents(folder: pathlib.Path) -> Mapping[str, bytes]:
     """Every file below a folder, hidden ones too."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
+
+
+def tfds_rows(folder: pathlib.Path, split: str) -> Any:
+    """What TFDS reads of a prepared set, pictures not decoded."""
+    builder: Any = tfds.builder_from_directory(str(folder))
+    return builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
 
 
 @dataclasses.dataclass(frozen=True)
