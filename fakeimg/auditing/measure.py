@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fakeimg import pool
 from fakeimg.auditing import facts as facts_lib
-from fakeimg.data.files import Files
+from fakeimg.data.files import Files, read_ahead
 
 _PER_TASK = 512  # pictures
 _TICK_EVERY = 64
@@ -51,7 +51,8 @@ def _parts(files: dict[str, Files]) -> Iterator[Files]:
 
 def _measure_part(files: Files) -> NDArray:
     rows = []
-    for index, name in enumerate(files.names):
+    for index in read_ahead(files):
+        name = files.names[index]
         try:
             rows.append(facts_lib.measure(name, files.read(index)))
         except OSError:

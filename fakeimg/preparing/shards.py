@@ -9,6 +9,7 @@ from typing import Any
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
 from fakeimg import pool
+from fakeimg.data.files import read_ahead
 from fakeimg.data.records import WRITER_OPTIONS, encode_example, write_rows
 from fakeimg.errors import UserError
 from fakeimg.preparing.items import Items
@@ -66,7 +67,7 @@ def write_shard(task: Task) -> Written:
         with open(partial.with_suffix('.rows'), 'w', **_TEXT) as file:
             rows = write_rows(file)
             writer = array_record_module.ArrayRecordWriter(str(partial), WRITER_OPTIONS)
-            for index in range(len(task.items)):
+            for index in read_ahead(task.items.files):
                 for data, row in task.items.records(index, bad):
                     writer.write(encode_example(data, row))
                     rows.writerow(row)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fakeimg.data import files as files_lib
-from fakeimg.data.files import Files, list_files
+from fakeimg.data.files import Files, list_files, read_ahead
 from fakeimg.errors import UserError
 
 FORMS = ('folder', 'stored.zip', 'deflated.zip', 'gnu.tar', 'pax.tar')
@@ -384,3 +384,29 @@ def test_a_missing_path_is_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / 'file').write_bytes(b'')
     with pytest.raises(UserError, match=r'cannot be read \(Not a directory\)'):
         list_files(str(tmp_path / 'file/below'))
+
+
+def test_reading_ahead_changes_nothing_and_leaves_nothing_open(tmp_path: pathlib.Path, form: str) -> None:
+    tree = {f'{i:03d}.jpg': bytes([i]) * (i * 50 + 1) for i in range(40)}
+    path = write_form(form, tmp_path, tree)
+    opened = len(os.listdir('/proc/self/fd'))
+    files = list_files(path)
+    assert [files.read(index) for index in read_ahead(files)] == list(tree.values())
+    assert len(os.listdir('/proc/self/fd')) == opened + (form != 'folder')  # an archive itself
+    for index in read_ahead(files):
+        if index == 3:
+            break
+    del files
+    assert len(os.listdir('/proc/self/fd')) == opened
+
+
+def test_a_file_that_vanishes_before_reading_ahead_is_an_error_of_its_own(tmp_path: pathlib.Path) -> None:
+    files = list_files(write_tree(tmp_path, {f'{i}.jpg': b'x' for i in range(5)}))
+    (tmp_path / '2.jpg').unlink()
+    read = []
+    for index in read_ahead(files):
+        try:
+            read.append(files.read(index))
+        except FileNotFoundError:
+            read.append(b'')
+    assert read == [b'x', b'x', b'', b'x', b'x']
