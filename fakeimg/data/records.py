@@ -187,6 +187,7 @@ def open_prepared(path: str) -> Prepared:
         summary = json.loads((folder / SUMMARY).read_text())
         if summary['version'] > VERSION:
             raise UserError(f'{path} was prepared by a newer fakeimg; update fakeimg, or prepare it again.')
+        all_lengths, all_sizes = summary['shards'], summary['shard_bytes']
         if file_digest(folder / MANIFEST) != summary['digest']:
             raise UserError(f'{path}/{MANIFEST} was changed since the set was prepared; prepare it again.')
         names: dict[str, list[str]] = {}
@@ -206,9 +207,9 @@ def open_prepared(path: str) -> Prepared:
         raise UserError(f'{path} is not a whole prepared set ({error}); prepare it again.') from None
     files = {}
     for split, own_names in names.items():
-        lengths = summary['shards'][split]
+        lengths, sizes = all_lengths[split], all_sizes[split]
         shards = [str(folder / shard_name(split, index, len(lengths))) for index in range(len(lengths))]
-        for shard, size in zip(shards, summary['shard_bytes'][split], strict=True):
+        for shard, size in zip(shards, sizes, strict=True):
             if not os.path.isfile(shard):
                 raise UserError(f'{shard} is missing; copy the whole set again, or prepare it again.')
             if os.path.getsize(shard) != size:

@@ -159,11 +159,11 @@ def test_carving_is_the_same_from_folder_archive_table_and_prepared_set(sets: Se
 def test_train_and_validation_may_not_share_pictures(sets: Sets, config: Config, kind: str) -> None:
     config.data.path = str(getattr(sets, kind))
     config.data.train_split, config.data.validation_split = 'train[:60%]', 'train[50%:]'
-    with pytest.raises(UserError, match=r'train_split=train\[:60%\] and .* share 4 pictures; choose splits that have'):
+    with pytest.raises(UserError, match=r'train_split=train\[:60%\] and .* share 6 pictures; choose splits that have'):
         build(config)
     config.data.train_split = 'train[:50%]'
     setup = build(config)
-    assert (len(setup.sources['train']), len(setup.sources['validation'])) == (22, 22)
+    assert (len(setup.sources['train']), len(setup.sources['validation'])) == (30, 30)
     assert not set(setup.sources['train'].names) & set(setup.sources['validation'].names)
 
 
