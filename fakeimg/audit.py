@@ -11,7 +11,7 @@ import numpy as np
 from absl import flags
 
 from fakeimg import cli, pool
-from fakeimg.auditing import checks, measure, report
+from fakeimg.auditing import checks, finding, measure, report
 from fakeimg.data import labels, layouts, sources
 from fakeimg.errors import UserError
 
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     for note in data.notes:
         cli.say(f'!! {note}.')
     parts = list(data.splits.values())
-    audited = checks.Audited(
+    audited = finding.Audited(
         measured=measure.measure(
             {split: source.files for split, source in data.splits.items()}, _WORKERS.value or pool.default_workers()
         ),
@@ -45,10 +45,10 @@ def main(argv: Sequence[str]) -> int:
         is_prepared=data.is_prepared,
     )
     findings = []
-    for finding in checks.run_checks(audited):
-        report.print_finding(finding, _ALLOW.value)
-        findings.append(finding)
-    if unknown := set(_ALLOW.value) - {finding.name for finding in findings}:
+    for found in checks.run_checks(audited):
+        report.print_finding(found, _ALLOW.value)
+        findings.append(found)
+    if unknown := set(_ALLOW.value) - {found.name for found in findings}:
         cli.say(f'!! --allow {min(unknown)!r} is the name of no finding.')
     try:
         out.mkdir(parents=True, exist_ok=True)

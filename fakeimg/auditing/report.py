@@ -14,7 +14,8 @@ import rich.table
 
 import fakeimg
 from fakeimg import pages
-from fakeimg.auditing.checks import AUC_LINES, SHOWN_STATISTICS, Audited, Finding
+from fakeimg.auditing.finding import Audited, Finding
+from fakeimg.auditing.shortcuts import AUC_LINES, SHOWN_STATISTICS
 from fakeimg.data import decode
 from fakeimg.data.sources import DataSet, Source
 

@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 
 from fakeimg.auditing import checks, measure
+from fakeimg.auditing.finding import Audited, Finding
 from fakeimg.data import decode, demo, records, sources
 from fakeimg.preparing import build, plan
 from fakeimg.preparing.items import Encoding
@@ -31,7 +32,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return root
 
 
-def audit(path: pathlib.Path) -> dict[str, checks.Finding]:
+def audit(path: pathlib.Path) -> dict[str, Finding]:
     """The findings on a set, by name; measured in this process."""
     data = sources.open_path(str(path))
     parts = list(data.splits.values())
@@ -41,7 +42,7 @@ def audit(path: pathlib.Path) -> dict[str, checks.Finding]:
         names=[name for part in parts for name in part.names],
         facts=np.concatenate([measure._measure_part(part.files) for part in parts]),
     )
-    audited = checks.Audited(
+    audited = Audited(
         measured,
         np.concatenate([part.labels for part in parts]),
         [source for part in parts for source in part.sources],
@@ -50,7 +51,7 @@ def audit(path: pathlib.Path) -> dict[str, checks.Finding]:
     return {finding.name: finding for finding in checks.run_checks(audited)}
 
 
-def named_pairs(finding: checks.Finding, path: pathlib.Path) -> set[tuple[str, ...]]:
+def named_pairs(finding: Finding, path: pathlib.Path) -> set[tuple[str, ...]]:
     names = [name for part in sources.open_path(str(path)).splits.values() for name in part.names]
     return {tuple(names[row] for row in pair) for pair in finding.pairs}
 
