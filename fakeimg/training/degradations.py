@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fakeimg.config import DEGRADATIONS
 from fakeimg.training import jpeg
@@ -26,7 +27,7 @@ class Draw(NamedTuple):
     keys: jax.Array
 
 
-def degrade(keys: jax.Array, images: jax.Array, settings: Any) -> jax.Array:
+def degrade(keys: jax.Array, images: jax.Array | np.ndarray, settings: Any) -> jax.Array:
     """Strikes each picture with each kind of degradation independently, in the order in which pictures meet them.
 
     A kind without a range is not compiled in. A picture of whole numbers that nothing strikes stays as it is.
@@ -39,11 +40,7 @@ def degrade(keys: jax.Array, images: jax.Array, settings: Any) -> jax.Array:
     Returns:
         Whole numbers, as in any stored picture: float32[b, H, W, 3] in 0..255.
     """
-    draws = {
-        kind: _draw(jax.vmap(jax.random.fold_in, (0, None))(keys, number), settings, kind)
-        for number, kind in enumerate(DEGRADATIONS)
-        if settings[kind]
-    }
+    draws = _draw(keys, settings)
     planes = jnp.moveaxis(jnp.asarray(images, jnp.float32), -1, 1)
     planes = _strike(_COLOUR, planes, draws)
     planes = _lose_detail(planes, draws)
@@ -51,15 +48,21 @@ def degrade(keys: jax.Array, images: jax.Array, settings: Any) -> jax.Array:
     return jnp.moveaxis(jnp.round(planes), 1, -1)
 
 
-def _draw(keys: jax.Array, settings: Any, kind: str) -> Draw:
-    low, high = settings[kind]
+def _draw(keys: jax.Array, settings: Any) -> dict[str, Draw]:
+    """Draws for every kind that has a range. A kind's number is its place in the table: others may come and go."""
+    numbers = {kind: number for number, kind in enumerate(DEGRADATIONS) if settings[kind]}
+    if not numbers:
+        return {}
 
-    def draw_one(key: jax.Array) -> Draw:
-        strike, strength, rest = jax.random.split(key, 3)
+    def draw_one(key: jax.Array, number: jax.Array, low: jax.Array, high: jax.Array) -> Draw:
+        strike, strength, rest = jax.random.split(jax.random.fold_in(key, number), 3)
         struck = jax.random.bernoulli(strike, settings.degradation_probability)
-        return Draw(struck, jax.random.uniform(strength, minval=float(low), maxval=float(high)), rest)
+        return Draw(struck, jax.random.uniform(strength, minval=low, maxval=high), rest)
 
-    return jax.vmap(draw_one)(keys)
+    low, high = jnp.array([settings[kind] for kind in numbers], jnp.float32).T
+    draw_all = jax.vmap(jax.vmap(draw_one, (None, 0, 0, 0)), (0, None, None, None))  # [pictures, kinds]
+    draws = draw_all(keys, jnp.array(list(numbers.values())), low, high)
+    return {kind: Draw(*(part[:, place] for part in draws)) for place, kind in enumerate(numbers)}
 
 
 def _strike(functions: dict[str, Callable[..., jax.Array]], planes: jax.Array, draws: dict[str, Draw]) -> jax.Array:

@@ -98,7 +98,7 @@ def _quantise(planes: jax.Array, table: jax.Array) -> jax.Array:
     level = jnp.floor((jnp.abs(jnp.round(8 * blocks)) + step / 2 + 0.25) / step)
     blocks = jnp.sign(blocks) * level * (step / 8)
     blocks = jnp.einsum('...f,fk->...k', blocks, transform, precision='highest')
-    planes = jnp.clip(jnp.round(_from_blocks(blocks, planes.shape)), -128, 127)
+    planes = jnp.clip(jnp.floor(_from_blocks(blocks, planes.shape) + 0.5), -128, 127)
     return planes[..., :height, :width]
 
 
