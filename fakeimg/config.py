@@ -15,6 +15,19 @@ Config = Any  # an ml_collections.ConfigDict, whose fields type checkers cannot 
 
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
 PARALLEL_MODES = ('pmap', 'shard_map')
+CLASS_WEIGHTS = ('none', 'balanced')
+# Kinds of degradation and the widest range of each that makes sense. New ones go to the end: their place is their seed.
+DEGRADATIONS = {
+    'brightness': (0, 10),
+    'contrast': (0, 10),
+    'saturation': (-10, 10),
+    'blur': (0, 100),
+    'rescale': (0.01, 1),
+    'pixelate': (0.01, 1),
+    'noise': (0, 255),
+    'occlusion': (0, 1),
+    'jpeg': (1, 100),
+}
 
 
 def default_config() -> Config:
@@ -50,6 +63,24 @@ def default_config() -> Config:
     config.augment = ml_collections.ConfigDict()
     config.augment.random_crop = True  # False: the centre, as in evaluation
     config.augment.flip = True  # left-right, half of the pictures
+    config.augment.mixup = 0.0  # alpha of Beta(alpha, alpha), a picture's own share when blended with another; 0: off
+    config.augment.cutmix = 0.0  # likewise, when a rectangle of it shows another; with mixup, one of them by a coin
+    # The chance of each kind of degradation below, independently of the others; 0: none. At 0.1 six in ten pictures
+    # meet one or more. Kinds have ranges, from which each picture draws evenly; () leaves a kind out.
+    config.augment.degradation_probability = 0.0
+    config.augment.brightness = (0.6, 1.4)  # factor
+    config.augment.contrast = (0.6, 1.4)  # factor, about the picture's mean grey
+    config.augment.saturation = (-0.5, 1.5)  # factor; 0 and below: grey, a quarter of these draws
+    config.augment.blur = (0.3, 3.0)  # standard deviation, pixels of a 224 px picture; scales with the picture
+    config.augment.rescale = (0.25, 0.9)  # side after shrinking, of the side before; enlarged again smoothly
+    config.augment.pixelate = (0.15, 0.6)  # likewise, enlarged again to squares
+    config.augment.noise = (2.0, 25.0)  # standard deviation, of values in 0..255
+    config.augment.occlusion = (0.1, 0.5)  # side of a square of the rectangle's area, of the picture's side
+    config.augment.jpeg = (30, 95)  # quality
+
+    config.loss = ml_collections.ConfigDict()
+    config.loss.label_smoothing = 0.0  # labels become s / 2 and 1 - s / 2
+    config.loss.class_weights = 'none'  # balanced: both classes of train weigh the same, however many pictures each has
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.name = 'adamw'  # adamw | sgd (Nesterov)
@@ -106,7 +137,22 @@ def check_config(config: Config) -> None:
     _require(math.isfinite(rate) and rate > 0, 'optimizer.base_learning_rate', rate, 'more than 0')
     for name in ('warmup_epochs', 'weight_decay', 'momentum', 'clip_norm'):
         _require(0 <= optimizer[name] < math.inf, f'optimizer.{name}', optimizer[name], '0 (none) or more')
+    _check_augment(config.augment)
+    loss = config.loss
+    _require(0 <= loss.label_smoothing < 1, 'loss.label_smoothing', loss.label_smoothing, '0 (none) to below 1')
+    _require(loss.class_weights in CLASS_WEIGHTS, 'loss.class_weights', loss.class_weights, ' or '.join(CLASS_WEIGHTS))
     _require(data.demo_examples >= 8, 'data.demo_examples', data.demo_examples, 'at least 8')
+
+
+def _check_augment(augment: Config) -> None:
+    probability = augment.degradation_probability
+    _require(0 <= probability <= 1, 'augment.degradation_probability', probability, 'between 0 and 1')
+    for name in ('mixup', 'cutmix'):
+        _require(0 <= augment[name] < math.inf, f'augment.{name}', augment[name], '0 (off) or more')
+    for name, (lowest, highest) in DEGRADATIONS.items():
+        ends = augment[name]
+        ok = len(ends) == 0 or (len(ends) == 2 and lowest <= ends[0] <= ends[1] <= highest)
+        _require(ok, f'augment.{name}', ends, f'two numbers (low, high) between {lowest} and {highest}, or ()')
 
 
 def _require(ok: bool, field: str, value: Any, wanted: str) -> None:

@@ -21,7 +21,7 @@ from fakeimg.evaluation import scoring
 from fakeimg.models import create_model, imagenet, init_variables
 from fakeimg.training import optimizer
 from fakeimg.training.state import TrainState, create_state
-from fakeimg.training.step import Step, make_train_step
+from fakeimg.training.step import Step, balanced_weights, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +125,8 @@ def build(config: Config) -> Setup:
         )
     schedule = optimizer.learning_rate_schedule(config, len(train))
     tx = optimizer.create_optimizer(config, schedule)
+    class_weights = balanced_weights(real, fake) if config.loss.class_weights == 'balanced' else (1.0, 1.0)
+    train_step = make_train_step(model, tx, schedule, config, dtype, class_weights)
     return Setup(
         config=config,
         sources=sources,
@@ -135,7 +137,7 @@ def build(config: Config) -> Setup:
         model=model,
         tx=tx,
         total_steps=config_lib.total_steps(config, len(train)),
-        train_step=devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True),
+        train_step=devices.map(train_step, donate_state=True),
         predict=devices.map(scoring.make_predict_step(model, config, dtype)),
     )
 

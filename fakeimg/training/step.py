@@ -13,7 +13,8 @@ import optax
 from fakeimg import parallel
 from fakeimg.config import Config
 from fakeimg.models import normalize
-from fakeimg.training import augment
+from fakeimg.training import mixing
+from fakeimg.training.augment import augment
 from fakeimg.training.state import TrainState
 
 Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
@@ -33,10 +34,12 @@ def make_train_step(
     schedule: optax.Schedule,
     config: Config,
     dtype: jnp.dtype,
+    class_weights: tuple[float, float] = (1.0, 1.0),
 ) -> Step:
     """Returns the per-device program `step(state, batch) -> (state, outputs)`.
 
-    The loss is binary cross-entropy on the logit, averaged with the batch's weights over all devices.
+    The loss is binary cross-entropy on the logit, times the class weight (real, fake), averaged with the batch's
+    weights over all devices. Accuracy and `labels` are about the class that a mixed picture has more of.
     `outputs`, replicated: `metrics` (TrainMetrics), `grad_norm`, `update_norm`, `learning_rate`, `loss_scale`,
     `skipped` (1.0 if the float16 gradients overflowed and nothing but the loss scale and the step changed);
     `logits`, `labels` and `weights` of the global batch, each [B].
@@ -44,10 +47,13 @@ def make_train_step(
 
     def step(state: TrainState, batch: dict[str, jax.Array]):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
-        images = normalize(batch['image'], config.data.mean, config.data.std, dtype)
-        if config.augment.flip:
-            images = augment.random_flip(key, images)
         labels, weights = batch['label'], batch['weight']
+        images, targets = augment(key, batch['image'], config), labels.astype(jnp.float32)
+        if config.augment.mixup or config.augment.cutmix:
+            images, targets = mixing.mix(jax.random.fold_in(key, 2), images, labels, weights, config)
+            labels = (targets >= 0.5).astype(labels.dtype)
+        images = normalize(images, config.data.mean, config.data.std, dtype)
+        smooth_targets = smooth_labels(targets, config.loss.label_smoothing)
         # Mean weight per device: the mean over devices of the losses below is then the weighted mean over the
         # global batch, however the padding is spread.
         mean_weight = jnp.maximum(parallel.mean(weights.sum()), 1e-6)
@@ -56,7 +62,9 @@ def make_train_step(
             logits, updates = model.apply(
                 {'params': params, 'batch_stats': state.batch_stats}, images, train=True, mutable=['batch_stats']
             )
-            losses = optax.sigmoid_binary_cross_entropy(logits, labels.astype(jnp.float32))
+            losses = optax.sigmoid_binary_cross_entropy(logits, smooth_targets)
+            if class_weights != (1.0, 1.0):
+                losses *= class_weights[0] * (1 - targets) + class_weights[1] * targets
             return (losses * weights).sum() / mean_weight, (losses, logits, updates.get('batch_stats', {}))
 
         if state.dynamic_scale is None:
@@ -93,3 +101,13 @@ def make_train_step(
         return updated, outputs
 
     return step
+
+
+def smooth_labels(labels: jax.Array, amount: float) -> jax.Array:
+    """Labels in 0..1, moved by `amount` of the way to 1/2 (Szegedy et al. 2016, section 7)."""
+    return labels + amount * (0.5 - labels) if amount else labels
+
+
+def balanced_weights(real: int, fake: int) -> tuple[float, float]:
+    """Weights (real, fake) of mean 1 over the pictures that give both classes the same sum."""
+    return (real + fake) / (2 * real), (real + fake) / (2 * fake)

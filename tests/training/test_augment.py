@@ -1,0 +1,259 @@
+import inspect
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+import pytest
+
+from fakeimg import parallel
+from fakeimg.config import DEGRADATIONS, Config, check_config, default_config
+from fakeimg.errors import UserError
+from fakeimg.models import create_model, init_variables
+from fakeimg.training import augment as augment_lib
+from fakeimg.training import degradations
+from fakeimg.training.state import create_state
+from fakeimg.training.step import balanced_weights, make_train_step
+
+BATCH = 8
+
+
+def smooth_pictures(count: int, height: int = 32, width: int = 32) -> np.ndarray:
+    """Gradients with a square and noise, uint8[count, height, width, 3]."""
+    random = np.random.default_rng(1)
+    rows, columns = np.linspace(0, 1, height)[:, None, None], np.linspace(0, 1, width)[None, :, None]
+    pictures = 60 + 80 * rows + 60 * columns * np.array([1, 0.5, 0.2]) + random.normal(0, 4, (count, height, width, 3))
+    pictures[:, 8:20, 10:24] += 40
+    return np.clip(pictures, 0, 255).astype(np.uint8)
+
+
+def only(probability: float = 1.0, **ranges: tuple[float, ...]) -> ml_collections.ConfigDict:
+    """`config.augment` with no degradation but those given."""
+    settings = default_config().augment
+    settings.update({kind: ranges.get(kind, ()) for kind in DEGRADATIONS}, degradation_probability=probability)
+    return settings
+
+
+def degrade(pictures: np.ndarray, settings: ml_collections.ConfigDict, seed: int = 0) -> np.ndarray:
+    keys = jax.random.split(jax.random.key(seed), len(pictures))
+    return np.asarray(jax.jit(lambda keys, pictures: degradations.degrade(keys, pictures, settings))(keys, pictures))
+
+
+def augmented(config: Config, pictures: np.ndarray, step: int = 0, devices: int = 1, mode: str = 'pmap') -> np.ndarray:
+    mapped = parallel.Devices.create(mode, len(pictures), jax.devices()[:devices])
+
+    def program(step: jax.Array, images: jax.Array) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(config.seed), step)
+        return parallel.gather_rows(augment_lib.augment(key, images, config))
+
+    return np.asarray(mapped.map(program)(mapped.replicate(np.int32(step)), mapped.split(pictures)))
+
+
+@pytest.fixture
+def everything() -> Config:
+    config = default_config()
+    config.data.image_size = config.data.resize_size = 32
+    config.model.name = 'cnn'
+    config.augment.degradation_probability = 0.5
+    return config
+
+
+def test_off_leaves_the_bytes_alone() -> None:
+    config = default_config()
+    config.augment.flip = False
+    pictures = smooth_pictures(BATCH)
+    after = augmented(config, pictures)
+    assert after.dtype == np.uint8
+    np.testing.assert_array_equal(after, pictures)
+
+
+def test_flip_alone_mirrors_some_and_changes_nothing_else() -> None:
+    pictures = smooth_pictures(BATCH)
+    after = augmented(default_config(), pictures)
+    mirrored = [bool((row == picture[:, ::-1]).all()) for row, picture in zip(after, pictures, strict=True)]
+    kept = [bool((row == picture).all()) for row, picture in zip(after, pictures, strict=True)]
+    assert any(mirrored) and any(kept)
+    assert all(a != b for a, b in zip(mirrored, kept, strict=True))
+
+
+def test_a_step_always_draws_the_same_and_the_next_another(everything: Config) -> None:
+    pictures = smooth_pictures(BATCH)
+    first = augmented(everything, pictures, step=3)
+    np.testing.assert_array_equal(first, augmented(everything, pictures, step=3))
+    assert (first != augmented(everything, pictures, step=4)).any((1, 2, 3)).all()
+    everything.seed = 1
+    assert (first != augmented(everything, pictures, step=3)).any((1, 2, 3)).all()
+    assert first.min() >= 0 and first.max() <= 255 and (first == np.round(first)).all()
+
+
+@pytest.mark.parametrize('mode', ['pmap', 'shard_map'])
+def test_two_devices_draw_what_one_draws(everything: Config, mode: str) -> None:
+    pictures = smooth_pictures(BATCH)
+    np.testing.assert_array_equal(
+        augmented(everything, pictures, devices=2, mode=mode), augmented(everything, pictures, devices=1)
+    )
+
+
+def test_labels_are_no_argument() -> None:
+    """What cannot see a label cannot treat the classes differently."""
+    assert list(inspect.signature(augment_lib.augment).parameters) == ['key', 'images', 'config']
+    assert list(inspect.signature(degradations.degrade).parameters) == ['keys', 'images', 'settings']
+
+
+@pytest.mark.parametrize('kind', DEGRADATIONS)
+def test_unstruck_pictures_stay_and_struck_ones_change(kind: str) -> None:
+    # A weak blur changes nothing in pictures as small as these.
+    low, high = (4.0, 8.0) if kind == 'blur' else default_config().augment[kind]
+    pictures = smooth_pictures(64)
+    changed = (degrade(pictures, only(0.5, **{kind: (low, high)})) != pictures).any((1, 2, 3))
+    assert 18 <= changed.sum() <= 46
+    assert (degrade(pictures, only(1.0, **{kind: (low, low)})) != pictures).any((1, 2, 3)).all()
+
+
+def test_kinds_strike_independently_with_strengths_from_their_ranges() -> None:
+    settings = default_config().augment
+    settings.degradation_probability = 0.3
+    draws = degradations._draw(jax.random.split(jax.random.key(0), 4000), settings)
+    assert list(draws) == list(DEGRADATIONS)
+    for kind, draw in draws.items():
+        low, high = settings[kind]
+        assert abs(draw.struck.mean() - 0.3) < 0.04
+        # Standardised: 0 to 1, evenly.
+        strength = (np.asarray(draw.strength) - low) / (high - low)
+        assert -1e-6 <= strength.min() < 0.01 and 0.99 < strength.max() <= 1 + 1e-6
+        assert abs(strength.mean() - 0.5) < 0.02
+    values = np.stack([part for draw in draws.values() for part in (draw.struck, draw.strength)]).astype(np.float64)
+    correlations = np.corrcoef(values) - np.eye(len(values))
+    assert np.abs(correlations).max() < 0.08
+
+
+def test_leaving_a_kind_out_changes_no_other_draw() -> None:
+    keys = jax.random.split(jax.random.key(0), 16)
+    settings = only(0.5, noise=(1.0, 2.0), jpeg=(30, 95))
+    alone = degradations._draw(keys, only(0.5, jpeg=(30, 95)))['jpeg']
+    both = degradations._draw(keys, settings)['jpeg']
+    np.testing.assert_array_equal(alone.struck, both.struck)
+    np.testing.assert_array_equal(alone.strength, both.strength)
+
+
+def test_colour() -> None:
+    pictures = smooth_pictures(4)
+    grey = degrade(pictures, only(saturation=(-0.4, -0.1)))
+    assert np.ptp(grey, axis=-1).max() == 0
+    np.testing.assert_allclose(grey[..., 0], pictures @ np.array(degradations.GREY), atol=0.51)
+    np.testing.assert_allclose(degrade(pictures, only(brightness=(0.5, 0.5))), pictures / 2, atol=0.51)
+    flatter = degrade(pictures, only(contrast=(0.5, 0.5)))
+    np.testing.assert_allclose(flatter.std((1, 2)), pictures.std((1, 2)) / 2, rtol=0.02)
+    np.testing.assert_allclose(flatter.mean(), pictures.mean(), rtol=0.05)
+
+
+@pytest.mark.parametrize('size', [32, 45])
+def test_detail_matrices_keep_flat_pictures_flat(size: int) -> None:
+    strengths = jnp.linspace(0.1, 1, 7)
+    for matrix in (degradations.rescale_matrix(strengths, size), degradations.pixelate_matrix(strengths, size),
+                   degradations.blur_matrix(20 * strengths, size)):  # fmt: skip
+        assert matrix.shape == (7, size, size)
+        np.testing.assert_allclose(matrix.sum(-1), 1, atol=1e-5)
+        assert (matrix >= 0).all()
+    np.testing.assert_array_equal(degradations.blur_matrix(jnp.zeros(1), size)[0], np.eye(size))
+    for matrix in (degradations.rescale_matrix, degradations.pixelate_matrix):
+        np.testing.assert_allclose(matrix(jnp.ones(1), size)[0], np.eye(size), atol=1e-5)
+
+
+def test_blur_has_the_width_asked_for() -> None:
+    row = np.asarray(degradations.blur_matrix(jnp.array([3.0]), degradations.BLUR_SIDE))[0, 112]
+    place = np.arange(degradations.BLUR_SIDE) - 112
+    np.testing.assert_allclose(np.sqrt((row * place**2).sum()), 3, rtol=1e-3)
+
+
+def test_detail_is_lost_along_both_sides_of_an_oblong_picture() -> None:
+    pictures = smooth_pictures(2, 24, 40)
+    squares = degrade(pictures, only(pixelate=(0.25, 0.25)))
+    means = pictures.reshape(2, 6, 4, 10, 4, 3).mean((2, 4))
+    np.testing.assert_allclose(squares, means.repeat(4, 1).repeat(4, 2), atol=0.51)
+
+
+def test_noise_is_as_strong_as_asked_for_and_differs_between_pictures_and_colours() -> None:
+    pictures = np.full((4, 64, 64, 3), 128, np.uint8)
+    noise = degrade(pictures, only(noise=(10, 10))) - 128
+    np.testing.assert_allclose(noise.std((1, 2)), 10, rtol=0.06)
+    correlations = np.corrcoef(noise.transpose(0, 3, 1, 2).reshape(12, -1))
+    assert np.abs(correlations - np.eye(12)).max() < 0.1
+
+
+def test_occlusion_covers_a_rectangle_of_one_colour() -> None:
+    pictures = np.zeros((64, 40, 40, 3), np.uint8)
+    after = degrade(pictures, only(occlusion=(0.5, 0.5)))
+    covered = (after != 0).any(-1)
+    # A quarter of the picture, up to the rounding of sides to pixels.
+    assert 0.22 < covered.mean() < 0.28
+    centres = []
+    for mask, picture in zip(covered, after, strict=True):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert mask.sum() == len(rows) * len(columns)
+        assert len(np.unique(picture[mask], axis=0)) == 1
+        assert 1 / 2.3 < len(rows) / len(columns) < 2.3
+        centres.append((rows.mean(), columns.mean()))
+    assert np.std(centres, axis=0).min() > 3
+    assert len(np.unique(after[covered], axis=0)) > 50
+
+
+def test_a_kind_that_cannot_strike_is_not_compiled() -> None:
+    keys, pictures = jax.random.split(jax.random.key(0), 2), smooth_pictures(2)
+
+    def operations(settings: ml_collections.ConfigDict) -> str:
+        return jax.jit(lambda keys, x: degradations.degrade(keys, x, settings)).lower(keys, pictures).as_text()
+
+    assert 'dot_general' in operations(only(jpeg=(30, 95)))
+    assert 'dot_general' not in operations(only(noise=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+        ('degradation_probability', 1.5, 'config.augment.degradation_probability is 1.5; it must be between 0 and 1'),
+        ('jpeg', (0, 95), r'config.augment.jpeg is \(0, 95\); it must be two numbers \(low, high\) between 1 and 100'),
+        ('blur', (3.0, 1.0), r'config.augment.blur is \(3.0, 1.0\)'),
+        ('noise', (3.0,), r'config.augment.noise .* or \(\)'),
+        ('mixup', -1.0, 'config.augment.mixup is -1.0; it must be 0'),
+    ],
+)
+def test_impossible_settings_are_refused(field: str, value: object, message: str) -> None:
+    config = default_config()
+    config.augment[field] = value
+    with pytest.raises(UserError, match=message):
+        check_config(config)
+
+
+def train_losses(config: Config, devices: int, class_weights: tuple[float, float] = (1.0, 1.0)):
+    mapped = parallel.Devices.create('pmap', BATCH, jax.devices()[:devices])
+    model, schedule = create_model(config), optax.constant_schedule(1e-2)
+    tx = optax.sgd(schedule)
+    state = mapped.replicate(jax.device_get(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32'))))
+    step = mapped.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32'), class_weights))
+    labels = np.array([0, 1, 1, 0, 1, 1, 1, 0], np.int32)
+    batch = {'image': smooth_pictures(BATCH), 'label': labels, 'weight': np.ones(BATCH, np.float32)}
+    _, outputs = step(state, mapped.split(batch))
+    return jax.device_get(outputs)
+
+
+def test_a_step_with_everything_is_the_same_on_two_devices(everything: Config) -> None:
+    everything.augment.mixup = everything.augment.cutmix = 1.0
+    everything.loss.label_smoothing = 0.1
+    one, two = train_losses(everything, 1), train_losses(everything, 2)
+    for name in ('logits', 'labels', 'grad_norm'):
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-5)
+    assert set(one['labels']) <= {0, 1} and one['labels'].dtype == np.int32
+
+
+def test_label_smoothing_and_class_weights_enter_the_loss(everything: Config) -> None:
+    everything.augment.degradation_probability = 0.0
+    everything.loss.label_smoothing = 0.2
+    outputs = train_losses(everything, 2, balanced_weights(3, 5))
+    logits, labels = outputs['logits'].astype(np.float64), outputs['labels']
+    assert labels.tolist() == [0, 1, 1, 0, 1, 1, 1, 0]  # accuracy and AUC keep whole labels
+    smooth = np.where(labels, 0.9, 0.1)
+    losses = np.log1p(np.exp(logits)) - smooth * logits
+    expected = np.mean(losses * np.where(labels, 8 / 10, 8 / 6))
+    np.testing.assert_allclose(outputs['metrics'].loss.compute(), expected, rtol=1e-5)
