@@ -47,6 +47,7 @@ def make_train_step(
         images = normalize(batch['image'], config.data.mean, config.data.std, dtype)
         if config.augment.flip:
             images = augment.random_flip(key, images)
+        dropout_key = jax.random.fold_in(key, 1 + parallel.device_index())  # other units on every device
         labels, weights = batch['label'], batch['weight']
         # Mean weight per device: the mean over devices of the losses below is then the weighted mean over the
         # global batch, however the padding is spread.
@@ -54,7 +55,11 @@ def make_train_step(
 
         def loss_fn(params: Any):
             logits, updates = model.apply(
-                {'params': params, 'batch_stats': state.batch_stats}, images, train=True, mutable=['batch_stats']
+                {'params': params, 'batch_stats': state.batch_stats},
+                images,
+                train=True,
+                mutable=['batch_stats'],
+                rngs={'dropout': dropout_key},
             )
             losses = optax.sigmoid_binary_cross_entropy(logits, labels.astype(jnp.float32))
             return (losses * weights).sum() / mean_weight, (losses, logits, updates.get('batch_stats', {}))
