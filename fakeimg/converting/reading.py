@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import pathlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,7 +75,8 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             'safetensors from the hub, where timm/resnet50.tv2_in1k is that of torchvision (--source OWNER/NAME).'
         ) from None
     try:
-        state = torch.load(path, map_location='cpu', weights_only=True)
+        with warnings.catch_warnings(action='ignore'):  # of odd pickle protocols, as if one could do something
+            state = torch.load(path, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0].rstrip('.') if str(error).strip() else type(error).__name__
         raise UserError(

@@ -32,10 +32,11 @@ def below(record: Arrays, prefix: str) -> Arrays:
 
 
 def assert_fingerprints(ours: Arrays, theirs: Arrays, tolerance: float) -> None:
-    """Compares a random projection in units of the root mean square of the layer, the scale that it has."""
+    """Compares random projections in units of the array's root mean square, unless that is nothing but rounding."""
     assert theirs.keys() <= ours.keys()
+    least = 1e-6 * max(wanted[0] for wanted in theirs.values())  # a bias that BatchNorm undoes has no gradient
     for name, wanted in theirs.items():
-        difference = np.abs(parity.fingerprint(name, ours[name]) - wanted).max() / wanted[0]
+        difference = np.abs(parity.fingerprint(name, ours[name]) - wanted).max() / max(wanted[0], least)
         assert difference < tolerance, (name, difference)
 
 
@@ -85,7 +86,7 @@ def test_full_size_networks_compute_what_torch_computes(
 def test_a_full_size_training_step_is_that_of_torch(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip('torch')
     state = random_state(name)
-    images, labels = parity.inputs(97, 4)
+    images, labels = parity.inputs(65, 2)
     theirs = Network(name, state, 'float64')
     loss, their_gradients = theirs.gradients(images, labels)
     variables = parity.unflatten(parity.to_ours(name, state))
