@@ -9,11 +9,12 @@ import sys
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from fakeimg.config import Config
 from fakeimg.converting import convert, hub, naming, reading, weights_file
 from fakeimg.errors import UserError
-from fakeimg.models import create_model, init_variables
+from fakeimg.models import create_model, init_variables, normalize
 from fakeimg.models.resnet import resnet50
 from tests.models.parity import to_ours, unflatten
 from tests.models.torch_networks import random_state, shapes
@@ -211,3 +212,19 @@ def test_the_real_weights_give_the_published_logits() -> None:
     logits = features @ source.tensors['classifier.1.weight'].T + source.tensors['classifier.1.bias']
     np.testing.assert_allclose(features.sum(), 14.5119, atol=1e-3)
     np.testing.assert_allclose(logits[0, :3], [-6.6223, -6.2090, -5.8592], atol=1e-4)
+
+
+def test_the_real_torchvision_weights_give_the_published_logits() -> None:
+    """Figures that flaxmodels publishes for torchvision's V1 file and its own picture elefant.jpg."""
+    paths = os.environ.get('FAKEIMG_RESNET50_V1'), os.environ.get('FAKEIMG_ELEFANT')
+    if not all(paths):
+        pytest.skip('set FAKEIMG_RESNET50_V1 to resnet50-0676ba61.pth and FAKEIMG_ELEFANT to elefant.jpg of flaxmodels')
+    source = reading.read_source(str(paths[0]))
+    variables = unflatten(naming.rename('resnet50', source.tensors, source.name).flat)
+    picture = Image.open(str(paths[1])).convert('RGB').resize((224, 224), Image.Resampling.BICUBIC)
+    images = normalize(np.asarray(picture)[None], naming.MEAN, naming.STD)
+    features = np.asarray(resnet50().apply(variables, images, train=False, features=True))
+    logits = (features @ source.tensors['fc.weight'].T + source.tensors['fc.bias'])[0]
+    np.testing.assert_array_equal(np.argsort(-logits)[:3], [386, 101, 385])
+    np.testing.assert_allclose(logits[[386, 101, 385]], [18.014215, 17.064808, 14.841821], atol=1e-2)
+    np.testing.assert_allclose(logits[:3], [0.769820, -2.288125, -0.240808], atol=1e-2)
