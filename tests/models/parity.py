@@ -77,7 +77,8 @@ def train_step(
 
 def run_once(function: Callable[..., Any], *arguments: Any) -> Any:
     """Compiles for the shortest compilation, not the shortest run."""
-    compiled = jax.jit(function).lower(*arguments).compile({'xla_backend_optimization_level': 0})
+    options: Any = {'xla_backend_optimization_level': 0}
+    compiled = jax.jit(function).lower(*arguments).compile(options)
     return jax.device_get(compiled(*arguments))
 
 

@@ -121,9 +121,9 @@ def test_pointwise_convolution_equals_flax(size: int, stride: int) -> None:
     x = np.random.default_rng(0).standard_normal((2, size, size, 5), np.float32)
     reference = nn.Conv(3, (1, 1), (stride, stride), padding=0, use_bias=False)
     variables = reference.init(jax.random.key(0), x)
-    np.testing.assert_allclose(
-        PointwiseConv(3, stride).apply(variables, x), reference.apply(variables, x), rtol=1e-5, atol=1e-6
-    )
+    ours: Any = PointwiseConv(3, stride).apply(variables, x)
+    theirs: Any = reference.apply(variables, x)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
     assert jax.tree.map(jnp.shape, PointwiseConv(3, stride).init(jax.random.key(0), x)) == jax.tree.map(
         jnp.shape, variables
     )
@@ -147,7 +147,8 @@ def test_both_heads_give_the_same_decisions() -> None:
     shift = np.random.default_rng(1).standard_normal((3, 1), np.float32)
     kernel = np.concatenate([shift, shift + head['kernel']], 1)
     twin = {**variables['params'], 'head': {'kernel': kernel, 'bias': np.array([0.5, 0.5 + head['bias'][0]])}}
-    logits = [model.apply({'params': p}, images, train=False) for model, p in ((one, variables['params']), (two, twin))]
+    networks = ((one, variables['params']), (two, twin))
+    logits: list[Any] = [model.apply({'params': params}, images, train=False) for model, params in networks]
     np.testing.assert_allclose(logits[1], logits[0], atol=1e-5)
     features = two.apply({'params': twin}, images, train=False, features=True)
     pairs = features @ twin['head']['kernel'] + twin['head']['bias']
