@@ -1,5 +1,6 @@
 # make demo   trains the small CNN on drawn faces, evaluates it and says where the report lies
 # make test   the tests; make lint   ruff and types
+# make parity installs torch, with which the tests compare the networks where it is there
 # Each sets up its own environment. Another Python: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 # Virtual CPU devices in the tests deadlock on machines with few cores unless XLA's thread pool is larger.
 export NPROC ?= 8
 
-.PHONY: demo test lint
+.PHONY: demo test parity lint
 
 demo: $(VENV)/.ready
 	$(BIN)/python -m fakeimg.main --config configs/demo.py --workdir runs/demo
@@ -16,6 +17,9 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2
+
+parity: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[parity]'
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

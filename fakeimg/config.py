@@ -28,6 +28,8 @@ DEGRADATIONS = {
     'occlusion': (0, 1),
     'jpeg': (1, 100),
 }
+HEADS = ('sigmoid', 'softmax')
+VGG_MIN_SIZE = 32  # pixels; five poolings leave nothing of less
 
 
 def default_config() -> Config:
@@ -54,11 +56,19 @@ def default_config() -> Config:
     config.data.std = (0.229, 0.224, 0.225)
 
     config.model = ml_collections.ConfigDict()
-    config.model.name = 'resnet50'
+    config.model.name = 'resnet50'  # cnn | resnet18 | resnet34 | resnet50 | resnet101 | vgg19 | vgg19_bn
+    config.model.head = 'sigmoid'  # one logit; softmax: two, whose difference is the score
     config.model.sync_batch_norm = False  # True: batch statistics over all devices, slower
+    config.model.freeze_batch_norm = False  # True: the statistics that the weights came with, in training too
+    config.model.small_stem = False  # of a ResNet; True: 3x3 without pooling, for pictures below 64 px
+    config.model.dropout = 0.5  # of VGG's dense layers
+    config.model.filters = 32  # of every convolution of the cnn
+    config.model.layers = 2  # convolutions of the cnn, each followed by pooling
+    config.model.dense = 64  # units of every dense layer of the cnn
+    config.model.dense_layers = 1
 
     config.init = ml_collections.ConfigDict()
-    config.init.weights = 'none'  # imagenet | none | auto | PATH of a converted safetensors file
+    config.init.weights = 'none'  # imagenet | none | auto | PATH of a converted file | OWNER/NAME on the hub
 
     config.augment = ml_collections.ConfigDict()
     config.augment.random_crop = True  # False: the centre, as in evaluation
@@ -132,6 +142,7 @@ def check_config(config: Config) -> None:
         ok = len(values) == 3 and all(math.isfinite(value) and (name == 'mean' or value > 0) for value in values)
         _require(ok, f'data.{name}', values, 'three numbers, one per colour' + (' above 0' if name == 'std' else ''))
     _require(config.seed >= 0, 'seed', config.seed, '0 or more')
+    _check_model(config)
     optimizer = config.optimizer
     rate = optimizer.base_learning_rate
     _require(math.isfinite(rate) and rate > 0, 'optimizer.base_learning_rate', rate, 'more than 0')
@@ -153,6 +164,24 @@ def _check_augment(augment: Config) -> None:
         ends = augment[name]
         ok = len(ends) == 0 or (len(ends) == 2 and lowest <= ends[0] <= ends[1] <= highest)
         _require(ok, f'augment.{name}', ends, f'two numbers (low, high) between {lowest} and {highest}, or ()')
+
+
+def _check_model(config: Config) -> None:
+    model, size = config.model, config.data.image_size
+    _require(model.head in HEADS, 'model.head', model.head, ' or '.join(HEADS))
+    _require(0 <= model.dropout < 1, 'model.dropout', model.dropout, '0 (none) or more and less than 1')
+    most = math.floor(math.log2(size))
+    wanted = f'1 to {most}, for every layer halves the pictures of {size} px'
+    _require(1 <= model.layers <= most, 'model.layers', model.layers, wanted)
+    for name, least in (('filters', 1), ('dense', 1), ('dense_layers', 0)):
+        _require(model[name] >= least, f'model.{name}', model[name], f'at least {least}')
+    if model.name.startswith('vgg'):
+        _require(size >= VGG_MIN_SIZE, 'data.image_size', size, f'at least {VGG_MIN_SIZE} for {model.name}')
+    if model.freeze_batch_norm and config.init.weights == 'none':
+        raise UserError(
+            'config.model.freeze_batch_norm needs weights whose statistics it can keep; set --config.init.weights, '
+            'or leave it False.'
+        )
 
 
 def _require(ok: bool, field: str, value: Any, wanted: str) -> None:

@@ -135,6 +135,11 @@ def global_size(array: jax.Array) -> int:
     return array.shape[0] * jax.lax.axis_size(AXIS)
 
 
+def device_index() -> jax.Array:
+    """Inside a step: which of all devices this is."""
+    return jax.lax.axis_index(AXIS)
+
+
 def mean(tree: Any) -> Any:
     """Inside a step: the mean over all devices."""
     return jax.lax.pmean(tree, AXIS)

@@ -3,7 +3,9 @@
 import os
 
 # Before jax is imported anywhere. NPROC sizes XLA's thread pool, which two devices on two cores would exhaust.
-os.environ.update(JAX_PLATFORMS='cpu', NPROC='8', XLA_FLAGS='--xla_force_host_platform_device_count=2')
+os.environ.update(
+    JAX_PLATFORMS='cpu', NPROC='8', HF_HUB_OFFLINE='1', XLA_FLAGS='--xla_force_host_platform_device_count=2'
+)
 
 import pathlib
 import shutil

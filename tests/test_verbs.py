@@ -12,7 +12,7 @@ from fakeimg import run
 from fakeimg.config import Config
 from fakeimg.data.sources import open_data
 from tests.conftest import Verb, flags_of
-from tests.models.test_imagenet import random_tensors
+from tests.models.torch_networks import random_state
 
 
 def train_flags(config: Config) -> list[str]:
@@ -100,14 +100,14 @@ def test_benchmark_prints_and_writes_rates_per_device(verb: Verb, config: Config
 
 def test_convert_weights_writes_what_training_starts_from(verb: Verb, tmp_path: pathlib.Path) -> None:
     source = tmp_path / 'source.safetensors'
-    safetensors.numpy.save_file(random_tensors(), source)
+    safetensors.numpy.save_file(random_state('resnet50', classes=1000), source)
     converted = verb('convert_weights', 'resnet50', '--source', source)
     assert converted.returncode == 0, converted.stderr
     written = tmp_path / 'work/weights/resnet50.safetensors'
     with safetensors.safe_open(written, 'numpy') as file:
         assert len(file.metadata()['source_sha256']) == 64
         assert np.isfinite(file.get_tensor('params/stem_conv/kernel')).all()
-    assert_refused(verb('convert_weights', 'resnet51', '--source', source), 'one of resnet50')
+    assert_refused(verb('convert_weights', 'resnet51', '--source', source), 'one of resnet18')
     assert_refused(verb('convert_weights', 'resnet50', '--source', tmp_path / 'none.pth'), 'there is no file')
 
 

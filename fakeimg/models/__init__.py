@@ -1,5 +1,6 @@
 """Pictures to logits. Models are registered by name; adding one is one file and one line here."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,12 +11,17 @@ import numpy as np
 
 from fakeimg.config import Config
 from fakeimg.errors import UserError
-from fakeimg.models import cnn, resnet
+from fakeimg.models import cnn, resnet, vgg
 
-# name -> constructor taking (dtype, norm_axis)
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    'cnn': cnn.SmallCNN,
-    'resnet50': resnet.resnet50,
+# name -> constructor taking (config, dtype, norm_axis)
+MODELS: dict[str, Callable[[Config, jnp.dtype, str | None], nn.Module]] = {
+    'cnn': cnn.build,
+    'resnet18': functools.partial(resnet.build, depth=18),
+    'resnet34': functools.partial(resnet.build, depth=34),
+    'resnet50': functools.partial(resnet.build, depth=50),
+    'resnet101': functools.partial(resnet.build, depth=101),
+    'vgg19': functools.partial(vgg.build, batch_norm=False),
+    'vgg19_bn': functools.partial(vgg.build, batch_norm=True),
 }
 
 
@@ -23,7 +29,8 @@ def create_model(config: Config, dtype: jnp.dtype = jnp.float32, axis_name: str 
     """Builds the model of `config.model`.
 
     Its call is `model.apply(variables, images, train=...)`: normalised float images [B, H, W, 3] to float32
-    logits [B], the log-odds of fake.
+    logits [B], the log-odds of fake; with `features=True` to the head's input, float32 [B, F]. In training, VGG wants
+    `rngs={'dropout': key}`.
 
     Args:
         config: the whole configuration.
@@ -36,7 +43,7 @@ def create_model(config: Config, dtype: jnp.dtype = jnp.float32, axis_name: str 
     if config.model.name not in MODELS:
         raise UserError(f'config.model.name is {config.model.name!r}; it must be one of {", ".join(MODELS)}.')
     norm_axis = axis_name if config.model.sync_batch_norm else None
-    return MODELS[config.model.name](dtype=dtype, norm_axis=norm_axis)
+    return MODELS[config.model.name](config, dtype, norm_axis)
 
 
 def init_variables(model: nn.Module, image_size: int, seed: int) -> dict[str, Any]:

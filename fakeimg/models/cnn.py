@@ -1,40 +1,51 @@
-"""The small network of the CIFAKE paper (Bird & Lotfi 2024, section III): two convolutions and a dense layer."""
+"""The networks of the CIFAKE paper (Bird & Lotfi 2024, section III): a few convolutions and dense layers.
+
+The paper tries 36 of them: 1 to 3 convolutions of 16 to 128 filters, then 1 to 3 dense layers of 32 to 4096 units.
+"""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fakeimg.config import Config
+from fakeimg.models.layers import log_odds, max_pool_2x2
+
 
 class SmallCNN(nn.Module):
-    """Two 3x3 convolutions of 32 filters, each with ReLU and 2x2 pooling, a dense layer of 64, one logit.
+    """3x3 convolutions, each with ReLU and 2x2 pooling, then dense layers with ReLU, then the head.
 
     Attributes:
+        filters: of every convolution.
+        layers: convolutions.
+        dense: units of every dense layer.
+        dense_layers: how many; 0 puts the head on the flattened feature maps.
+        head: `sigmoid` or `softmax`, see `layers.log_odds`.
         dtype: of activations; parameters and the logit are float32.
-        norm_axis: unused, there is no BatchNorm; every model takes it.
     """
 
+    filters: int = 32
+    layers: int = 2
+    dense: int = 64
+    dense_layers: int = 1
+    head: str = 'sigmoid'
     dtype: jnp.dtype = jnp.float32
-    norm_axis: str | None = None
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images [B, H, W, 3] to float32 logits [B]."""
+    def __call__(self, images: jax.Array, *, train: bool, features: bool = False) -> jax.Array:
+        """Maps images [B, H, W, 3] to float32 logits [B], or with `features` to the head's input, float32 [B, F]."""
         x = images.astype(self.dtype)
-        for layer in range(2):
-            x = nn.Conv(32, (3, 3), dtype=self.dtype, name=f'conv{layer + 1}')(x)
+        for layer in range(self.layers):
+            x = nn.Conv(self.filters, (3, 3), dtype=self.dtype, name=f'conv{layer + 1}')(x)
             x = max_pool_2x2(nn.relu(x))
         x = x.reshape(len(x), -1)
-        x = nn.relu(nn.Dense(64, dtype=self.dtype, name='dense')(x))
-        return nn.Dense(1, name='head')(x.astype(jnp.float32))[:, 0]
+        for layer in range(self.dense_layers):
+            name = 'dense' if layer == 0 else f'dense{layer + 1}'
+            x = nn.relu(nn.Dense(self.dense, dtype=self.dtype, name=name)(x))
+        return x.astype(jnp.float32) if features else log_odds(x, self.head, nn.initializers.lecun_normal())
 
 
-def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """2x2 max-pooling with stride 2 of [B, H, W, C]; an odd last row or column is left out.
-
-    Two maxima of neighbours instead of a window reduction, whose gradient XLA runs five times slower on the CPU.
-    """
-    batch, height, width, channels = x.shape
-    rows = x[:, : height // 2 * 2].reshape(batch, height // 2, 2, width, channels)
-    x = jnp.maximum(rows[:, :, 0], rows[:, :, 1])
-    columns = x[:, :, : width // 2 * 2].reshape(batch, height // 2, width // 2, 2, channels)
-    return jnp.maximum(columns[:, :, :, 0], columns[:, :, :, 1])
+def build(config: Config, dtype: jnp.dtype, norm_axis: str | None) -> SmallCNN:
+    """The network of `config.model`; it has no BatchNorm, so `norm_axis` goes unused."""
+    del norm_axis
+    model = config.model
+    return SmallCNN(model.filters, model.layers, model.dense, model.dense_layers, model.head, dtype)

@@ -10,72 +10,132 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fakeimg.config import Config
+from fakeimg.models.layers import PointwiseConv, log_odds
+
 _he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')  # He et al. 2015, as in torchvision
 
+STAGE_SIZES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # He et al., table 1
 
-class Bottleneck(nn.Module):
-    """1x1, 3x3, 1x1 convolutions with BatchNorm around a shortcut (He et al. 2016, figure 5)."""
+
+class ResidualBlock(nn.Module):
+    """Convolutions with BatchNorm around a shortcut (He et al. 2016, figure 5).
+
+    Attributes:
+        filters: of the 3x3 convolutions.
+        stride: of the first 3x3 convolution, and of the shortcut.
+        bottleneck: 1x1, 3x3, 1x1 with four times the filters at the end, instead of 3x3, 3x3.
+        norm: makes a BatchNorm.
+        dtype: of activations.
+    """
 
     filters: int
     stride: int
-    conv: functools.partial
+    bottleneck: bool
     norm: functools.partial
+    dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shortcut = x
-        y = nn.relu(self.norm(name='bn1')(self.conv(self.filters, (1, 1), name='conv1')(x)))
-        y = self.conv(self.filters, (3, 3), (self.stride, self.stride), padding=1, name='conv2')(y)
-        y = nn.relu(self.norm(name='bn2')(y))
-        y = self.conv(self.filters * 4, (1, 1), name='conv3')(y)
+        conv = functools.partial(nn.Conv, use_bias=False, padding=1, dtype=self.dtype, kernel_init=_he_normal)
+        pointwise = functools.partial(PointwiseConv, dtype=self.dtype, kernel_init=_he_normal)
+        strides = (self.stride, self.stride)
+        if self.bottleneck:
+            convs = [
+                pointwise(self.filters, name='conv1'),
+                conv(self.filters, (3, 3), strides, name='conv2'),
+                pointwise(self.filters * 4, name='conv3'),
+            ]
+        else:
+            convs = [conv(self.filters, (3, 3), strides, name='conv1'), conv(self.filters, (3, 3), name='conv2')]
+        y = x
+        for number, convolve in enumerate(convs[:-1], start=1):
+            y = nn.relu(self.norm(name=f'bn{number}')(convolve(y)))
         # A zero scale lets every block start as the identity (Goyal et al. 2017, section 5.1).
-        y = self.norm(name='bn3', scale_init=nn.initializers.zeros)(y)
-        if shortcut.shape != y.shape:
-            strides = (self.stride, self.stride)
-            shortcut = self.conv(self.filters * 4, (1, 1), strides, name='downsample_conv')(x)
-            shortcut = self.norm(name='downsample_bn')(shortcut)
-        return nn.relu(shortcut + y)
+        y = self.norm(name=f'bn{len(convs)}', scale_init=nn.initializers.zeros)(convs[-1](y))
+        if x.shape != y.shape:
+            x = pointwise(y.shape[-1], self.stride, name='downsample_conv')(x)
+            x = self.norm(name='downsample_bn')(x)
+        return nn.relu(x + y)
 
 
 class ResNet(nn.Module):
-    """A residual network with one logit.
+    """A residual network for two classes.
 
     Attributes:
         stage_sizes: blocks in each stage.
         width: filters of the first stage.
+        bottleneck: which kind of block, see `ResidualBlock`.
+        small_stem: a 3x3 convolution of stride 1 instead of 7x7, stride 2 and max-pooling (He et al., section 4.2).
+        freeze_batch_norm: normalise with the running statistics in training too, and leave them as they are.
+        head: `sigmoid` or `softmax`, see `layers.log_odds`.
         dtype: of activations; parameters, batch statistics and the logit are float32.
         norm_axis: mapped axis over which batch statistics are averaged; None keeps them per device.
     """
 
     stage_sizes: Sequence[int]
     width: int = 64
+    bottleneck: bool = True
+    small_stem: bool = False
+    freeze_batch_norm: bool = False
+    head: str = 'sigmoid'
     dtype: jnp.dtype = jnp.float32
     norm_axis: str | None = None
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Maps images [B, H, W, 3] to float32 logits [B]; with `train`, `batch_stats` are updated."""
-        conv = functools.partial(nn.Conv, use_bias=False, padding=0, dtype=self.dtype, kernel_init=_he_normal)
-        norm = functools.partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            axis_name=self.norm_axis if train else None,
-        )
-        x = conv(self.width, (7, 7), (2, 2), padding=3, name='stem_conv')(images.astype(self.dtype))
+    def __call__(self, images: jax.Array, *, train: bool, features: bool = False) -> jax.Array:
+        """Maps images [B, H, W, 3] to float32 logits [B]; with `train`, `batch_stats` are updated.
+
+        With `features`, to the mean of the last feature maps instead, float32 [B, F].
+        """
+        norm = batch_norm(train, self.freeze_batch_norm, self.dtype, self.norm_axis)
+        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=_he_normal, name='stem_conv')
+        x = images.astype(self.dtype)
+        if self.small_stem:
+            x = conv(self.width, (3, 3), padding=1)(x)
+        else:
+            x = conv(self.width, (7, 7), (2, 2), padding=3)(x)
         x = nn.relu(norm(name='stem_bn')(x))
-        x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
+        if not self.small_stem:
+            x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
         for stage, blocks in enumerate(self.stage_sizes, start=1):
             for block in range(blocks):
-                stride = 2 if stage > 1 and block == 0 else 1
-                x = Bottleneck(
-                    self.width * 2 ** (stage - 1), stride, conv, norm, name=f'stage{stage}_block{block + 1}'
-                )(x)
+                filters, stride = self.width * 2 ** (stage - 1), 2 if stage > 1 and block == 0 else 1
+                name = f'stage{stage}_block{block + 1}'
+                x = ResidualBlock(filters, stride, self.bottleneck, norm, self.dtype, name=name)(x)
         x = x.mean((1, 2), dtype=jnp.float32)
         # A zero kernel: the first predictions are 0.5 for everything, whatever the backbone brings.
-        return nn.Dense(1, kernel_init=nn.initializers.zeros, name='head')(x)[:, 0]
+        return x if features else log_odds(x, self.head, nn.initializers.zeros)
 
 
-resnet50 = functools.partial(ResNet, stage_sizes=(3, 4, 6, 3))
+def batch_norm(train: bool, frozen: bool, dtype: jnp.dtype, axis: str | None) -> functools.partial:
+    """Makes BatchNorm layers with torch's constants (its momentum of 0.1 is 0.9 here).
+
+    The running variance is that of the batch, where torch keeps n / (n - 1) of it.
+    """
+    updating = train and not frozen
+    return functools.partial(
+        nn.BatchNorm,
+        use_running_average=not updating,
+        momentum=0.9,
+        epsilon=1e-5,
+        dtype=dtype,
+        axis_name=axis if updating else None,
+    )
+
+
+def build(config: Config, dtype: jnp.dtype, norm_axis: str | None, *, depth: int) -> ResNet:
+    """The network of `config.model`, 18, 34, 50 or 101 layers deep."""
+    model = config.model
+    return ResNet(
+        STAGE_SIZES[depth],
+        bottleneck=depth >= 50,
+        small_stem=model.small_stem,
+        freeze_batch_norm=model.freeze_batch_norm,
+        head=model.head,
+        dtype=dtype,
+        norm_axis=norm_axis,
+    )
+
+
+resnet50 = functools.partial(ResNet, stage_sizes=STAGE_SIZES[50])

@@ -69,7 +69,7 @@ class Setup:
         variables = init_variables(self.model, self._image_size, self.config.seed)
         origin = 'from scratch'
         if path is not None:
-            variables = imagenet.load_weights(path, variables)
+            variables = imagenet.load_weights(path, variables, self.config)
             origin = f'from {path}'
         return self.devices.replicate(jax.device_get(self._fresh_state(variables))), origin
 

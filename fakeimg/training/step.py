@@ -47,6 +47,7 @@ def make_train_step(
 
     def step(state: TrainState, batch: dict[str, jax.Array]):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        dropout_key = jax.random.fold_in(jax.random.fold_in(key, 3), parallel.device_index())  # other units on each
         labels, weights = batch['label'], batch['weight']
         images, targets = augment(key, batch['image'], config), labels.astype(jnp.float32)
         if config.augment.mixup or config.augment.cutmix:
@@ -60,7 +61,11 @@ def make_train_step(
 
         def loss_fn(params: Any):
             logits, updates = model.apply(
-                {'params': params, 'batch_stats': state.batch_stats}, images, train=True, mutable=['batch_stats']
+                {'params': params, 'batch_stats': state.batch_stats},
+                images,
+                train=True,
+                mutable=['batch_stats'],
+                rngs={'dropout': dropout_key},
             )
             losses = optax.sigmoid_binary_cross_entropy(logits, smooth_targets)
             if class_weights != (1.0, 1.0):

@@ -1,5 +1,6 @@
+import json
 import pathlib
-from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -7,87 +8,77 @@ import pytest
 import safetensors.numpy
 
 from fakeimg.config import Config
+from fakeimg.converting import convert, hub, weights_file
 from fakeimg.errors import UserError
 from fakeimg.models import imagenet, init_variables
-from fakeimg.models.resnet import ResNet, resnet50
+from fakeimg.models.resnet import ResNet
+from tests.models.parity import to_ours
+from tests.models.torch_networks import random_state
+
+HEADER = weights_file.Header('tiny', 'source.pth', 'digest', 1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def torch_names(stage_sizes: tuple[int, ...] = (3, 4, 6, 3), width: int = 64) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Names and shapes of torchvision's ResNet file."""
-
-    def norm(name: str, size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-        for leaf in ('running_mean', 'running_var', 'weight', 'bias'):
-            yield f'{name}.{leaf}', (size,)
-
-    yield 'conv1.weight', (width, 3, 7, 7)
-    yield from norm('bn1', width)
-    inputs = width
-    for stage, blocks in enumerate(stage_sizes):
-        filters = width * 2**stage
-        for block in range(blocks):
-            name = f'layer{stage + 1}.{block}'
-            shapes = ((filters, inputs, 1, 1), (filters, filters, 3, 3), (4 * filters, filters, 1, 1))
-            for number, shape in enumerate(shapes, start=1):
-                yield f'{name}.conv{number}.weight', shape
-                yield from norm(f'{name}.bn{number}', shape[0])
-            if block == 0:
-                yield f'{name}.downsample.0.weight', (4 * filters, inputs, 1, 1)
-                yield from norm(f'{name}.downsample.1', 4 * filters)
-            inputs = 4 * filters
-    yield 'fc.weight', (1000, inputs)
-    yield 'fc.bias', (1000,)
+def tiny() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A network's variables, all 2, and converted weights for it, which have no head."""
+    flat = to_ours('tiny_bottleneck', random_state('tiny_bottleneck'))
+    shapes = jax.eval_shape(lambda: init_variables(ResNet((1, 2, 1, 1), width=4), 32, 0))
+    variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 2, leaf.dtype), shapes)
+    return variables, {name: value for name, value in flat.items() if '/head/' not in name}
 
 
-def random_tensors(stage_sizes: tuple[int, ...] = (3, 4, 6, 3), width: int = 64) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    return {name: random.random(shape, np.float32) for name, shape in torch_names(stage_sizes, width)}
-
-
-def test_torchvision_file_converts_without_leftover() -> None:
-    tensors = random_tensors()
-    assert len(tensors) == 267
-    flat = imagenet.convert_resnet(tensors)
-    imagenet.check_weights(flat, jax.eval_shape(lambda: init_variables(resnet50(), 64, 0)), pathlib.Path('x'))
-    assert len(flat) == len(tensors) - 2  # the classifier's weight and bias
-    np.testing.assert_array_equal(
-        flat['params/stage2_block1/downsample_conv/kernel'][0, 0], tensors['layer2.0.downsample.0.weight'][:, :, 0, 0].T
-    )
-    np.testing.assert_array_equal(flat['batch_stats/stem_bn/var'], tensors['bn1.running_var'])
-
-
-def test_weights_are_loaded_and_the_head_is_kept(tmp_path: pathlib.Path) -> None:
+def test_weights_are_loaded_and_the_head_is_kept(config: Config, tmp_path: pathlib.Path) -> None:
     path = tmp_path / 'weights.safetensors'
-    flat = imagenet.convert_resnet(random_tensors((1, 1), 8))
-    imagenet.save_weights(path, flat, 'tiny', 'digest')
-    variables = init_variables(ResNet((1, 1), width=8), 32, 0)
-    loaded = imagenet.load_weights(path, variables)
+    variables, flat = tiny()
+    weights_file.write(path, flat, HEADER)
+    loaded = imagenet.load_weights(path, variables, config)
     np.testing.assert_array_equal(loaded['params']['stem_conv']['kernel'], flat['params/stem_conv/kernel'])
     np.testing.assert_array_equal(loaded['params']['head']['kernel'], variables['params']['head']['kernel'])
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)
 
 
-def test_unfitting_weights_are_named(tmp_path: pathlib.Path) -> None:
+def test_unfitting_weights_are_named(config: Config, tmp_path: pathlib.Path) -> None:
     path = tmp_path / 'weights.safetensors'
-    flat = imagenet.convert_resnet(random_tensors((1, 1), 8))
-    variables = init_variables(ResNet((1, 1), width=8), 32, 0)
+    variables, flat = tiny()
     removed = flat.pop('params/stem_bn/bias')
-    safetensors.numpy.save_file({name: np.ascontiguousarray(value) for name, value in flat.items()}, path)
-    with pytest.raises(UserError, match='1 tensors missing .first: params/stem_bn/bias.'):
-        imagenet.load_weights(path, variables)
-    flat['params/stem_bn/bias'] = removed[:4]
-    safetensors.numpy.save_file({name: np.ascontiguousarray(value) for name, value in flat.items()}, path)
-    with pytest.raises(UserError, match=r'params/stem_bn/bias has shape \(4,\), the model wants \(8,\)'):
-        imagenet.load_weights(path, variables)
+    weights_file.write(path, flat, HEADER)
+    with pytest.raises(UserError, match=r'1 tensors missing: params/stem_bn/bias \[4\]'):
+        imagenet.load_weights(path, variables, config)
+    weights_file.write(path, flat | {'params/stem_bn/bias': removed[:2]}, HEADER)
+    with pytest.raises(UserError, match=r'params/stem_bn/bias has shape \[2\], the model wants \[4\]'):
+        imagenet.load_weights(path, variables, config)
+    weights_file.write(path, flat | {'params/stem_bn/bias': removed, 'params/more': removed}, HEADER)
+    with pytest.raises(UserError, match=r'1 unknown: params/more \[4\]'):
+        imagenet.load_weights(path, variables, config)
     path.write_text('<html>')
     with pytest.raises(UserError, match='is not a readable safetensors file'):
-        imagenet.load_weights(path, variables)
-    with pytest.raises(UserError, match="tensor 'features.0.weight' does not belong"):
-        imagenet.convert_resnet({'features.0.weight': np.zeros(1)})
+        imagenet.load_weights(path, variables, config)
+    safetensors.numpy.save_file({'conv1.weight': removed}, path)
+    with pytest.raises(UserError, match='not a file of converted weights; convert it first with "python -m'):
+        imagenet.load_weights(path, variables, config)
 
 
-def test_which_weights_win(config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_another_normalisation_say_which(config: Config, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / 'weights.safetensors'
+    variables, flat = tiny()
+    weights_file.write(path, flat, HEADER)
+    config.data.mean = (0.5, 0.5, 0.5)
+    with pytest.raises(UserError, match=r'config.data.mean is .*add "--config.data.mean=\(0.485,0.456,0.406\)"'):
+        imagenet.load_weights(path, variables, config)
+
+
+@pytest.fixture
+def empty_place(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """A working folder and a cache folder with nothing in them."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'cache'))
+    return tmp_path
+
+
+def test_which_weights_win(config: Config, empty_place: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(name: str):
+        raise UserError(f'{name} cannot be had; see.')
+
+    monkeypatch.setattr(hub, 'download', no_network)
     config.model.name = 'resnet50'
     config.init.weights = 'none'
     assert imagenet.find_weights(config) is None
@@ -100,10 +91,51 @@ def test_which_weights_win(config: Config, tmp_path: pathlib.Path, monkeypatch: 
     config.init.weights = 'auto'
     assert imagenet.find_weights(config) is None
     config.data.path = path
-    cached = tmp_path / 'cache/fakeimg/resnet50.safetensors'
+    cached = empty_place / 'cache/fakeimg/resnet50.safetensors'
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b'')
     assert imagenet.find_weights(config) == cached
-    config.init.weights = str(tmp_path / 'absent.safetensors')
+    here = empty_place / 'weights/resnet50.safetensors'
+    here.parent.mkdir()
+    here.write_bytes(b'')
+    assert imagenet.find_weights(config) == pathlib.Path('weights/resnet50.safetensors')
+    config.init.weights = str(empty_place / 'absent.safetensors')
     with pytest.raises(UserError, match='there is no file .*absent.safetensors'):
         imagenet.find_weights(config)
+    config.init.weights = 'imagenet'
+    config.model.small_stem = True
+    with pytest.raises(UserError, match='no ImageNet weights for resnet50 with a small stem; set --config.init'):
+        imagenet.find_weights(config)
+
+
+def test_weights_from_the_hub_are_converted_once(
+    config: Config, empty_place: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = empty_place / 'model.safetensors'
+    safetensors.numpy.save_file(random_state('resnet18', classes=1000), source)
+    asked = []
+
+    def download(name: str):
+        asked.append(name)
+        return source, (0.5, 0.5, 0.5), (0.2, 0.2, 0.2)
+
+    monkeypatch.setattr(hub, 'download', download)
+    config.model.name = 'resnet18'
+    for wish, name in (('imagenet', 'timm/resnet18.tv_in1k'), ('somebody/resnet-18@v1', 'somebody/resnet-18@v1')):
+        config.init.weights = wish
+        path = imagenet.find_weights(config)
+        assert path == imagenet.find_weights(config)
+        assert path is not None and path.parent == empty_place / 'cache/fakeimg'
+        assert asked[-1] == name
+        with safetensors.safe_open(path, 'numpy') as file:
+            metadata = file.metadata()
+        assert (metadata['model'], metadata['source'], metadata['classes']) == ('resnet18', name, '1000')
+        assert json.loads(metadata['preprocessing'])['mean'] == [0.5, 0.5, 0.5]
+        assert len(metadata['source_sha256']) == 64
+    assert len(asked) == 2
+    config.init.weights = 'imagenet'
+    config.model.name = 'cnn'
+    with pytest.raises(UserError, match='no ImageNet weights for cnn'):
+        imagenet.find_weights(config)
+    with pytest.raises(UserError, match='no weights to convert for cnn'):
+        convert.convert('cnn', 'x', empty_place / 'out')

@@ -1,27 +1,46 @@
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 
-from fakeimg.config import Config
+from fakeimg.config import Config, check_config, default_config, from_plain, to_plain
 from fakeimg.errors import UserError
-from fakeimg.models import create_model, init_variables, normalize
-from fakeimg.models.cnn import SmallCNN, max_pool_2x2
-from fakeimg.models.resnet import ResNet, resnet50
+from fakeimg.models import MODELS, create_model, init_variables, normalize
+from fakeimg.models.cnn import SmallCNN
+from fakeimg.models.layers import PointwiseConv, adaptive_mean_pool, max_pool_2x2
+from fakeimg.models.resnet import ResNet
+from fakeimg.models.vgg import VGG19
 
 
 def count(tree) -> int:
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
 
 
-def test_resnet50_has_the_published_number_of_parameters() -> None:
-    variables = jax.eval_shape(lambda: init_variables(resnet50(), 224, 0))
-    # He et al.'s 25,557,032 with a head of one logit instead of 1,000 classes.
-    assert count(variables['params']) == 25_557_032 - 2048 * 1000 - 1000 + 2048 + 1
-    assert count(variables['batch_stats']) == 53_120
+# As torchvision publishes them, with a head of one logit instead of 1,000 classes.
+@pytest.mark.parametrize(
+    ('name', 'published', 'width'),
+    [
+        ('resnet18', 11_689_512, 512),
+        ('resnet34', 21_797_672, 512),
+        ('resnet50', 25_557_032, 2048),
+        ('resnet101', 44_549_160, 2048),
+        ('vgg19', 143_667_240, 4096),
+        ('vgg19_bn', 143_678_248, 4096),
+    ],
+)
+def test_networks_have_the_published_number_of_parameters(name: str, published: int, width: int) -> None:
+    config = default_config()
+    config.model.name = name
+    model = create_model(config)
+    variables = jax.eval_shape(lambda: init_variables(model, 224, 0))
+    assert count(variables['params']) == published - 1000 * (width + 1) + (width + 1)
+    if name == 'resnet50':
+        assert count(variables['batch_stats']) == 53_120
 
 
 def test_small_cnn_has_the_papers_layers() -> None:
@@ -31,14 +50,23 @@ def test_small_cnn_has_the_papers_layers() -> None:
 
 
 @pytest.mark.parametrize('size', [32, 33, 47])
-@pytest.mark.parametrize('model', [SmallCNN(dtype=jnp.bfloat16), ResNet((1, 1, 1), width=4, dtype=jnp.bfloat16)])
+@pytest.mark.parametrize(
+    'model',
+    [
+        SmallCNN(dtype=jnp.bfloat16),
+        ResNet((1, 1, 1), width=4, dtype=jnp.bfloat16),
+        ResNet((1, 1), width=4, bottleneck=False, small_stem=True, head='softmax', dtype=jnp.bfloat16),
+        VGG19(width=2, dense=8, batch_norm=True, dtype=jnp.bfloat16),
+    ],
+)
 def test_logits_are_float32_vectors_of_any_size(model: nn.Module, size: int) -> None:
-    def logits() -> Any:
+    def outputs() -> Any:
         variables = init_variables(model, size, 0)
-        return model.apply(variables, jnp.ones((3, size, size, 3)), train=False)
+        return [model.apply(variables, jnp.ones((3, size, size, 3)), train=False, features=on) for on in (False, True)]
 
-    shape = jax.eval_shape(logits)
-    assert (shape.shape, shape.dtype) == ((3,), jnp.float32)
+    logits, features = jax.eval_shape(outputs)
+    assert (logits.shape, logits.dtype) == ((3,), jnp.float32)
+    assert (features.ndim, features.shape[0], features.dtype) == (2, 3, jnp.float32)
 
 
 def test_fast_max_pool_equals_flax() -> None:
@@ -63,5 +91,140 @@ def test_normalisation_matches_its_formula() -> None:
 
 def test_unknown_model_lists_the_known(config: Config) -> None:
     config.model.name = 'resnet51'
-    with pytest.raises(UserError, match="config.model.name is 'resnet51'; it must be one of cnn, resnet50"):
+    with pytest.raises(UserError, match="config.model.name is 'resnet51'; it must be one of cnn, .*resnet50"):
         create_model(config)
+
+
+def test_cifake_family_follows_its_fields(config: Config) -> None:
+    config.model.update({'filters': 16, 'layers': 3, 'dense': 128, 'dense_layers': 2})
+    params = init_variables(create_model(config), 32, 0)['params']
+    shapes = {name: leaf['kernel'].shape for name, leaf in params.items()}
+    assert shapes == {
+        'conv1': (3, 3, 3, 16), 'conv2': (3, 3, 16, 16), 'conv3': (3, 3, 16, 16),
+        'dense': (4 * 4 * 16, 128), 'dense2': (128, 128), 'head': (128, 1),
+    }  # fmt: skip
+
+
+def test_small_stem_keeps_the_resolution() -> None:
+    model = ResNet((1,), width=4, small_stem=True)
+    variables = jax.eval_shape(lambda: init_variables(model, 32, 0))
+    assert variables['params']['stem_conv']['kernel'].shape == (3, 3, 3, 4)
+    _, state = jax.eval_shape(
+        lambda v: model.apply(v, jnp.ones((1, 32, 32, 3)), train=False, capture_intermediates=True, mutable=True),
+        variables,
+    )
+    assert state['intermediates']['stage1_block1']['__call__'][0].shape == (1, 32, 32, 16)
+
+
+@pytest.mark.parametrize(('size', 'stride'), [(8, 1), (8, 2), (7, 2), (1, 2)])
+def test_pointwise_convolution_equals_flax(size: int, stride: int) -> None:
+    x = np.random.default_rng(0).standard_normal((2, size, size, 5), np.float32)
+    reference = nn.Conv(3, (1, 1), (stride, stride), padding=0, use_bias=False)
+    variables = reference.init(jax.random.key(0), x)
+    ours: Any = PointwiseConv(3, stride).apply(variables, x)
+    theirs: Any = reference.apply(variables, x)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert jax.tree.map(jnp.shape, PointwiseConv(3, stride).init(jax.random.key(0), x)) == jax.tree.map(
+        jnp.shape, variables
+    )
+
+
+def test_adaptive_mean_pool_takes_the_cells_of_torch() -> None:
+    x = np.arange(10, dtype=np.float32).reshape(1, 10, 1, 1)
+    cells = [[0, 1], [1, 2], [2, 3, 4], [4, 5], [5, 6, 7], [7, 8], [8, 9]]
+    pooled = adaptive_mean_pool(jnp.asarray(x), 7)
+    assert pooled.shape == (1, 7, 7, 1)
+    for column in range(7):  # a single column is repeated
+        np.testing.assert_allclose(pooled[0, :, column, 0], [np.mean(cell) for cell in cells], rtol=1e-6)
+
+
+def test_both_heads_give_the_same_decisions() -> None:
+    """A softmax over (0, z), or (a, a + z) for any a, is the sigmoid of z, and so are loss and gradient."""
+    images = np.random.default_rng(0).standard_normal((4, 16, 16, 3), np.float32)
+    one, two = SmallCNN(filters=2, dense=3), SmallCNN(filters=2, dense=3, head='softmax')
+    variables = init_variables(one, 16, 0)
+    head = variables['params']['head']
+    shift = np.random.default_rng(1).standard_normal((3, 1), np.float32)
+    kernel = np.concatenate([shift, shift + head['kernel']], 1)
+    twin = {**variables['params'], 'head': {'kernel': kernel, 'bias': np.array([0.5, 0.5 + head['bias'][0]])}}
+    networks = ((one, variables['params']), (two, twin))
+    logits: list[Any] = [model.apply({'params': params}, images, train=False) for model, params in networks]
+    np.testing.assert_allclose(logits[1], logits[0], atol=1e-5)
+    features = two.apply({'params': twin}, images, train=False, features=True)
+    pairs = features @ twin['head']['kernel'] + twin['head']['bias']
+    np.testing.assert_allclose(jax.nn.sigmoid(logits[1]), jax.nn.softmax(pairs)[:, 1], atol=1e-6)  # fake is class 1
+    labels = np.array([0, 1, 1, 0])
+    np.testing.assert_allclose(
+        optax.sigmoid_binary_cross_entropy(logits[1], labels.astype(np.float32)),
+        optax.softmax_cross_entropy_with_integer_labels(pairs, labels),
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize('model', [ResNet((1,), width=2), VGG19(width=1, dense=2, batch_norm=True, dropout=0.0)])
+def test_frozen_batch_norm_computes_in_training_what_it_does_in_evaluation(model: Any) -> None:
+    images = np.random.default_rng(0).standard_normal((4, 32, 32, 3), np.float32)
+    variables = init_variables(model, 32, 0)
+    variables['params']['head']['kernel'] += 1.0  # it starts at zero, which hides everything
+    frozen = model.clone(freeze_batch_norm=True)
+
+    @jax.jit
+    def outputs(variables: Any):
+        trained, updates = frozen.apply(variables, images, train=True, mutable=['batch_stats'])
+        return trained, updates['batch_stats'], frozen.apply(variables, images, train=False)
+
+    trained, statistics, evaluated = outputs(variables)
+    np.testing.assert_array_equal(trained, evaluated)
+    jax.tree.map(np.testing.assert_array_equal, statistics, variables['batch_stats'])
+
+
+def test_dropout_silences_units_in_training_only() -> None:
+    model = VGG19(width=1, dense=64, dropout=0.5)
+    images = np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
+    variables = init_variables(model, 32, 0)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def silent(train: bool, seed: int = 0) -> jax.Array:
+        rngs = {'dropout': jax.random.key(seed)}
+        return jnp.asarray(model.apply(variables, images, train=train, features=True, rngs=rngs)) == 0
+
+    extra = silent(True) & ~silent(False)
+    assert 0.2 < extra.mean() / (~silent(False)).mean() < 0.8
+    assert (silent(True, 1) != silent(True, 2)).any()
+
+
+@pytest.mark.parametrize(
+    ('field', 'value', 'sentence'),
+    [
+        ('model.head', 'tanh', "config.model.head is 'tanh'; it must be sigmoid or softmax"),
+        ('model.dropout', 1.0, 'config.model.dropout is 1.0'),
+        ('model.layers', 6, 'config.model.layers is 6; it must be 1 to 5'),
+        ('model.filters', 0, 'config.model.filters is 0; it must be at least 1'),
+        ('model.dense_layers', -1, 'config.model.dense_layers is -1; it must be at least 0'),
+        ('model.freeze_batch_norm', True, 'config.model.freeze_batch_norm needs weights'),
+    ],
+)
+def test_fields_of_the_model_are_checked(config: Config, field: str, value: Any, sentence: str) -> None:
+    config.update_from_flattened_dict({field: value})
+    with pytest.raises(UserError, match=sentence):
+        check_config(config)
+
+
+def test_vgg_wants_pictures_that_survive_five_poolings(config: Config) -> None:
+    config.model.name = 'vgg19_bn'
+    config.data.image_size = 31
+    with pytest.raises(UserError, match='config.data.image_size is 31; it must be at least 32 for vgg19_bn'):
+        check_config(config)
+
+
+def test_a_checkpoint_from_before_these_fields_still_builds_its_model() -> None:
+    plain = to_plain(default_config())
+    plain['model'] = {'name': 'cnn', 'sync_batch_norm': False}
+    assert create_model(from_plain(plain)) == SmallCNN()
+
+
+def test_every_registered_model_builds_from_the_defaults() -> None:
+    config = default_config()
+    for name in MODELS:
+        config.model.name = name
+        assert isinstance(create_model(config), nn.Module)

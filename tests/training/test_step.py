@@ -8,6 +8,7 @@ from fakeimg import parallel
 from fakeimg.config import Config
 from fakeimg.models import create_model, init_variables
 from fakeimg.models.resnet import ResNet
+from fakeimg.models.vgg import VGG19
 from fakeimg.training.optimizer import create_optimizer, is_decayed
 from fakeimg.training.state import TrainState, create_state
 from fakeimg.training.step import make_train_step
@@ -111,3 +112,21 @@ def test_weight_decay_spares_batch_norm_and_biases() -> None:
     assert not decayed['head']['bias']
     assert not decayed['stem_bn']['scale']
     assert not decayed['stage1_block1']['bn1']['bias']
+
+
+def test_every_device_silences_units_of_its_own(config: Config) -> None:
+    """Both devices see the same pictures; only dropout can tell their logits apart."""
+    config.augment.flip = False
+    devices = parallel.Devices.create('pmap', BATCH)
+    model = VGG19(width=1, dense=16)
+    schedule = optax.constant_schedule(1e-3)
+    tx = create_optimizer(config, schedule)
+    variables = init_variables(model, 32, 0)
+    variables['params']['head']['kernel'] += 1.0
+    state = devices.replicate(jax.device_get(create_state(variables, tx, jnp.dtype('float32'))))
+    batch = {name: np.concatenate([value[: BATCH // 2]] * 2) for name, value in random_batch().items()}
+    step = devices.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32')))
+    after, outputs = step(state, devices.split(batch))
+    first, second = np.split(np.asarray(outputs['logits']), 2)
+    assert (first != second).any()
+    assert (np.asarray(step(after, devices.split(batch))[1]['logits']) != outputs['logits']).any()

@@ -1,0 +1,78 @@
+"""VGG with 19 layers (Simonyan & Zisserman 2015, column E), with and without BatchNorm, laid out as in torchvision."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fakeimg.config import Config
+from fakeimg.models.layers import adaptive_mean_pool, log_odds, max_pool_2x2
+from fakeimg.models.resnet import batch_norm
+
+STAGES = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))  # filters in units of the width, convolutions
+_he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')
+
+
+class VGG19(nn.Module):
+    """16 convolutions in five stages with pooling in between, two dense layers with dropout, the head.
+
+    Attributes:
+        width: filters of the first stage; 8 times as many in the last.
+        dense: units of both dense layers.
+        batch_norm: BatchNorm after every convolution.
+        dropout: share of the dense layers' units that a training step silences; drawn from the rng `dropout`.
+        freeze_batch_norm: normalise with the running statistics in training too, and leave them as they are.
+        head: `sigmoid` or `softmax`, see `layers.log_odds`.
+        dtype: of activations; parameters, batch statistics and the logit are float32.
+        norm_axis: mapped axis over which batch statistics are averaged; None keeps them per device.
+    """
+
+    width: int = 64
+    dense: int = 4096
+    batch_norm: bool = False
+    dropout: float = 0.5
+    freeze_batch_norm: bool = False
+    head: str = 'sigmoid'
+    dtype: jnp.dtype = jnp.float32
+    norm_axis: str | None = None
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool, features: bool = False) -> jax.Array:
+        """Maps images [B, H, W, 3], 32 px or more, to float32 logits [B].
+
+        With `features`, to the second dense layer's units instead, float32 [B, dense].
+        """
+        norm = batch_norm(train, self.freeze_batch_norm, self.dtype, self.norm_axis)
+        x = images.astype(self.dtype)
+        for stage, (filters, convs) in enumerate(STAGES, start=1):
+            for number in range(1, convs + 1):
+                conv = nn.Conv(
+                    filters * self.width, (3, 3), padding=1, dtype=self.dtype, kernel_init=_he_normal,
+                    name=f'conv{stage}_{number}',
+                )  # fmt: skip
+                x = conv(x)
+                if self.batch_norm:
+                    x = norm(name=f'bn{stage}_{number}')(x)
+                x = nn.relu(x)
+            x = max_pool_2x2(x)
+        x = adaptive_mean_pool(x, 7)
+        x = x.reshape(len(x), -1)
+        dense = functools.partial(nn.Dense, self.dense, dtype=self.dtype, kernel_init=nn.initializers.normal(0.01))
+        for name in ('fc6', 'fc7'):  # their names since the first implementations
+            x = nn.relu(dense(name=name)(x))
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return x.astype(jnp.float32) if features else log_odds(x, self.head, nn.initializers.zeros)
+
+
+def build(config: Config, dtype: jnp.dtype, norm_axis: str | None, *, batch_norm: bool) -> VGG19:
+    """The network of `config.model`."""
+    model = config.model
+    return VGG19(
+        batch_norm=batch_norm,
+        dropout=model.dropout,
+        freeze_batch_norm=model.freeze_batch_norm,
+        head=model.head,
+        dtype=dtype,
+        norm_axis=norm_axis,
+    )
