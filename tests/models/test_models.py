@@ -1,4 +1,6 @@
 import functools
+import pathlib
+import runpy
 from typing import Any
 
 import jax
@@ -15,6 +17,7 @@ from fakeimg.models.cnn import SmallCNN
 from fakeimg.models.layers import PointwiseConv, adaptive_mean_pool, max_pool_2x2
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
+from tests.conftest import ROOT
 
 
 def count(tree) -> int:
@@ -228,3 +231,10 @@ def test_every_registered_model_builds_from_the_defaults() -> None:
     for name in MODELS:
         config.model.name = name
         assert isinstance(create_model(config), nn.Module)
+
+
+@pytest.mark.parametrize('recipe', sorted((ROOT / 'configs').glob('*.py')), ids=lambda path: path.stem)
+def test_every_recipe_is_a_valid_configuration(recipe: pathlib.Path) -> None:
+    config = runpy.run_path(str(recipe))['get_config']()
+    check_config(config)
+    assert isinstance(create_model(config), nn.Module)
