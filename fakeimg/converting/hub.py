@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import pathlib
 import re
 from typing import Any
@@ -42,6 +43,7 @@ def download(name: str) -> tuple[pathlib.Path, tuple[float, ...] | None, tuple[f
             f'getting {name} from the hub needs huggingface_hub, which is not installed; pip install huggingface_hub, '
             'or download model.safetensors yourself and name the file.'
         ) from None
+    logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # every retry would be a warning
     repository, _, revision = name.partition('@')
 
     def fetch(file: str) -> pathlib.Path:

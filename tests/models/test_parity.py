@@ -21,7 +21,7 @@ def record() -> Arrays:
 
 
 def report(capsys: pytest.CaptureFixture[str], what: str, distances: dict[str, float]) -> None:
-    """Tells the figure where tests are run with -v or -s."""
+    """Puts the figure among the dots: it says more than that the test passed."""
     layer, worst = max(distances.items(), key=lambda item: item[1])
     with capsys.disabled():
         print(f' [{what}: at most {worst:.1e}, at {layer}]', end='')
