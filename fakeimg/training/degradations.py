@@ -49,20 +49,18 @@ def degrade(keys: jax.Array, images: jax.Array | np.ndarray, settings: Any) -> j
 
 
 def _draw(keys: jax.Array, settings: Any) -> dict[str, Draw]:
-    """Draws for every kind that has a range. A kind's number is its place in the table: others may come and go."""
-    numbers = {kind: number for number, kind in enumerate(DEGRADATIONS) if settings[kind]}
-    if not numbers:
-        return {}
-
-    def draw_one(key: jax.Array, number: jax.Array, low: jax.Array, high: jax.Array) -> Draw:
-        strike, strength, rest = jax.random.split(jax.random.fold_in(key, number), 3)
-        struck = jax.random.bernoulli(strike, settings.degradation_probability)
-        return Draw(struck, jax.random.uniform(strength, minval=low, maxval=high), rest)
-
-    low, high = jnp.array([settings[kind] for kind in numbers], jnp.float32).T
-    draw_all = jax.vmap(jax.vmap(draw_one, (None, 0, 0, 0)), (0, None, None, None))  # [pictures, kinds]
-    draws = draw_all(keys, jnp.array(list(numbers.values())), low, high)
-    return {kind: Draw(*(part[:, place] for part in draws)) for place, kind in enumerate(numbers)}
+    """Draws for every kind that has a range; a kind's draws stay the same when others come and go."""
+    draw_keys, other_keys = jax.vmap(jax.random.split)(keys).T
+    # One call for all kinds: every call is a program of its own to compile.
+    draws = jax.vmap(lambda key: jax.random.uniform(key, (len(DEGRADATIONS), 2)))(draw_keys)
+    result = {}
+    for number, kind in enumerate(DEGRADATIONS):
+        if settings[kind]:
+            low, high = settings[kind]
+            struck = draws[:, number, 0] < settings.degradation_probability
+            own_keys = jax.vmap(jax.random.fold_in, (0, None))(other_keys, number)
+            result[kind] = Draw(struck, low + (high - low) * draws[:, number, 1], own_keys)
+    return result
 
 
 def _strike(functions: dict[str, Callable[..., jax.Array]], planes: jax.Array, draws: dict[str, Draw]) -> jax.Array:
@@ -173,16 +171,12 @@ def occlude(planes: jax.Array, side: jax.Array, keys: jax.Array) -> jax.Array:
     `side` [b], of the picture's sides, is that of a square of the same area; the rectangle is up to twice as long as
     wide, and lies wholly inside.
     """
-
-    def draw_one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        shape, colour = jax.random.split(key)
-        return jax.random.uniform(shape, (3,)), jax.random.uniform(colour, (3,), maxval=255)
-
-    (stretch, top, left), colour = (part.T for part in jax.vmap(draw_one)(keys))
+    stretch, top, left, *colour = jax.vmap(lambda key: jax.random.uniform(key, (6,)))(keys).T
     stretch = 2 ** (stretch - 0.5)
+    colour = 255 * jnp.stack(colour, axis=1)[..., None, None]
     rows = _within(planes.shape[2], top, jnp.minimum(side * stretch, 1))
     columns = _within(planes.shape[3], left, jnp.minimum(side / stretch, 1))
-    return jnp.where(rows[:, None, :, None] & columns[:, None, None, :], colour.T[:, :, None, None], planes)
+    return jnp.where(rows[:, None, :, None] & columns[:, None, None, :], colour, planes)
 
 
 def _within(size: int, start: jax.Array, length: jax.Array) -> jax.Array:
