@@ -6,7 +6,7 @@ from fakeimg.config import Config, default_config
 def get_config() -> Config:
     config = default_config()
     config.batch_size = 128
-    config.epochs = 15.0
+    config.epochs = 6.0
     config.data.image_size = 32
     config.data.resize_size = 32
     config.model.name = 'cnn'

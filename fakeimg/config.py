@@ -60,6 +60,7 @@ def default_config() -> Config:
     config.model.head = 'sigmoid'  # one logit; softmax: two, whose difference is the score
     config.model.sync_batch_norm = False  # True: batch statistics over all devices, slower
     config.model.freeze_batch_norm = False  # True: the statistics that the weights came with, in training too
+    config.model.width = 64  # filters of a ResNet's first stage; others than 64 have no ImageNet weights
     config.model.small_stem = False  # of a ResNet; True: 3x3 without pooling, for pictures below 64 px
     config.model.dropout = 0.5  # of VGG's dense layers
     config.model.filters = 32  # of every convolution of the cnn
@@ -173,7 +174,7 @@ def _check_model(config: Config) -> None:
     most = math.floor(math.log2(size))
     wanted = f'1 to {most}, for every layer halves the pictures of {size} px'
     _require(1 <= model.layers <= most, 'model.layers', model.layers, wanted)
-    for name, least in (('filters', 1), ('dense', 1), ('dense_layers', 0)):
+    for name, least in (('width', 1), ('filters', 1), ('dense', 1), ('dense_layers', 0)):
         _require(model[name] >= least, f'model.{name}', model[name], f'at least {least}')
     if model.name.startswith('vgg'):
         _require(size >= VGG_MIN_SIZE, 'data.image_size', size, f'at least {VGG_MIN_SIZE} for {model.name}')

@@ -129,6 +129,7 @@ def build(config: Config, dtype: jnp.dtype, norm_axis: str | None, *, depth: int
     model = config.model
     return ResNet(
         STAGE_SIZES[depth],
+        model.width,
         bottleneck=depth >= 50,
         small_stem=model.small_stem,
         freeze_batch_norm=model.freeze_batch_norm,
