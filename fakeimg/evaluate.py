@@ -49,6 +49,9 @@ def main(argv: Sequence[str]) -> None:
         say=cli.say,
     )
     cli.say(f'{_SPLIT.value}, checkpoint {results["step"]}: {metrics.one_line(results)}')
+    if others := results.get('without_copies'):
+        cli.say(f'!! {others["copies"]:,} of them are in train or validation too, byte for byte; without these: '
+                f'{metrics.one_line(others)}')  # fmt: skip
     cli.say(f'report: {folder / "report.html"}')
 
 

@@ -16,10 +16,12 @@ from collections.abc import Callable
 import pytest
 from absl import logging
 
+from fakeimg import parallel
 from fakeimg.config import Config, default_config
 from fakeimg.data import demo
 
 logging.set_verbosity(logging.ERROR)
+parallel.choose_cpu_kernels()  # as every verb does
 ROOT = pathlib.Path(__file__).parents[1]
 SPLIT_SIZES = {'train': 96, 'test': 40}
 

@@ -170,6 +170,7 @@ class Prepared:
     summary: dict[str, Any]
     files: dict[str, RecordFiles]
     columns: dict[str, dict[str, list[str]]]  # split -> label, source, group -> one value a record
+    digests: dict[str, np.ndarray]  # split -> S32[n], SHA-256 of each picture's bytes
 
 
 def is_prepared(path: str) -> bool:
@@ -192,17 +193,20 @@ def open_prepared(path: str) -> Prepared:
             raise UserError(f'{path}/{MANIFEST} was changed since the set was prepared; prepare it again.')
         names: dict[str, list[str]] = {}
         columns: dict[str, dict[str, list[str]]] = {}
+        digests: dict[str, bytearray] = {}
         with open(folder / MANIFEST, **_TEXT) as file:
             reader = csv.reader(file)
             next(reader)
-            for split, name, label, source, group, *_ in reader:
+            for split, name, label, source, group, *_, sha256 in reader:
                 if split not in names:
-                    names[split], columns[split] = [], {'label': [], 'source': [], 'group': []}
+                    names[split], digests[split] = [], bytearray()
+                    columns[split] = {'label': [], 'source': [], 'group': []}
                 names[split].append(name)
                 own = columns[split]
                 own['label'].append(label)
                 own['source'].append(source)
                 own['group'].append(group)
+                digests[split] += bytes.fromhex(sha256)
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(f'{path} is not a whole prepared set ({error}); prepare it again.') from None
     files = {}
@@ -222,7 +226,9 @@ def open_prepared(path: str) -> Prepared:
                 f'the shards of split {split} in {path} are damaged ({reason}); copy the whole set again, '
                 'or prepare it again.'
             ) from None
-    return Prepared(summary, files, columns)
+    return Prepared(
+        summary, files, columns, {split: np.frombuffer(bytes(packed), 'S32') for split, packed in digests.items()}
+    )
 
 
 def file_digest(path: pathlib.Path) -> str:

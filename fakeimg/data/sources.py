@@ -22,12 +22,14 @@ class Source:
         labels: int32[n], 0 = real, 1 = fake.
         sources: generator or data set of each picture.
         groups: what must not straddle splits; '' where a picture stands for itself.
+        digests: S32[n], the SHA-256 of each file; S32[0] of sets that are not prepared.
     """
 
     files: Files
     labels: np.ndarray
     sources: list[str]
     groups: list[str]
+    digests: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, 'S32'))
 
     @property
     def names(self) -> list[str]:
@@ -47,6 +49,7 @@ class Source:
             labels=self.labels[indices],
             sources=[self.sources[index] for index in indices],
             groups=[self.groups[index] for index in indices],
+            digests=self.digests[indices] if len(self.digests) else self.digests,
         )
 
 
@@ -114,6 +117,7 @@ def _join(parts: Sequence[Source]) -> Source:
         labels=np.concatenate([part.labels for part in parts]),
         sources=[name for part in parts for name in part.sources],
         groups=[group for part in parts for group in part.groups],
+        digests=np.concatenate([part.digests for part in parts]),
     )
 
 
@@ -191,6 +195,7 @@ def open_path(
                 labels=np.array(prepared.columns[split]['label'], np.int32),
                 sources=prepared.columns[split]['source'],
                 groups=prepared.columns[split]['group'],
+                digests=prepared.digests[split],
             )
             for split, files in prepared.files.items()
         }

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import numpy as np
 
 from fakeimg import config as config_lib
 from fakeimg import parallel, precision, run
 from fakeimg.checkpoint import Checkpoints
+from fakeimg.config import Config
 from fakeimg.data import layouts
 from fakeimg.data import sources as sources_lib
 from fakeimg.errors import UserError
@@ -46,7 +48,9 @@ def evaluate(
         say: takes sentences for the person who runs this.
 
     Returns:
-        The metrics, and the folder with `metrics.json`, `predictions.csv` and `report.html`.
+        The metrics, and the folder with `metrics.json`, `predictions.csv` and `report.html`. Of a prepared set,
+        `without_copies` are the metrics of the pictures that neither train nor validation holds too, byte for byte;
+        None where it holds none of them, or all.
 
     Raises:
         UserError: no such run, checkpoint, or split, or too many unreadable pictures.
@@ -94,6 +98,8 @@ def evaluate(
         'data_path': config.data.path,
         'data_digest': data.digest,
     }
+    if data_path is None and len(source.digests):
+        metrics['without_copies'] = _without_copies(data, split, config, predictions, threshold)
     part = re.sub(r'\W+', '_', split).strip('_')  # test[:10%] becomes test_10
     name = part if data_path is None else f'{part}-of-{layouts.set_name(data_path)}'
     folder = workdir / 'evaluations' / name
@@ -104,6 +110,20 @@ def evaluate(
         report.write_report(folder / 'report.html', metrics, predictions, source, meta)
     bad.write(run.bad_pictures_file(folder))
     return metrics, folder
+
+
+def _without_copies(
+    data: sources_lib.DataSet, split: str, config: Config, predictions: scoring.Predictions, threshold: float
+) -> dict[str, Any] | None:
+    """The metrics without pictures that the run has learned from, or was chosen by, under another name."""
+    source, specs = data.get(split), {config.data.train_split, config.data.validation_split} - {split}
+    seen = [data.get(spec).digests for spec in specs if spec != 'validation' or spec in data.splits]
+    copied = np.isin(source.digests, np.concatenate(seen))
+    names = {source.names[row] for row in np.flatnonzero(copied)}
+    kept = np.array([name not in names for name in predictions.names])
+    if kept.all() or not kept.any():
+        return None
+    return {'copies': int((~kept).sum()), **metrics_lib.compute_metrics(predictions.take(kept), threshold)}
 
 
 def _resolve_step(checkpoints: Checkpoints, step: str) -> int | None:

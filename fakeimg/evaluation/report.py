@@ -29,6 +29,12 @@ def write_report(
         f'{confusion["fp"]:,} of {confusion["fp"] + confusion["tn"]:,} real pictures accused.'
     )
     names = ('accuracy', 'precision', 'recall', 'f1', 'auc', 'average_precision', 'loss')
+    others = metrics.get('without_copies')
+    if others:
+        summary += (
+            f' {others["copies"]:,} of them are in train or validation too, byte for byte: without these, accuracy is '
+            f'{others["accuracy"]:.4f}.'
+        )
     rows = ''.join(
         f'<tr><th>{name.replace("_", " ")}</th><td class="number">'
         f'{"undefined" if metrics[name] is None else f"{metrics[name]:.4f}"}</td></tr>'

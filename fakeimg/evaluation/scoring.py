@@ -33,6 +33,11 @@ class Predictions:
     logits: np.ndarray
     skipped: int
 
+    def take(self, rows: np.ndarray) -> 'Predictions':
+        """Returns those of some rows, int[m] or bool[n]; none of them counts as skipped."""
+        rows = np.arange(len(self.labels))[rows]
+        return Predictions([self.names[row] for row in rows], self.labels[rows], self.logits[rows], 0)
+
     @property
     def probabilities(self) -> np.ndarray:
         """P(fake), float64[n]."""

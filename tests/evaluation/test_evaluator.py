@@ -1,3 +1,4 @@
+import csv
 import json
 import pathlib
 import shutil
@@ -8,6 +9,7 @@ from fakeimg.config import Config
 from fakeimg.errors import UserError
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.training import loop
+from tests.preparing.sets import prepare
 
 
 @pytest.fixture
@@ -37,6 +39,24 @@ def test_pictures_that_changed_since_training_are_mentioned(workdir: pathlib.Pat
     shutil.copy(faces / 'test/real/000000.jpg', faces / 'train/real/new.jpg')
     evaluate(workdir, say=said.append)
     assert any('the pictures are not the ones this run was trained on' in line for line in said)
+
+
+def test_pictures_that_train_holds_too_are_scored_apart(
+    config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    shutil.copy(faces / 'train/real/000000.jpg', faces / 'test/real/copy.jpg')
+    config.data.path = str(tmp_path / 'prepared')
+    prepare(faces, tmp_path / 'prepared')
+    config.steps = 1
+    loop.train(config, tmp_path / 'run')
+    metrics, folder = evaluate(tmp_path / 'run')
+    others = metrics['without_copies']
+    assert (metrics['n'], others['copies'], others['n']) == (41, 1, 40)
+    with open(folder / 'predictions.csv', newline='') as file:
+        rows = [row for row in csv.DictReader(file) if row['name'] != 'test/real/copy.jpg']
+    right = sum((float(row['probability']) >= 0.5) == (row['label'] == '1') for row in rows)
+    assert others['accuracy'] == pytest.approx(right / 40)
+    assert evaluate(tmp_path / 'run', 'train')[0]['without_copies'] is None
 
 
 @pytest.mark.parametrize(
