@@ -66,7 +66,8 @@ def create_optimizer(
         return tx
 
     def learns(params: Any) -> Any:
-        return {name: jax.tree.map(lambda _: not is_frozen(model, name), part) for name, part in params.items()}
+        frozen = {name: is_frozen(model, name) for name in params}
+        return jax.tree_util.tree_map_with_path(lambda path, _: not frozen[path[0].key], params)
 
     return optax.masked(tx, learns)
 

@@ -91,8 +91,9 @@ def make_train_step(
                 loss, has_aux=True, axis_name=parallel.AXIS
             )(learned)
         frozen = {name: jax.tree.map(jnp.zeros_like, state.params[name]) for name in state.params.keys() - learned}
-        updates, opt_state = tx.update(grads | frozen, state.opt_state, state.params)
-        updates = {name: updates[name] for name in learned}  # without weight decay of what is frozen
+        all_updates: Any
+        all_updates, opt_state = tx.update(grads | frozen, state.opt_state, state.params)
+        updates = {name: all_updates[name] for name in learned}  # without weight decay of what is frozen
         updated = state.replace(
             params=state.params | optax.apply_updates(learned, updates),
             batch_stats=parallel.mean(batch_stats),
