@@ -142,6 +142,16 @@ class Checkpoints:
                 notes.append(f'checkpoint {candidate} is damaged ({_short(error)})')
         raise self._nothing_readable(notes)
 
+    def restore_variables(self, abstract_variables: Any, step: int | None = None) -> Restored:
+        """Reads what a trained model is applied with: the average of the weights if the run kept one, or the weights.
+
+        Args and errors are those of `restore`; `state` is then `{'params': ..., 'batch_stats': ...}` in either case.
+        """
+        if not any(name.startswith('ema/') for name in self.read_meta(step)['state_tree']):
+            return self.restore(abstract_variables, step)
+        restored = self.restore({'ema': abstract_variables}, step)
+        return dataclasses.replace(restored, state=restored.state['ema'])
+
     def read_meta(self, step: int | None = None) -> dict[str, Any]:
         """Reads what is needed to rebuild the model, of one checkpoint or of the newest that can be read.
 

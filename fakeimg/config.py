@@ -39,6 +39,7 @@ def default_config() -> Config:
     config.batch_size = 128  # pictures per step over all devices of all processes
     config.epochs = 10.0
     config.steps = 0  # 0: follows from epochs
+    config.microbatches = 1  # parts that a device takes its pictures of a step in, one after the other, to save memory
     config.precision = 'auto'  # float16 on a GPU without bfloat16 (T4), bfloat16 with it, float32 on CPU
     config.parallel = 'pmap'
 
@@ -50,6 +51,7 @@ def default_config() -> Config:
     config.data.image_size = 224  # side of the square that the model sees, pixels
     config.data.resize_size = 256  # length the short side is brought to before cropping, pixels
     config.data.validation_fraction = 0.1  # carved out of train where a folder has no validation split
+    config.data.balanced_sampling = False  # True: every batch is half real, half fake, whatever train holds of each
     config.data.max_bad_fraction = 0.01  # of a split: more unreadable pictures than this stop the run
     config.data.threads = 0  # threads that decode; 0: one per core, 16 at the most
     config.data.mean = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; ImageNet's
@@ -70,6 +72,11 @@ def default_config() -> Config:
 
     config.init = ml_collections.ConfigDict()
     config.init.weights = 'none'  # imagenet | none | auto | PATH of a converted file | OWNER/NAME on the hub
+
+    config.finetune = ml_collections.ConfigDict()
+    config.finetune.head_epochs = 0.0  # at first the head learns alone; what follows starts with a warm-up of its own
+    config.finetune.last_stages = -1  # then the head and so many stages before it; 0: the head alone; -1: everything
+    config.finetune.layer_decay = 1.0  # each stage's learning rate, of that of the next one towards the head
 
     config.augment = ml_collections.ConfigDict()
     config.augment.random_crop = True  # False: the centre, as in evaluation
@@ -100,6 +107,7 @@ def default_config() -> Config:
     config.optimizer.weight_decay = 1e-4  # never on BatchNorm and biases
     config.optimizer.momentum = 0.9  # of sgd
     config.optimizer.clip_norm = 1.0  # of the whole gradient; 0: no clipping
+    config.optimizer.ema_decay = 0.0  # of the running average of the weights that is then validated; 0: none
 
     config.log_every_steps = 50
     config.validate_every_epochs = 1.0  # a checkpoint follows every validation
@@ -112,6 +120,7 @@ def check_config(config: Config) -> None:
     _require(config.precision in PRECISIONS, 'precision', config.precision, f'one of {", ".join(PRECISIONS)}')
     _require(config.parallel in PARALLEL_MODES, 'parallel', config.parallel, ' or '.join(PARALLEL_MODES))
     _require(config.batch_size >= 1, 'batch_size', config.batch_size, 'at least 1')
+    _require(config.microbatches >= 1, 'microbatches', config.microbatches, 'at least 1')
     _require(config.steps >= 0, 'steps', config.steps, '0 (use epochs) or more')
     _require(config.steps > 0 or 0 < config.epochs < math.inf, 'epochs', config.epochs, 'more than 0')
     _require(config.log_every_steps >= 1, 'log_every_steps', config.log_every_steps, 'at least 1')
@@ -149,10 +158,17 @@ def check_config(config: Config) -> None:
     _require(math.isfinite(rate) and rate > 0, 'optimizer.base_learning_rate', rate, 'more than 0')
     for name in ('warmup_epochs', 'weight_decay', 'momentum', 'clip_norm'):
         _require(0 <= optimizer[name] < math.inf, f'optimizer.{name}', optimizer[name], '0 (none) or more')
+    _require(0 <= optimizer.ema_decay < 1, 'optimizer.ema_decay', optimizer.ema_decay, '0 (none) to below 1')
+    _check_finetune(config)
     _check_augment(config.augment)
     loss = config.loss
     _require(0 <= loss.label_smoothing < 1, 'loss.label_smoothing', loss.label_smoothing, '0 (none) to below 1')
     _require(loss.class_weights in CLASS_WEIGHTS, 'loss.class_weights', loss.class_weights, ' or '.join(CLASS_WEIGHTS))
+    if data.balanced_sampling and loss.class_weights == 'balanced':
+        raise UserError(
+            'config.data.balanced_sampling and config.loss.class_weights=balanced would each make up for the sizes of '
+            'the classes; use one of them.'
+        )
     _require(data.demo_examples >= 8, 'data.demo_examples', data.demo_examples, 'at least 8')
 
 
@@ -165,6 +181,24 @@ def _check_augment(augment: Config) -> None:
         ends = augment[name]
         ok = len(ends) == 0 or (len(ends) == 2 and lowest <= ends[0] <= ends[1] <= highest)
         _require(ok, f'augment.{name}', ends, f'two numbers (low, high) between {lowest} and {highest}, or ()')
+
+
+def _check_finetune(config: Config) -> None:
+    finetune = config.finetune
+    head_epochs, last_stages, layer_decay = finetune.head_epochs, finetune.last_stages, finetune.layer_decay
+    _require(0 <= head_epochs < math.inf, 'finetune.head_epochs', head_epochs, '0 (none) or more')
+    _require(last_stages >= -1, 'finetune.last_stages', last_stages, '-1 (everything learns) or more')
+    _require(0 < layer_decay <= 1, 'finetune.layer_decay', layer_decay, 'above 0, up to 1 (none)')
+    if head_epochs and last_stages == 0:
+        raise UserError(
+            'config.finetune.last_stages=0 lets the head learn alone in the whole run, so there is nothing that '
+            'config.finetune.head_epochs could come before; leave it 0.'
+        )
+    if (head_epochs or last_stages >= 0) and config.init.weights == 'none':
+        raise UserError(
+            'config.finetune.head_epochs and config.finetune.last_stages freeze weights, which must come from '
+            'somewhere; set --config.init.weights, or leave them 0 and -1.'
+        )
 
 
 def _check_model(config: Config) -> None:
@@ -198,6 +232,20 @@ def total_steps(config: Config, num_train: int) -> int:
 def epochs_to_steps(config: Config, epochs: float, num_train: int) -> int:
     """The nearest whole number of steps to `epochs` passes over `num_train` pictures, at least 1."""
     return max(1, round(epochs * num_train / config.batch_size))
+
+
+def head_steps(config: Config, num_train: int) -> int:
+    """Steps at the start of a run in which the head learns alone; raises UserError if they are the whole run."""
+    epochs = config.finetune.head_epochs
+    if not epochs:
+        return 0
+    steps, total = epochs_to_steps(config, epochs, num_train), total_steps(config, num_train)
+    if steps >= total:
+        raise UserError(
+            f'config.finetune.head_epochs={epochs:g} are {steps} steps, and the run has {total}, which leaves none to '
+            'the other stages; lower it, train longer, or freeze them with --config.finetune.last_stages=0.'
+        )
+    return steps
 
 
 def learning_rate(config: Config) -> float:

@@ -10,6 +10,7 @@ import functools
 import os
 import pathlib
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import grain
@@ -121,7 +122,10 @@ class Batches(grain.sources.RandomAccessDataSource):
 
 
 class TrainBatches(Batches):
-    """Endless shuffled epochs, cut into batches without regard to where an epoch ends: no picture is left out."""
+    """Endless shuffled epochs, cut into batches without regard to where an epoch ends: no picture is left out.
+
+    With `config.data.balanced_sampling` the two classes alternate, each in shuffled epochs of its own.
+    """
 
     def __init__(self, source: Source, config: Config, bad: BadPictures, num_steps: int, **kwargs):
         super().__init__(source, config, bad, **kwargs)
@@ -130,6 +134,9 @@ class TrainBatches(Batches):
         self._random_crop = config.augment.random_crop
         # Two: a batch that straddles epochs, and threads on both sides of the border.
         self._epoch_order = functools.lru_cache(maxsize=4)(self._shuffled)
+        self._class_order = functools.lru_cache(maxsize=8)(self._shuffled_class)
+        self._of_class = [np.flatnonzero(source.labels == label) for label in (0, 1)]
+        self._balanced = config.data.balanced_sampling
 
     def __len__(self) -> int:
         return self._num_steps
@@ -137,16 +144,37 @@ class TrainBatches(Batches):
     def _shuffled(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self._seed, 0, epoch)).permutation(len(self._source))
 
+    def _shuffled_class(self, label: int, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self._seed, 2, label, epoch)).permutation(self._of_class[label])
+
+    def _indices(self, step: int) -> np.ndarray:
+        numbers = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        if not self._balanced:
+            return _look_up(numbers, len(self._source), self._epoch_order)
+        indices = np.empty_like(numbers)
+        for label, members in enumerate(self._of_class):
+            rows = numbers % 2 == label
+            order = functools.partial(self._class_order, label)
+            indices[rows] = _look_up(numbers[rows] // 2, len(members), order)
+        # Neighbours must not always be of two classes: Mixup pairs them.
+        return np.random.default_rng((self._seed, 3, step)).permutation(indices)
+
     def __getitem__(self, step: int) -> Batch:
-        epochs, places = np.divmod(np.arange(step * self._batch_size, (step + 1) * self._batch_size), len(self._source))
-        indices = np.empty(self._batch_size, np.int64)
-        for epoch in range(epochs[0], epochs[-1] + 1):
-            indices[epochs == epoch] = self._epoch_order(epoch)[places[epochs == epoch]]
+        indices = self._indices(step)
         if self._random_crop:
             positions = np.random.default_rng((self._seed, 1, step)).random((self._batch_size, 2))
         else:
             positions = np.full((self._batch_size, 2), 0.5)
         return self._load(indices, positions)
+
+
+def _look_up(numbers: np.ndarray, size: int, epoch_order: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Pictures by running number, ascending, over epochs of `size` whose order `epoch_order` gives."""
+    epochs, places = np.divmod(numbers, size)
+    indices = np.empty_like(numbers)
+    for epoch in np.unique(epochs):
+        indices[epochs == epoch] = epoch_order(int(epoch))[places[epochs == epoch]]
+    return indices
 
 
 class EvalBatches(Batches):

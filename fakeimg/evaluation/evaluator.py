@@ -79,7 +79,7 @@ def evaluate(
             say(f'!! {note}.')
         model = create_model(config)
         variables = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))
-        restored = checkpoints.restore(devices.abstract(variables), wanted)
+        restored = checkpoints.restore_variables(devices.abstract(variables), wanted)
         for note in restored.notes:
             say(f'!! {note}.')
     finally:

@@ -1,6 +1,7 @@
 """Pictures to logits. Models are registered by name; adding one is one file and one line here."""
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -38,12 +39,32 @@ def create_model(config: Config, dtype: jnp.dtype = jnp.float32, axis_name: str 
         axis_name: mapped axis over which BatchNorm may average, used if `config.model.sync_batch_norm`.
 
     Raises:
-        UserError: `config.model.name` is not registered.
+        UserError: `config.model.name` is not registered, or has fewer stages than `config.finetune.last_stages`.
     """
     if config.model.name not in MODELS:
         raise UserError(f'config.model.name is {config.model.name!r}; it must be one of {", ".join(MODELS)}.')
     norm_axis = axis_name if config.model.sync_batch_norm else None
-    return MODELS[config.model.name](config, dtype, norm_axis)
+    model = MODELS[config.model.name](config, dtype, norm_axis)
+    last_stages, most = config.finetune.last_stages, len(model.stages) - 1
+    if last_stages > most:
+        raise UserError(
+            f'config.finetune.last_stages is {last_stages}; {config.model.name} has {most} before its head, so it must '
+            f'be -1 (everything learns) to {most}.'
+        )
+    return model if last_stages < 0 else model.clone(frozen_stages=most - last_stages)
+
+
+def stage_of(model: nn.Module, name: str) -> int:
+    """The stage that a top-level part of `params` or `batch_stats` belongs to: 0 at the input, the head's is the last.
+
+    Each model declares its stages in order, as patterns of the names in them.
+    """
+    return next(stage for stage, pattern in enumerate(model.stages) if re.fullmatch(pattern, name))
+
+
+def is_frozen(model: nn.Module, name: str) -> bool:
+    """Whether a top-level part of `params` or `batch_stats` stays as it is in training."""
+    return stage_of(model, name) < model.frozen_stages
 
 
 def init_variables(model: nn.Module, image_size: int, seed: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class SmallCNN(nn.Module):
         dense: units of every dense layer.
         dense_layers: how many; 0 puts the head on the flattened feature maps.
         head: `sigmoid` or `softmax`, see `layers.log_odds`.
+        frozen_stages: so many of `stages`, from the input, do not learn.
         dtype: of activations; parameters and the logit are float32.
     """
 
@@ -28,7 +29,17 @@ class SmallCNN(nn.Module):
     dense: int = 64
     dense_layers: int = 1
     head: str = 'sigmoid'
+    frozen_stages: int = 0
     dtype: jnp.dtype = jnp.float32
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Patterns of the names of the parameters, see `models.stage_of`."""
+        return (
+            *(f'conv{number}' for number in range(1, self.layers + 1)),
+            *(_dense_name(number) for number in range(self.dense_layers)),
+            'head',
+        )
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool, features: bool = False) -> jax.Array:
@@ -39,13 +50,16 @@ class SmallCNN(nn.Module):
             x = max_pool_2x2(nn.relu(x))
         x = x.reshape(len(x), -1)
         for layer in range(self.dense_layers):
-            name = 'dense' if layer == 0 else f'dense{layer + 1}'
-            x = nn.relu(nn.Dense(self.dense, dtype=self.dtype, name=name)(x))
+            x = nn.relu(nn.Dense(self.dense, dtype=self.dtype, name=_dense_name(layer))(x))
         return x.astype(jnp.float32) if features else log_odds(x, self.head, nn.initializers.lecun_normal())
+
+
+def _dense_name(layer: int) -> str:
+    return 'dense' if layer == 0 else f'dense{layer + 1}'
 
 
 def build(config: Config, dtype: jnp.dtype, norm_axis: str | None) -> SmallCNN:
     """The network of `config.model`; it has no BatchNorm, so `norm_axis` goes unused."""
     del norm_axis
     model = config.model
-    return SmallCNN(model.filters, model.layers, model.dense, model.dense_layers, model.head, dtype)
+    return SmallCNN(model.filters, model.layers, model.dense, model.dense_layers, model.head, dtype=dtype)

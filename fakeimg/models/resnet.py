@@ -68,6 +68,7 @@ class ResNet(nn.Module):
         bottleneck: which kind of block, see `ResidualBlock`.
         small_stem: a 3x3 convolution of stride 1 instead of 7x7, stride 2 and max-pooling (He et al., section 4.2).
         freeze_batch_norm: normalise with the running statistics in training too, and leave them as they are.
+        frozen_stages: so many of `stages`, from the input, do not learn; BatchNorm in them as with `freeze_batch_norm`.
         head: `sigmoid` or `softmax`, see `layers.log_odds`.
         dtype: of activations; parameters, batch statistics and the logit are float32.
         norm_axis: mapped axis over which batch statistics are averaged; None keeps them per device.
@@ -78,9 +79,15 @@ class ResNet(nn.Module):
     bottleneck: bool = True
     small_stem: bool = False
     freeze_batch_norm: bool = False
+    frozen_stages: int = 0
     head: str = 'sigmoid'
     dtype: jnp.dtype = jnp.float32
     norm_axis: str | None = None
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Patterns of the names of the parameters, see `models.stage_of`."""
+        return ('stem_.*', *(f'stage{number}_.*' for number in range(1, len(self.stage_sizes) + 1)), 'head')
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool, features: bool = False) -> jax.Array:
@@ -88,21 +95,25 @@ class ResNet(nn.Module):
 
         With `features`, to the mean of the last feature maps instead, float32 [B, F].
         """
-        norm = batch_norm(train, self.freeze_batch_norm, self.dtype, self.norm_axis)
+
+        def norm(stage: int) -> functools.partial:
+            frozen = self.freeze_batch_norm or stage < self.frozen_stages
+            return batch_norm(train, frozen, self.dtype, self.norm_axis)
+
         conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=_he_normal, name='stem_conv')
         x = images.astype(self.dtype)
         if self.small_stem:
             x = conv(self.width, (3, 3), padding=1)(x)
         else:
             x = conv(self.width, (7, 7), (2, 2), padding=3)(x)
-        x = nn.relu(norm(name='stem_bn')(x))
+        x = nn.relu(norm(0)(name='stem_bn')(x))
         if not self.small_stem:
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
         for stage, blocks in enumerate(self.stage_sizes, start=1):
             for block in range(blocks):
                 filters, stride = self.width * 2 ** (stage - 1), 2 if stage > 1 and block == 0 else 1
                 name = f'stage{stage}_block{block + 1}'
-                x = ResidualBlock(filters, stride, self.bottleneck, norm, self.dtype, name=name)(x)
+                x = ResidualBlock(filters, stride, self.bottleneck, norm(stage), self.dtype, name=name)(x)
         x = x.mean((1, 2), dtype=jnp.float32)
         # A zero kernel: the first predictions are 0.5 for everything, whatever the backbone brings.
         return x if features else log_odds(x, self.head, nn.initializers.zeros)

@@ -23,6 +23,7 @@ class VGG19(nn.Module):
         batch_norm: BatchNorm after every convolution.
         dropout: share of the dense layers' units that a training step silences; drawn from the rng `dropout`.
         freeze_batch_norm: normalise with the running statistics in training too, and leave them as they are.
+        frozen_stages: so many of `stages`, from the input, do not learn; BatchNorm in them as with `freeze_batch_norm`.
         head: `sigmoid` or `softmax`, see `layers.log_odds`.
         dtype: of activations; parameters, batch statistics and the logit are float32.
         norm_axis: mapped axis over which batch statistics are averaged; None keeps them per device.
@@ -33,9 +34,15 @@ class VGG19(nn.Module):
     batch_norm: bool = False
     dropout: float = 0.5
     freeze_batch_norm: bool = False
+    frozen_stages: int = 0
     head: str = 'sigmoid'
     dtype: jnp.dtype = jnp.float32
     norm_axis: str | None = None
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Patterns of the names of the parameters, see `models.stage_of`; the dense layers are one stage."""
+        return (*(f'(conv|bn){number}_.*' for number in range(1, len(STAGES) + 1)), 'fc.', 'head')
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool, features: bool = False) -> jax.Array:
@@ -43,9 +50,10 @@ class VGG19(nn.Module):
 
         With `features`, to the second dense layer's units instead, float32 [B, dense].
         """
-        norm = batch_norm(train, self.freeze_batch_norm, self.dtype, self.norm_axis)
         x = images.astype(self.dtype)
         for stage, (filters, convs) in enumerate(STAGES, start=1):
+            frozen = self.freeze_batch_norm or stage <= self.frozen_stages
+            norm = batch_norm(train, frozen, self.dtype, self.norm_axis)
             for number in range(1, convs + 1):
                 conv = nn.Conv(
                     filters * self.width, (3, 3), padding=1, dtype=self.dtype, kernel_init=_he_normal,

@@ -104,7 +104,7 @@ class _Loop:
 
     def __post_init__(self):
         config = self.setup.config
-        self.meter = progress.Meter(config.batch_size / self.setup.devices.count)
+        self.meter = self.new_meter()
         self.validate_every = config_lib.epochs_to_steps(config, config.validate_every_epochs, self.setup.num_train)
         self.meta = self.setup.meta()
         self.pending: tuple[int, dict[str, Any]] | None = None  # outputs of the step before, still on the devices
@@ -125,13 +125,17 @@ class _Loop:
                 batch = next(batches)
             self.bad.check()
             before = time.monotonic()
-            state, outputs = self.setup.train_step(state, batch)
+            state, outputs = self.setup.advance(step, state, batch)
             step += 1
-            if step == self.start_step + 1:
+            if self.compiles(step):
+                self.read_pending()
                 jax.block_until_ready(outputs)
-                self.display.line(f'  first step {time.monotonic() - before:.1f} s, compilation included')
+                first = (
+                    'first step' if step == self.start_step + 1 else f'step {step:,}, the first of more than the head,'
+                )
+                self.display.line(f'  {first} {time.monotonic() - before:.1f} s, compilation included')
                 self.display.busy('training')
-                self.meter.restart()  # rates and ETA leave compilation, and so this step, out
+                self.meter = self.new_meter()  # rates and ETA leave compilation, and so this step, out
             self.read_pending()  # of the step before: the devices are busy with this one meanwhile
             self.pending = (step, outputs)
             stop = self.must_stop(step)
@@ -141,6 +145,13 @@ class _Loop:
         self.checkpoints.wait()
         finished = step == total and not self.validation_cut_short
         return Result(step, total, None if finished else self.interrupts.received, list(self.setup.sources))
+
+    def new_meter(self) -> progress.Meter:
+        return progress.Meter(self.setup.config.batch_size / self.setup.devices.count)
+
+    def compiles(self, step: int) -> bool:
+        """Whether the step that led to `step` was the first of its kind in this process."""
+        return step == self.start_step + 1 or step == self.setup.head_steps + 1
 
     def is_done_with(self, step: int) -> bool:
         """Whether nothing is due at `step` because the run starts there, or has validated and saved it before."""
@@ -217,7 +228,7 @@ class _Loop:
             return
         (step, outputs), self.pending = self.pending, None
         outputs = jax.device_get(outputs)
-        if step > self.start_step + 1:
+        if not self.compiles(step):
             self.meter.count_step()
         self.check_finite(step, outputs)
         self.interval.append(outputs)

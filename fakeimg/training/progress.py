@@ -40,9 +40,25 @@ def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: st
         f'  schedule   {setup.total_steps:,} steps, {steps_per_epoch:,.1f} per epoch; '
         f'{config.optimizer.name}, peak learning rate {config_lib.learning_rate(config):.3g}',
     ]
+    if options := _options(setup):
+        lines.append(f'  options    {", ".join(options)}')
     if start_step:
         lines.append(f'  continues  at step {start_step:,} of {setup.total_steps:,}')
     return lines + [f'!! {note}.' for note in setup.notes]
+
+
+def _options(setup: Setup) -> list[str]:
+    """What is switched on of that which most runs do without, in words."""
+    config, model = setup.config, setup.model
+    said = {
+        f'the head alone for the first {setup.head_steps:,} steps': setup.head_steps,
+        f'the first {model.frozen_stages} of {len(model.stages)} stages frozen': model.frozen_stages,
+        f'layer decay {config.finetune.layer_decay:g}': config.finetune.layer_decay != 1,
+        f'weights averaged with decay {config.optimizer.ema_decay:g}': config.optimizer.ema_decay,
+        f'{config.microbatches} microbatches': config.microbatches > 1,
+        'balanced sampling': config.data.balanced_sampling,
+    }
+    return [words for words, on in said.items() if on]
 
 
 class Meter:

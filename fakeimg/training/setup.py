@@ -38,6 +38,8 @@ class Setup:
         model: the network.
         tx: the optimizer.
         total_steps: length of the run.
+        head_steps: of these, the first in which the head learns alone.
+        head_step: the step of that time, like `train_step`; None if there is no such time.
         train_step: `(state, batch) -> (state, outputs)` over all devices; donates the state.
         predict: `(variables, batch) -> (logits, weights)` over all devices.
     """
@@ -51,6 +53,8 @@ class Setup:
     model: nn.Module
     tx: optax.GradientTransformation
     total_steps: int
+    head_steps: int
+    head_step: Step | None
     train_step: Step
     predict: Callable[..., Any]
 
@@ -74,7 +78,18 @@ class Setup:
         return self.devices.replicate(jax.device_get(self._fresh_state(variables))), origin
 
     def _fresh_state(self, variables: dict[str, Any]) -> TrainState:
-        return create_state(variables, self.tx, self.dtype)
+        return create_state(variables, self.tx, self.dtype, averaged=self.config.optimizer.ema_decay > 0)
+
+    def advance(self, step: int, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        """Takes step `step` (from 0) of the run, with or without the head alone; donates the state."""
+        if self.head_step is not None and step < self.head_steps:
+            return self.head_step(state, batch)
+        if self.head_step is not None and step == self.head_steps:
+            # Afresh: Adam's bias correction counts its steps, and would enlarge the first ones of weights that join
+            # late about threefold. The old state was saved if this step is resumed from, so it is dropped here.
+            opt_state = jax.jit(self.tx.init)(jax.device_get(state.params))
+            state = state.replace(opt_state=self.devices.replicate(jax.device_get(opt_state)))
+        return self.train_step(state, batch)
 
     @property
     def _image_size(self) -> int:
@@ -111,6 +126,12 @@ def build(config: Config) -> Setup:
     """
     config_lib.check_config(config)
     devices = parallel.Devices.create(config.parallel, config.batch_size)
+    pictures = config.batch_size // devices.count
+    if pictures % config.microbatches:
+        raise UserError(
+            f'config.batch_size={config.batch_size} leaves {pictures} pictures to each device, which '
+            f'config.microbatches={config.microbatches} does not divide; change one of them.'
+        )
     dtype = precision.resolve(config.precision)
     model = create_model(config, dtype, parallel.AXIS)
     data = sources_lib.open_data(config)
@@ -124,9 +145,15 @@ def build(config: Config) -> Setup:
             f'({real} real, {fake} fake); a detector needs both classes.'
         )
     schedule = optimizer.learning_rate_schedule(config, len(train))
-    tx = optimizer.create_optimizer(config, schedule)
+    *head_schedule, last_schedule = optimizer.phase_schedules(config, len(train))
+    tx = optimizer.create_optimizer(config, last_schedule, model)
     class_weights = balanced_weights(real, fake) if config.loss.class_weights == 'balanced' else (1.0, 1.0)
     train_step = make_train_step(model, tx, schedule, config, dtype, class_weights)
+    head_step = None
+    if head_schedule:
+        head_tx = optimizer.create_optimizer(config, head_schedule[0], model)
+        head_model = model.clone(frozen_stages=len(model.stages) - 1)
+        head_step = make_train_step(head_model, head_tx, schedule, config, dtype, class_weights)
     return Setup(
         config=config,
         sources=sources,
@@ -137,6 +164,8 @@ def build(config: Config) -> Setup:
         model=model,
         tx=tx,
         total_steps=config_lib.total_steps(config, len(train)),
+        head_steps=config_lib.head_steps(config, len(train)),
+        head_step=head_step and devices.map(head_step, donate_state=True),
         train_step=devices.map(train_step, donate_state=True),
         predict=devices.map(scoring.make_predict_step(model, config, dtype)),
     )

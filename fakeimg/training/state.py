@@ -18,6 +18,7 @@ class TrainState(flax.struct.PyTreeNode):
         batch_stats: float32 BatchNorm statistics; empty without BatchNorm.
         opt_state: of the optax transformation.
         dynamic_scale: loss scale; None unless activations are float16.
+        ema: running average of `params` and `batch_stats`, as one dict of both; None without `optimizer.ema_decay`.
     """
 
     step: jax.Array
@@ -25,15 +26,18 @@ class TrainState(flax.struct.PyTreeNode):
     batch_stats: Any
     opt_state: optax.OptState
     dynamic_scale: dynamic_scale_lib.DynamicScale | None
+    ema: Any = None
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What `model.apply` takes."""
-        return {'params': self.params, 'batch_stats': self.batch_stats}
+        """What `model.apply` takes outside training: the average, if there is one."""
+        return {'params': self.params, 'batch_stats': self.batch_stats} if self.ema is None else self.ema
 
 
-def create_state(variables: dict[str, Any], tx: optax.GradientTransformation, dtype: jnp.dtype) -> TrainState:
-    """Wraps initial variables into the state of step 0."""
+def create_state(
+    variables: dict[str, Any], tx: optax.GradientTransformation, dtype: jnp.dtype, *, averaged: bool = False
+) -> TrainState:
+    """Wraps initial variables into the state of step 0; with `averaged`, the average starts with them."""
     scale = None
     if dtype == jnp.float16:
         scale = dynamic_scale_lib.DynamicScale(fin_steps=0, scale=65536.0)
@@ -44,4 +48,17 @@ def create_state(variables: dict[str, Any], tx: optax.GradientTransformation, dt
         batch_stats=variables['batch_stats'],
         opt_state=jax.jit(tx.init)(variables['params']),
         dynamic_scale=scale,
+        ema=jax.tree.map(jnp.copy, variables) if averaged else None,  # copies: the state's buffers are donated
     )
+
+
+def update_average(ema: Any, variables: Any, step: jax.Array, decay: float) -> Any:
+    """The average after `step` (from 0), moved 1 - d of the way to the new `variables`.
+
+    d is min(decay, (1 + step) / (10 + step)), so that the random start is soon forgotten (as in TensorFlow's
+    ExponentialMovingAverage with num_updates).
+    """
+    step = step.astype(jnp.float32)
+    way = 1 - jnp.minimum(decay, (1 + step) / (10 + step))
+    # In this form what does not change has an average that does not change either, to the bit.
+    return jax.tree.map(lambda old, new: old + way * (new - old), ema, variables)

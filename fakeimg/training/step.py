@@ -1,5 +1,6 @@
 """One training step as one device sees it; `parallel.Devices.map` runs it on all of them."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,11 @@ import optax
 
 from fakeimg import parallel
 from fakeimg.config import Config
-from fakeimg.models import normalize
+from fakeimg.models import is_frozen, normalize
 from fakeimg.training import mixing
+from fakeimg.training.accumulation import accumulated_loss
 from fakeimg.training.augment import augment
-from fakeimg.training.state import TrainState
+from fakeimg.training.state import TrainState, update_average
 
 Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]
 
@@ -39,7 +41,8 @@ def make_train_step(
     """Returns the per-device program `step(state, batch) -> (state, outputs)`.
 
     The loss is binary cross-entropy on the logit, times the class weight (real, fake), averaged with the batch's
-    weights over all devices. Accuracy and `labels` are about the class that a mixed picture has more of.
+    weights over all devices. Accuracy and `labels` are about the class that a mixed picture has more of. Stages that
+    `model` freezes are not differentiated and keep their bits.
     `outputs`, replicated: `metrics` (TrainMetrics), `grad_norm`, `update_norm`, `learning_rate`, `loss_scale`,
     `skipped` (1.0 if the float16 gradients overflowed and nothing but the loss scale and the step changed);
     `logits`, `labels` and `weights` of the global batch, each [B].
@@ -54,38 +57,52 @@ def make_train_step(
             images, targets = mixing.mix(jax.random.fold_in(key, 2), images, labels, weights, config)
             labels = (targets >= 0.5).astype(labels.dtype)
         images = normalize(images, config.data.mean, config.data.std, dtype)
-        smooth_targets = smooth_labels(targets, config.loss.label_smoothing)
         # Mean weight per device: the mean over devices of the losses below is then the weighted mean over the
         # global batch, however the padding is spread.
         mean_weight = jnp.maximum(parallel.mean(weights.sum()), 1e-6)
 
-        def loss_fn(params: Any):
+        def loss_fn(params: Any, batch_stats: Any, rows: tuple[jax.Array, ...], dropout_key: jax.Array):
+            images, targets, weights = rows
             logits, updates = model.apply(
-                {'params': params, 'batch_stats': state.batch_stats},
+                {'params': state.params | params, 'batch_stats': batch_stats},
                 images,
                 train=True,
                 mutable=['batch_stats'],
                 rngs={'dropout': dropout_key},
             )
-            losses = optax.sigmoid_binary_cross_entropy(logits, smooth_targets)
+            losses = optax.sigmoid_binary_cross_entropy(logits, smooth_labels(targets, config.loss.label_smoothing))
             if class_weights != (1.0, 1.0):
                 losses *= class_weights[0] * (1 - targets) + class_weights[1] * targets
             return (losses * weights).sum() / mean_weight, (losses, logits, updates.get('batch_stats', {}))
 
+        # What is frozen is no argument of the loss: nothing is differentiated or averaged over devices for it.
+        learned = {name: part for name, part in state.params.items() if not is_frozen(model, name)}
+        rows = (images, targets, weights)
+        loss = functools.partial(loss_fn, batch_stats=state.batch_stats, rows=rows, dropout_key=dropout_key)
+        if config.microbatches > 1:
+            scale = 1.0 if state.dynamic_scale is None else state.dynamic_scale.scale
+            loss = accumulated_loss(loss_fn, learned, state.batch_stats, rows, dropout_key, config.microbatches, scale)
         if state.dynamic_scale is None:
-            (_, (losses, logits, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+            (_, (losses, logits, batch_stats)), grads = jax.value_and_grad(loss, has_aux=True)(learned)
             grads = parallel.mean(grads)
             dynamic_scale, finite = None, jnp.array(True)
         else:
             dynamic_scale, finite, (_, (losses, logits, batch_stats)), grads = state.dynamic_scale.value_and_grad(
-                loss_fn, has_aux=True, axis_name=parallel.AXIS
-            )(state.params)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+                loss, has_aux=True, axis_name=parallel.AXIS
+            )(learned)
+        frozen = {name: jax.tree.map(jnp.zeros_like, state.params[name]) for name in state.params.keys() - learned}
+        all_updates: Any
+        all_updates, opt_state = tx.update(grads | frozen, state.opt_state, state.params)
+        updates = {name: all_updates[name] for name in learned}  # without weight decay of what is frozen
         updated = state.replace(
-            params=optax.apply_updates(state.params, updates),
+            params=state.params | optax.apply_updates(learned, updates),
             batch_stats=parallel.mean(batch_stats),
             opt_state=opt_state,
         )
+        if state.ema is not None:
+            variables = {'params': updated.params, 'batch_stats': updated.batch_stats}
+            ema = update_average(state.ema, variables, state.step, config.optimizer.ema_decay)
+            updated = updated.replace(ema=ema)
         if dynamic_scale is not None:
             # An overflow must leave no trace, in the statistics of batch and optimizer as little as in the weights.
             updated = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, state)
