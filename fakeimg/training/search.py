@@ -82,16 +82,16 @@ def search(
             name = candidate_name(fields, titles)
             candidate = _Candidate(name, stage_number, fields, with_fields(config, fields), workdir / name, digest)
             row = candidate.read()
-            if row is None:
-                eta = _eta(rows.values(), total - number + 1)
-                say(f'\ncandidate {number} of {total}: {name}{f", ETA of the search {eta}" if eta else ""}')
-                row, received = candidate.train(say)
-            else:
+            if row is not None:
                 say(f'candidate {number} of {total}: {name}, done before')
+                rows[name] = row
+                continue
+            eta = _eta(rows.values(), total - number + 1)
+            say(f'\ncandidate {number} of {total}: {name}{f", ETA of the search {eta}" if eta else ""}')
+            row, received = candidate.train(say)
             if row is not None:
                 rows[name] = row
-                if parallel.is_first_process():
-                    search_report.write(workdir, ranked(rows.values()), total, num_validation)
+                _write(workdir, rows, total, num_validation)
                 if number < total:
                     say(search_report.text(ranked(rows.values()), SHOWN))
             if received is not None:
@@ -103,6 +103,7 @@ def search(
                 '--config.optimizer.base_learning_rate, or use --config.precision=float32, in a new --workdir.'
             )
         best = first.fields
+    _write(workdir, rows, total, num_validation)
     say(search_report.text(ranked(rows.values())))
     return Found(ranked(rows.values()), total, None, 'test' if 'test' in splits else 'validation')
 
@@ -242,6 +243,11 @@ def ranked(rows: Iterable[Row]) -> list[Row]:
 def longer(config: Config) -> Fields:
     """The field that gives the winner a full training after a candidate's short one."""
     return {'steps': config.steps * LONGER} if config.steps else {'epochs': config.epochs * LONGER}
+
+
+def _write(workdir: pathlib.Path, rows: dict[str, Row], total: int, num_validation: int) -> None:
+    if parallel.is_first_process():
+        search_report.write(workdir, ranked(rows.values()), total, num_validation)
 
 
 def _eta(rows: Iterable[Row], left: int) -> str | None:

@@ -121,7 +121,7 @@ def test_table_and_choice_are_by_validation_and_later_runs_train_nothing_again(
     assert [row['auc'] for row in rows] == ['1.0', '0.0', '0.0']
     assert [row['accuracy'] for row in rows] == ['1.0', '0.0', '0.0']
     assert all(float(row['seconds']) > 0 for row in rows)
-    assert any(re.fullmatch(r'\ncandidate 2 of 3: filters=4, ETA of the search \d+:\d\d', line) for line in said)
+    assert any(re.fullmatch(r'\ncandidate 2 of 2: filters=4, ETA of the search \d+:\d\d', line) for line in said)
     page = (workdir / 'search.html').read_text()
     assert '3 of 3 candidates, ranked by AUC on 24 validation pictures. Best: <b>filters=2</b>' in page
     assert page.count('<tr>') == 3 and 'data:image/png' in page
@@ -175,9 +175,17 @@ def test_a_signal_stops_the_search_and_it_goes_on_with_that_candidate(
     resumed = next(row for row in found.rows if row.name == 'filters=4')
     assert resumed.metrics == expected.metrics
     assert resumed.seconds is not None and resumed.seconds > before
-    # A signal after the last step of a candidate: that one is done, the next one is not begun.
+
+    # A signal after a candidate's last validation: that one is done, and the next one is not begun.
+    save = loop._Loop.save
+
+    def interrupt_last(self: loop._Loop, step: int, *rest) -> None:
+        save(self, step, *rest)
+        if step == 6:
+            signal.raise_signal(signal.SIGINT)
+
     with monkeypatch.context() as patched:
-        patched.setattr(loop._Loop, 'must_stop', interrupted_at(6))
+        patched.setattr(loop._Loop, 'save', interrupt_last)
         late = search.search(tiny, [WIDTHS[0][::-1]], tmp_path / 'late', lambda _: None)
     assert (late.interrupted_by, [row.name for row in late.rows]) == (signal.SIGINT, ['filters=4'])
 
