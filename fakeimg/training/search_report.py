@@ -92,7 +92,7 @@ def _cells(rows: Sequence[Row]) -> list[list[str]]:
 
 def _body(rows: Sequence[Row], total: int, num_validation: int) -> str:
     header, *lines = _cells(rows)
-    table = ''.join(f'<th>{pages.escape(cell)}</th>' for cell in header)
+    table = ''.join(f'<th style="text-align: right">{pages.escape(cell)}</th>' for cell in header)
     for line in lines:
         table += '<tr>' + ''.join(f'<td class="number">{pages.escape(cell)}</td>' for cell in line) + '</tr>'
     best = rows[0]
@@ -119,11 +119,12 @@ def _plot(rows: Sequence[Row], num_validation: int) -> str:
         sizes, label = _sizes(finished)
         _scatter(left, finished, sizes, 'accuracy', num_validation)
         left.set(xlabel=label, ylabel='validation accuracy', title=f'Accuracy against {label}')
-        left.legend(frameon=False, loc='lower right')
+        figure.legend(*left.get_legend_handles_labels(), frameon=False, loc='outside upper center', ncols=5)
         _scatter(right, finished, [row.seconds for row in finished], 'auc')
         right.set(xlabel='seconds', ylabel='validation AUC', title='AUC against training time')
         right.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f'{value:g}'))
-        right.xaxis.set_minor_formatter(right.xaxis.get_major_formatter())
+        right.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        right.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         return pages.plot(figure, 'Validation accuracy against size, validation AUC against training time')
 
 
