@@ -122,11 +122,8 @@ class _Candidate:
     def read(self) -> Row | None:
         """The row, if this very candidate, on these pictures, is done."""
         saved = self._saved()
-        if saved.get('status') not in ('finished', 'diverged') or any(
-            saved.get(k) != v for k, v in self._key().items()
-        ):
-            return None
-        return self._row(saved)
+        same = all(saved.get(name) == value for name, value in self._key().items())
+        return self._row(saved) if same and saved['status'] in ('finished', 'diverged') else None
 
     def train(self, say: Callable[[str], None]) -> tuple[Row | None, signal.Signals | None]:
         """Trains from where it stands to the end; no row if a signal came before that."""
