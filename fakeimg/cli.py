@@ -4,6 +4,8 @@ import logging as py_logging
 import os
 import pathlib
 import re
+import runpy
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -58,8 +60,39 @@ def read_config(holder: flags.FlagHolder) -> tuple[Config, str]:
         config.lock()  # a recipe that failed to load reports it at its first use
     except (OSError, SyntaxError) as error:
         raise UserError(_unreadable_recipe(error)) from error
-    filename = config_flags.get_config_filename(flags.FLAGS['config'])
-    return config, pathlib.Path(filename.split(':')[0]).stem
+    return config, pathlib.Path(_recipe_path()).stem
+
+
+def read_search() -> list[list[dict[str, Any]]]:
+    """Returns the stages of the recipe's `get_search()`: lists of candidates, each the fields it changes.
+
+    Raises:
+        UserError: the recipe has none, or a field that it tries is overridden on the command line.
+    """
+    path = _recipe_path()
+    get_search = runpy.run_path(path).get('get_search')
+    if get_search is None:
+        raise UserError(f'{path} has no get_search() that says what to try; configs/cifake_search.py shows one.')
+    stages = [list(stage) for stage in get_search() or []]
+    searched = {field for stage in stages for fields in stage if isinstance(fields, dict) for field in fields}
+    if overridden := searched & _overrides().keys():
+        field = min(overridden)
+        raise UserError(f'--config.{field} is what the search tries; leave it out, or change get_search() in {path}.')
+    return stages
+
+
+def recipe_flags(changes: dict[str, Any]) -> str:
+    """The recipe and overrides of this command line, with `changes` on top, as a person types them."""
+    fields = {**_overrides(), **changes}
+    return shlex.join(['--config', _recipe_path(), *(f'--config.{field}={value}' for field, value in fields.items())])
+
+
+def _recipe_path() -> str:
+    return config_flags.get_config_filename(flags.FLAGS['config']).split(':')[0]
+
+
+def _overrides() -> dict[str, Any]:
+    return config_flags.get_override_values(flags.FLAGS['config'])
 
 
 def refuse_arguments(argv: Sequence[str]) -> None:

@@ -35,14 +35,21 @@ class Result:
     Attributes:
         step: steps taken in all.
         total_steps: steps of the whole run.
-        interrupted_by: the signal that ended it early, or None.
+        is_finished: whether nothing is left to do.
+        received: the signal that came, if only after the last step, or None.
         splits: names of the data's splits.
     """
 
     step: int
     total_steps: int
-    interrupted_by: signal.Signals | None
+    is_finished: bool
+    received: signal.Signals | None
     splits: list[str]
+
+    @property
+    def interrupted_by(self) -> signal.Signals | None:
+        """The signal that ended it early, or None."""
+        return None if self.is_finished else self.received
 
 
 def train(config: Config, workdir: pathlib.Path) -> Result:
@@ -144,7 +151,7 @@ class _Loop:
             self.validate_and_save(step, state, batches, last=True)
         self.checkpoints.wait()
         finished = step == total and not self.validation_cut_short
-        return Result(step, total, None if finished else self.interrupts.received, list(self.setup.sources))
+        return Result(step, total, finished, self.interrupts.received, list(self.setup.sources))
 
     def new_meter(self) -> progress.Meter:
         return progress.Meter(self.setup.config.batch_size / self.setup.devices.count)
