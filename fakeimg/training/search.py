@@ -30,7 +30,7 @@ from fakeimg.training.setup import build
 
 Fields = dict[str, Any]  # {'model.layers': 2}, dotted as in --config.model.layers=2
 SHOWN = 5  # rows of the table after each candidate; all of them at the end
-LONGER = 5  # times a candidate's budget for the winner, as cifake.py's 15 epochs are to cifake_search.py's 3
+LONGER = 2  # times a candidate's budget for the winner, as cifake.py's 6 epochs are to cifake_search.py's 3
 
 
 @dataclasses.dataclass(frozen=True)

@@ -288,9 +288,9 @@ def test_search_verb_after_kill_9(verb: Verb, tiny: Config, tmp_path: pathlib.Pa
     best = table(work / 'runs/recipe')[0]['name']
     *_, evaluate, longer = done.stdout.splitlines()
     assert evaluate == (f'best: {best}; as it is: python -m fakeimg.evaluate --workdir runs/recipe/{best} --split test')
-    assert longer.startswith('next, 5 times as long: python -m fakeimg.main --config recipe.py --config.')
+    assert longer.startswith('next, 2 times as long: python -m fakeimg.main --config recipe.py --config.')
     assert longer.endswith(f' --config.model.{best} --workdir runs/recipe_best')
-    assert ' --config.steps=30 ' in longer and ' --config.steps=6 ' not in longer
+    assert ' --config.steps=12 ' in longer and ' --config.steps=6 ' not in longer
 
 
 @pytest.mark.parametrize(
