@@ -112,7 +112,7 @@ def _build(
     return Backbone(
         config=config,
         weights=weights,
-        sha256=_digest(variables),
+        sha256=weights_digest(variables),
         trained_on=trained_on,
         notes=notes,
         devices=devices,
@@ -122,7 +122,7 @@ def _build(
     )
 
 
-def _digest(variables: dict[str, Any]) -> str:
+def weights_digest(variables: dict[str, Any]) -> str:
     """A SHA-256 over names and values; without the head, of which features know nothing."""
     state = hashlib.sha256()
     flat: dict[str, Any] = flax.traverse_util.flatten_dict(dict(variables), sep='/')  # pyright: ignore

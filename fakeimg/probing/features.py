@@ -134,11 +134,11 @@ def _save(path: pathlib.Path, features: Features, key: dict[str, Any]) -> None:
 def _load(path: pathlib.Path, key: dict[str, Any], say: Callable[[str], None]) -> Features | None:
     """Features that were kept, or None if there are none, of something else, or in a file that is damaged."""
     try:
-        with np.load(path) as file:
-            kept = json.loads(str(file['key']))
+        with open(path, 'rb') as file, np.load(file) as arrays:
+            kept = json.loads(str(arrays['key']))
             changed = [name for name, value in key.items() if kept.get(name) != value]
             if not changed:
-                return Features(file['values'], file['rows'])  # the zip's checksums are compared here
+                return Features(arrays['values'], arrays['rows'])  # the zip's checksums are compared here
         say(f'{path} is of other {", ".join(changed)}; computed again.')
     except FileNotFoundError:
         pass
