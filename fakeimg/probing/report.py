@@ -29,11 +29,11 @@ def rows(results: dict[str, Any]) -> list[list[str]]:
     table = []
     for name, found in results['classifiers'].items():
         tried = list(found['c_by_mean_auc'])
-        edge = {tried[0]: ' (least tried)', tried[-1]: ' (most tried)'}.get(f'{found["c"]:g}', '')
+        edge = ' (edge)' if f'{found["c"]:g}' in (tried[0], tried[-1]) else ''  # a C beyond may do better
         cells = [name, f'{found["c"]:g}{edge}']
         for metric in ('accuracy', 'auc'):
             over_folds = found['cross_validation'][metric]
-            cells.append(f'{over_folds["mean"]:.4f} ± {over_folds["deviation"]:.4f}')
+            cells.append(f'{over_folds["mean"]:.4f}\u00a0±\u00a0{over_folds["deviation"]:.4f}')
         for scored in found['splits'].values():
             cells += ['undefined' if scored[key] is None else f'{scored[key]:.4f}' for key in ('accuracy', 'auc')]
         table.append(cells)
@@ -44,7 +44,7 @@ def print_table(results: dict[str, Any]) -> None:
     """Prints the table."""
     table = rich.table.Table()
     for name in columns(results):
-        table.add_column(name.replace(' ', '\n'), no_wrap=True)
+        table.add_column(name.replace(' ', '\n'), no_wrap=name == 'classifier')
     for row in rows(results):
         table.add_row(*row)
     rich.console.Console(highlight=False, width=None if os.isatty(1) else 130).print(table)
@@ -81,8 +81,9 @@ def write_report(path: pathlib.Path, results: dict[str, Any]) -> None:
     small = (
         f'cv: {results["folds"]} folds of {units} of {results["train_split"]}, stratified, seed {results["seed"]}; '
         'mean and sample deviation over the folds. Features are standardised within each fit. C is the one of '
-        f'{_grid_size(results)} with the best mean AUC over the same folds, which flatters the cv columns a little; '
-        'the others were scored once, after a fit on all of train. The RBF SVM was fitted on '
+        f'{_grid_size(results)} with the best mean AUC over the same folds, which flatters the cv columns a little '
+        '("edge": it is the least or the most tried, and one beyond may do better). The others were scored once, after '
+        'a fit on all of train. The RBF SVM was fitted on '
         f'{results["max_examples"]:,} pictures at the most. fakeimg {results["fakeimg"]}, weights '
         f'{results["weights_sha256"][:12]}, data {results["data_digest"][:12]}.'
     )
@@ -98,14 +99,14 @@ def _grid_size(results: dict[str, Any]) -> int:
 
 
 def _plot(results: dict[str, Any]) -> str:
-    """Bars of accuracy and AUC above chance: cross-validation with its deviation, then each split that was scored."""
+    """Bars of accuracy and AUC, chance dotted: cross-validation with its deviation, then each split that was scored."""
     found = results['classifiers']
     parts = ['cv', *next(iter(found.values()))['splits']]
     with matplotlib.rc_context(pages.PLOT_STYLE):
         figure = matplotlib.figure.Figure(figsize=(12, 4), layout='constrained', dpi=110)
         for axes, metric, title in zip(figure.subplots(1, 2), ('accuracy', 'auc'), ('Accuracy', 'AUC'), strict=True):
             width = 0.8 / len(parts)
-            for number, (part, colour) in enumerate(zip(parts, _COLOURS, strict=True)):
+            for number, (part, colour) in enumerate(zip(parts, _COLOURS, strict=False)):
                 values, deviations = [], []
                 for own in found.values():
                     over_folds = own['cross_validation'][metric]
@@ -118,7 +119,7 @@ def _plot(results: dict[str, Any]) -> str:
                 for place, height, deviation in zip(places, heights, deviations, strict=True):
                     axes.text(place, height + deviation + 0.005, f'{height:.3f}', ha='center', fontsize=8)
             axes.axhline(0.5, color='grey', linewidth=1, linestyle=':')
-            axes.set(title=title, ylim=(min(0.5, axes.dataLim.y0), 1.02))
+            axes.set(title=title, ylim=(0, 1.06))
             axes.set_xticks(range(len(found)), list(found))
-        figure.axes[0].legend(frameon=False, loc='upper left', ncols=len(parts))
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, loc='outside upper center', ncols=3)
         return pages.plot(figure, 'accuracy and AUC of each classifier, cross-validated and on the scored splits')

@@ -71,7 +71,8 @@ def test_probe_of_a_checkpoint_says_what_flatters(config: Config, faces: pathlib
     assert results['weights'] == f'checkpoint 2 of {tmp_path / "run"}'
     assert any('cross-validation on them flatters' in line for line in said)
     assert not any('RANDOM' in line for line in said)
-    fresh = probe(config, tmp_path / 'fresh', folds=2)
+    fresh = probe(config, tmp_path / 'fresh', folds=2, split='validation')
+    assert fresh['n'] == {'train': 72, 'validation': 24}
     assert fresh['weights_sha256'] != results['weights_sha256']
 
     said.clear()
@@ -105,7 +106,11 @@ def test_arguments_that_cannot_work(
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_split_of_one_class_is_refused(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_one_class_can_be_scored_and_not_learned(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    shutil.rmtree(faces / 'test/fake')
+    results = probe(config, tmp_path / 'scored', folds=2)
+    assert all(found['splits']['test']['auc'] is None for found in results['classifiers'].values())
+    assert '>undefined<' in (tmp_path / 'scored/report.html').read_text()
     shutil.rmtree(faces / 'train/fake')
     with pytest.raises(UserError, match='the training split has 0 pictures of one class'):
         probe(config, tmp_path / 'out')
@@ -117,7 +122,7 @@ def test_a_folder_that_is_taken_or_no_folder_is_refused(config: Config, tmp_path
     with lock.hold(out / '.lock', ''), pytest.raises(UserError, match='another probe is writing to'):
         probe(config, out)
     with pytest.raises(UserError, match='cannot be written to .Not a directory.; choose another --out'):
-        probe(config, out / '.lock')
+        probe(config, out / '.lock/below')
 
 
 def test_probe_as_a_person_starts_it(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
