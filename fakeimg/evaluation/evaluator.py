@@ -61,7 +61,7 @@ def evaluate(
         raise UserError(f'--threshold is {threshold}; it must be a probability, from 0 to 1.')
     checkpoints = Checkpoints(workdir / 'checkpoints', read_only=True)
     try:
-        wanted = _resolve_step(checkpoints, step)
+        wanted = resolve_step(checkpoints, step)
         meta = checkpoints.read_meta(wanted)
         config = config_lib.from_plain(meta['config'])
         config.batch_size = batch_size or config.batch_size
@@ -126,7 +126,7 @@ def _without_copies(
     return {'copies': int((~kept).sum()), **metrics_lib.compute_metrics(predictions.take(kept), threshold)}
 
 
-def _resolve_step(checkpoints: Checkpoints, step: str) -> int | None:
+def resolve_step(checkpoints: Checkpoints, step: str) -> int | None:
     """The number of a checkpoint; None for the newest that can be read."""
     if step in ('best', 'latest'):
         return checkpoints.best_step() if step == 'best' else None

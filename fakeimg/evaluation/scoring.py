@@ -45,13 +45,18 @@ class Predictions:
         return np.where(logits >= 0, 1.0, np.exp(-np.abs(logits))) / (1 + np.exp(-np.abs(logits)))
 
 
-def make_predict_step(model: nn.Module, config: Config, dtype: jnp.dtype) -> Callable[..., Any]:
-    """Returns the per-device program `predict(variables, batch) -> (logits [B], weights [B])`, replicated."""
+def make_predict_step(
+    model: nn.Module, config: Config, dtype: jnp.dtype, *, features: bool = False
+) -> Callable[..., Any]:
+    """Returns the per-device program `predict(variables, batch) -> (logits [B], weights [B])`, replicated.
+
+    With `features`, the head's input [B, F] in place of the logits.
+    """
 
     def predict(variables: dict[str, Any], batch: dict[str, jax.Array]):
         images = normalize(batch['image'], config.data.mean, config.data.std, dtype)
-        logits: Any = model.apply(variables, images, train=False)
-        return parallel.gather_rows(logits), parallel.gather_rows(batch['weight'])
+        outputs: Any = model.apply(variables, images, train=False, features=features)
+        return parallel.gather_rows(outputs), parallel.gather_rows(batch['weight'])
 
     return predict
 
@@ -84,25 +89,48 @@ def score_source(
         UserError: more than `config.data.max_bad_fraction` of the split is unreadable.
         TrainingDiverged: a score is not finite.
     """
+    logits, kept, bad = predict_source(predict, variables, source, split, config, devices, track=track)
+    if not np.isfinite(logits).all():
+        raise TrainingDiverged(
+            f'the scores of split {split} are not finite: these weights are ruined; take an earlier checkpoint, '
+            'or train again with a lower --config.optimizer.base_learning_rate.'
+        )
+    predictions = Predictions(
+        [source.names[index] for index in kept], source.labels[kept], logits, len(source) - len(kept)
+    )
+    return predictions, bad
+
+
+def predict_source(
+    predict: Callable[..., Any],
+    variables: dict[str, Any],
+    source: Source,
+    split: str,
+    config: Config,
+    devices: parallel.Devices,
+    *,
+    track: Callable[[Iterable], Iterable] = iter,
+) -> tuple[np.ndarray, np.ndarray, pipeline.BadPictures]:
+    """Runs `predict` on every picture of a source once; the arguments are those of `score_source`.
+
+    Returns:
+        float32[m, ...], what it computed for the m pictures that could be read; int64[m], their places in the source,
+        ascending; and the other pictures.
+
+    Raises:
+        UserError: more than `config.data.max_bad_fraction` of the split is unreadable.
+    """
     bad = pipeline.BadPictures(split, len(source), config.data.max_bad_fraction)
     batches = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
     pending, parts = None, []
     for batch in track(pipeline.read_batches(batches, config.data.threads)):
         bad.check()
         outputs = predict(variables, devices.split(batch))
-        if pending is not None:  # read the last batch's scores while this one is computed
+        if pending is not None:  # read the last batch's outputs while this one is computed
             parts.append(jax.device_get(pending))
         pending = outputs
     parts.append(jax.device_get(pending))
     bad.check()
-    logits, weights = (np.concatenate(arrays)[: len(source)] for arrays in zip(*parts, strict=True))
+    outputs, weights = (np.concatenate(arrays)[: len(source)] for arrays in zip(*parts, strict=True))
     kept = np.flatnonzero(weights)
-    if not np.isfinite(logits[kept]).all():
-        raise TrainingDiverged(
-            f'the scores of split {split} are not finite: these weights are ruined; take an earlier checkpoint, '
-            'or train again with a lower --config.optimizer.base_learning_rate.'
-        )
-    predictions = Predictions(
-        [source.names[index] for index in kept], source.labels[kept], logits[kept], len(source) - len(kept)
-    )
-    return predictions, bad
+    return outputs[kept], kept, bad

@@ -1,0 +1,147 @@
+"""The features of every picture of a split: computed once, kept in a file, computed again when anything changed."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+import fakeimg
+from fakeimg import config as config_lib
+from fakeimg import parallel, run
+from fakeimg.data.sources import Source
+from fakeimg.errors import UserError
+from fakeimg.evaluation import scoring
+from fakeimg.probing.backbone import Backbone
+
+_SAMPLED = 64  # pictures whose bytes are compared: all of them would take as long as decoding
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """What the network says of the pictures of a split.
+
+    Attributes:
+        values: float32[m, F], the input of the head.
+        rows: int64[m], places in the source of the pictures that could be read, ascending.
+    """
+
+    values: np.ndarray
+    rows: np.ndarray
+
+
+def features_file(folder: pathlib.Path, split: str) -> pathlib.Path:
+    """Where the features of a split, or of a slice of one, are kept."""
+    return folder / f'features-{file_part(split)}.npz'
+
+
+def file_part(split: str) -> str:
+    """A split as part of a file name: `test[:10%]` becomes test_10."""
+    return re.sub(r'\W+', '_', split).strip('_')
+
+
+def read_features(
+    backbone: Backbone,
+    source: Source,
+    split: str,
+    data_digest: str,
+    folder: pathlib.Path,
+    *,
+    track: Callable[[Iterable, int], Iterable] = lambda batches, _: batches,
+    say: Callable[[str], None] = lambda text: None,
+) -> Features:
+    """Returns the features of a split: those in `folder` if they are of these weights and pictures, else new ones.
+
+    Pictures are told apart by names, labels, the data digest, and the bytes of a sample of them: a folder in which
+    single pictures were replaced under the same name is not noticed.
+
+    Args:
+        backbone: the network.
+        source: the split's pictures.
+        split: its name.
+        data_digest: of the whole data set.
+        folder: gets `features-SPLIT.npz`, and `bad_pictures.csv` if a picture cannot be read.
+        track: wraps (batches, their number), to show progress.
+        say: takes sentences for the person who runs this.
+
+    Raises:
+        UserError: too many unreadable pictures, or features that are not finite.
+    """
+    config = backbone.config
+    key = {
+        'fakeimg': fakeimg.__version__,
+        'weights': backbone.sha256,
+        'model': config_lib.to_plain(config.model),
+        'preprocessing': {
+            name: config_lib.to_plain(config.data)[name] for name in ('image_size', 'resize_size', 'mean', 'std')
+        },
+        'precision': backbone.dtype.name,
+        'data': data_digest,
+        'pictures': _pictures_digest(source),
+    }
+    path = features_file(folder, split)
+    kept = _load(path, key, say)
+    # All processes compute or none, for they compute together.
+    if not parallel.any_process(kept is None) and kept is not None:
+        say(f'{split}: features of {len(kept.rows):,} pictures read from {path}')
+        return kept
+    values, rows, bad = scoring.predict_source(
+        backbone.extract,
+        backbone.variables,
+        source,
+        split,
+        config,
+        backbone.devices,
+        track=lambda batches: track(batches, -(-len(source) // config.batch_size)),
+    )
+    bad.write(run.bad_pictures_file(folder))
+    if not np.isfinite(values).all():
+        raise UserError(
+            f'the features of split {split} are not finite in {backbone.dtype.name}; take other weights, '
+            'or --config.precision=float32.'
+        )
+    if parallel.is_first_process():
+        _save(path, Features(values, rows), key)
+    return Features(values, rows)
+
+
+def _pictures_digest(source: Source) -> str:
+    state = hashlib.sha256()
+    for name, label in zip(source.names, source.labels, strict=True):
+        state.update(f'{name}\0{label}\n'.encode('utf-8', 'surrogateescape'))
+    for index in np.unique(np.linspace(0, len(source) - 1, _SAMPLED).astype(int)):
+        try:
+            state.update(hashlib.sha256(source[int(index)]).digest())
+        except OSError:
+            state.update(b'unreadable')
+    return state.hexdigest()
+
+
+def _save(path: pathlib.Path, features: Features, key: dict[str, Any]) -> None:
+    partial = path.with_name(f'{path.name}.partial')
+    with open(partial, 'wb') as file:
+        np.savez(file, values=features.values, rows=features.rows, key=json.dumps(key))
+    os.replace(partial, path)
+
+
+def _load(path: pathlib.Path, key: dict[str, Any], say: Callable[[str], None]) -> Features | None:
+    """Features that were kept, or None if there are none, of something else, or in a file that is damaged."""
+    try:
+        with open(path, 'rb') as file, np.load(file) as arrays:
+            kept = json.loads(str(arrays['key']))
+            changed = [name for name, value in key.items() if kept.get(name) != value]
+            if not changed:
+                return Features(arrays['values'], arrays['rows'])  # the zip's checksums are compared here
+        say(f'{path} is of other {", ".join(changed)}; computed again.')
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
+        say(f'!! {path} is damaged; computed again.')
+    return None

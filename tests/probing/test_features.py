@@ -1,0 +1,171 @@
+"""Features are the network's own, computed once, and never those of something else."""
+
+import dataclasses
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fakeimg import models
+from fakeimg.config import Config, check_config
+from fakeimg.data import decode, pipeline
+from fakeimg.data.sources import open_data
+from fakeimg.errors import UserError
+from fakeimg.models import create_model, init_variables, normalize, resnet
+from fakeimg.probing import backbone as backbone_lib
+from fakeimg.probing import features as features_lib
+
+
+def read(
+    config: Config, folder: pathlib.Path, split: str = 'test', network: backbone_lib.Backbone | None = None
+) -> tuple[features_lib.Features, list[str]]:
+    check_config(config)
+    folder.mkdir(exist_ok=True)
+    data = open_data(config)
+    said: list[str] = []
+    network = network or backbone_lib.from_recipe(config)
+    found = features_lib.read_features(network, data.get(split), split, data.digest, folder, say=said.append)
+    return found, said
+
+
+@pytest.mark.parametrize(('model', 'count', 'parallel'), [('cnn', 64, 'pmap'), ('tiny_resnet', 8, 'shard_map')])
+def test_features_are_the_heads_input_of_each_picture(
+    model: str, count: int, parallel: str, config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        models.MODELS, 'tiny_resnet', lambda config, dtype, axis: resnet.ResNet((1, 1), 4, False, dtype=dtype)
+    )
+    config.model.name = model
+    config.parallel = parallel
+    config.data.image_size, config.data.resize_size = 40, 44  # larger than the pictures, and cropped
+    config.batch_size = 12  # which does not divide the 40 pictures
+    found, _ = read(config, tmp_path / 'out')
+    assert found.values.dtype == np.float32
+    assert found.values.shape == (40, count)
+    np.testing.assert_array_equal(found.rows, np.arange(40))
+    source = open_data(config).splits['test']
+    network = create_model(config)
+    variables = init_variables(network, 40, config.seed)
+    alone = jax.jit(lambda image: network.apply(variables, image, train=False, features=True))
+    for row in (0, 13, 39):
+        image = np.empty((40, 40, 3), np.uint8)
+        decode.crop_square(decode.decode_rgb(source[row]), 44, 40, (0.5, 0.5), image)
+        expected = np.asarray(alone(normalize(image[None], config.data.mean, config.data.std)))[0]
+        np.testing.assert_allclose(found.values[row], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_features_are_computed_once(config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, said = read(config, tmp_path / 'out')
+    assert not said
+    monkeypatch.setattr(features_lib.scoring, 'predict_source', None)  # computing again would fail
+    again, said = read(config, tmp_path / 'out')
+    assert said == [f'test: features of 40 pictures read from {tmp_path}/out/features-test.npz']
+    np.testing.assert_array_equal(again.values, first.values)
+    np.testing.assert_array_equal(again.rows, first.rows)
+
+
+def remove_a_picture(faces: pathlib.Path) -> None:
+    next((faces / 'test/real').iterdir()).unlink()
+
+
+def change_the_bytes(faces: pathlib.Path) -> None:
+    first, second, *_ = sorted((faces / 'test/real').iterdir())
+    first.write_bytes(second.read_bytes())
+
+
+def test_features_of_something_else_are_not_reused(
+    config: Config, faces: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[str] = []
+
+    def predict_source(extract, variables, source, split, *_, **__):
+        computed.append(split)
+        return np.zeros((len(source), 3), np.float32), np.arange(len(source)), pipeline.BadPictures(split, 1, 0.0)
+
+    monkeypatch.setattr(features_lib.scoring, 'predict_source', predict_source)
+    out = tmp_path / 'out'
+    network = backbone_lib.from_recipe(config)
+    for split in ('train', 'test'):
+        assert read(config, out, split, network)[1] == []
+
+    def assert_computed_once(split: str, reason: str) -> None:
+        path = out / f'features-{split}.npz'
+        computed.clear()
+        assert read(config, out, split, network)[1] == [f'{path} is of other {reason}; computed again.']
+        rows = len(open_data(config).get(split))
+        assert read(config, out, split, network)[1] == [f'{split}: features of {rows:,} pictures read from {path}']
+        assert computed == [split]
+
+    change_the_bytes(faces)
+    assert_computed_once('test', 'pictures')
+    remove_a_picture(faces)
+    assert_computed_once('test', 'data, pictures')
+    network = dataclasses.replace(network, sha256='other')
+    assert_computed_once('test', 'weights')
+    network = dataclasses.replace(network, dtype=jnp.dtype('bfloat16'))
+    assert_computed_once('test', 'precision')
+    for fields, reason in (
+        ({'data.resize_size': 36}, 'preprocessing'),
+        ({'data.mean': (0.5, 0.5, 0.5)}, 'preprocessing'),
+        ({'model.dense': 32}, 'model'),
+    ):
+        config.update_from_flattened_dict(fields)
+        network = dataclasses.replace(network, config=config)
+        assert_computed_once('test', reason)
+    config.data.validation_fraction = 0.4
+    assert_computed_once('train', 'weights, model, preprocessing, precision, data, pictures')
+
+
+def test_other_weights_have_another_digest(config: Config) -> None:
+    digests = []
+    for seed in (0, 0, 1):
+        config.seed = seed
+        digests.append(backbone_lib.from_recipe(config).sha256)
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_heads_weights_are_no_part_of_the_features(config: Config) -> None:
+    network = backbone_lib.from_recipe(config)
+    changed = jax.tree.map(np.array, jax.device_get(network.variables))
+    changed['params']['head']['kernel'] += 1
+    assert backbone_lib.weights_digest(changed) == network.sha256
+    changed['params']['conv1']['kernel'][0, 0, 0, 0] += 1e-3
+    assert backbone_lib.weights_digest(changed) != network.sha256
+
+
+@pytest.mark.parametrize('damage', ['cut', 'flipped', 'text', 'empty'])
+def test_a_damaged_file_is_computed_again(damage: str, config: Config, tmp_path: pathlib.Path) -> None:
+    first, _ = read(config, tmp_path / 'out')
+    path = tmp_path / 'out/features-test.npz'
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    path.write_bytes({'cut': whole[:-500], 'flipped': bytes(flipped), 'text': b'features', 'empty': b''}[damage])
+    second, said = read(config, tmp_path / 'out')
+    assert said == [f'!! {path} is damaged; computed again.']
+    np.testing.assert_array_equal(second.values, first.values)
+    assert path.read_bytes() == whole
+
+
+def test_unreadable_pictures_are_left_out_and_listed(
+    config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    name = open_data(config).splits['test'].names[7]
+    whole, _ = read(config, tmp_path / 'whole')
+    (faces / name).write_bytes(b'')
+    with pytest.raises(UserError, match=f'1 of 40 pictures of split test cannot be read .first: {name}: empty file'):
+        read(config, tmp_path / 'out')
+    config.data.max_bad_fraction = 0.1
+    found, _ = read(config, tmp_path / 'out')
+    np.testing.assert_array_equal(found.rows, np.delete(np.arange(40), 7))
+    np.testing.assert_allclose(found.values, np.delete(whole.values, 7, 0), rtol=1e-5, atol=1e-5)
+    assert f'test,{name},empty file' in (tmp_path / 'out/bad_pictures.csv').read_text()
+
+
+def test_features_that_are_not_finite_are_refused(config: Config, tmp_path: pathlib.Path) -> None:
+    config.data.std = (1e-38, 1e-38, 1e-38)
+    with pytest.raises(UserError, match='the features of split test are not finite in float32'):
+        read(config, tmp_path / 'out')
+    assert not (tmp_path / 'out/features-test.npz').exists()

@@ -1,0 +1,140 @@
+"""The whole probe, as a function and as a person starts it."""
+
+import csv
+import json
+import pathlib
+import re
+import shutil
+
+import pytest
+
+from fakeimg import lock
+from fakeimg.config import Config
+from fakeimg.data import labels as labels_lib
+from fakeimg.errors import UserError
+from fakeimg.probing.prober import probe
+from fakeimg.training import loop
+from tests.conftest import Verb, flags_of
+from tests.test_verbs import assert_refused
+
+
+def read_json(out: pathlib.Path) -> dict:
+    return json.loads((out / 'metrics.json').read_text())
+
+
+def test_probe_of_random_weights_says_so_and_writes_everything(config: Config, tmp_path: pathlib.Path) -> None:
+    out = tmp_path / 'out'
+    said: list[str] = []
+    results = probe(config, out, folds=3, max_examples=20, say=said.append)
+    assert any(line.startswith('!! RANDOM WEIGHTS (config.init.weights=none)') for line in said)
+    assert any('RBF SVM: every fit takes 20 pictures at the most, drawn from the 72 of train' in line for line in said)
+    assert sorted(path.name for path in out.iterdir()) == [
+        '.lock', 'features-test.npz', 'features-train.npz', 'features-validation.npz', 'metrics.json',
+        *(f'predictions-{split}-{name}.csv' for split in ('test', 'validation')
+          for name in ('linear_svm', 'logistic_regression', 'rbf_svm')),
+        'report.html',
+    ]  # fmt: skip
+    assert read_json(out) == results
+    assert results['n'] == {'train': 72, 'validation': 24, 'test': 40}
+    assert results['labels'] == labels_lib.LABELS
+    for name, found in results['classifiers'].items():
+        assert list(found['splits']) == ['validation', 'test']
+        for metric in ('accuracy', 'auc'):
+            over_folds = found['cross_validation'][metric]
+            assert len(over_folds['folds']) == 3
+            assert over_folds['mean'] == pytest.approx(sum(over_folds['folds']) / 3, abs=1e-5)
+        assert found['c_by_mean_auc'][f'{found["c"]:g}'] == max(found['c_by_mean_auc'].values())
+        scored = found['splits']['test']
+        assert 'loss' not in scored  # decisions of an SVM are no log-odds
+        with open(out / f'predictions-test-{name.replace(" ", "_").lower()}.csv', newline='') as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == scored['n'] == 40
+        right = sum((float(row['decision']) >= 0) == (row['label'] == '1') for row in rows)
+        assert scored['accuracy'] == pytest.approx(right / 40)
+        assert all(('fake' in row['name']) == (row['label'] == '1') for row in rows)
+    page = (out / 'report.html').read_text()
+    assert '<h1>Probe of cnn features</h1>' in page
+    assert 'RANDOM WEIGHTS' in page
+    assert 'whole groups' not in page
+
+    said.clear()
+    assert probe(config, out, folds=3, max_examples=20, say=said.append) == results
+    assert sum('pictures read from' in line for line in said) == 3
+
+
+def test_probe_of_a_checkpoint_says_what_flatters(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    config.steps = 2
+    loop.train(config, tmp_path / 'run')
+    said: list[str] = []
+    out = tmp_path / 'run/probe'
+    results = probe(None, out, workdir=tmp_path / 'run', folds=2, say=said.append)
+    assert results['weights'] == f'checkpoint 2 of {tmp_path / "run"}'
+    assert any('cross-validation on them flatters' in line for line in said)
+    assert not any('RANDOM' in line for line in said)
+    fresh = probe(config, tmp_path / 'fresh', folds=2, split='validation')
+    assert fresh['n'] == {'train': 72, 'validation': 24}
+    assert fresh['weights_sha256'] != results['weights_sha256']
+
+    said.clear()
+    shutil.copy(faces / 'test/real/000000.jpg', faces / 'train/real/new.jpg')
+    probe(None, out, workdir=tmp_path / 'run', folds=2, say=said.append)
+    assert any('the pictures are not the ones this run was trained on' in line for line in said)
+    with pytest.raises(UserError, match='no checkpoint 7'):
+        probe(None, out, workdir=tmp_path / 'run', step='7')
+    with pytest.raises(UserError, match='--batch_size is -1'):
+        probe(None, out, workdir=tmp_path / 'run', batch_size=-1)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'fields', 'message'),
+    [
+        ({'split': 'holdout'}, {}, "there is no split 'holdout' in this data; it has train, validation, test"),
+        ({'split': 'train'}, {}, '--split is train, which the classifiers are fitted on'),
+        ({'split': 'train[50%:]+test'}, {}, 'share 36 pictures; choose splits that have none in common'),
+        ({'folds': 37}, {}, '--folds is 37; it must be from 2 to the 36 pictures of the smaller class'),
+        ({'folds': 1}, {}, '--folds is 1'),
+        ({'max_examples': 1}, {}, '--max_examples is 1; it must be 2 or more'),
+        ({}, {'batch_size': 15}, 'config.batch_size=15 cannot be split over 2 devices'),
+        ({}, {'precision': 'half'}, "config.precision is 'half'"),
+    ],
+)
+def test_arguments_that_cannot_work(
+    arguments: dict, fields: dict, message: str, config: Config, tmp_path: pathlib.Path
+) -> None:
+    config.update(fields)
+    with pytest.raises(UserError, match=re.escape(message)):
+        probe(config, tmp_path / 'out', **arguments)
+    assert not (tmp_path / 'out').exists()
+
+
+def test_one_class_can_be_scored_and_not_learned(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    shutil.rmtree(faces / 'test/fake')
+    results = probe(config, tmp_path / 'scored', folds=2)
+    assert all(found['splits']['test']['auc'] is None for found in results['classifiers'].values())
+    assert '>undefined<' in (tmp_path / 'scored/report.html').read_text()
+    shutil.rmtree(faces / 'train/fake')
+    with pytest.raises(UserError, match='the training split has 0 pictures of one class'):
+        probe(config, tmp_path / 'out')
+
+
+def test_a_folder_that_is_taken_or_no_folder_is_refused(config: Config, tmp_path: pathlib.Path) -> None:
+    out = tmp_path / 'out'
+    out.mkdir()
+    with lock.hold(out / '.lock', ''), pytest.raises(UserError, match='another probe is writing to'):
+        probe(config, out)
+    with pytest.raises(UserError, match='cannot be written to .Not a directory.; choose another --out'):
+        probe(config, out / '.lock/below')
+
+
+def test_probe_as_a_person_starts_it(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
+    flags = ['--config', 'configs/cnn.py', *flags_of(config)]
+    probed = verb('probe', *flags, '--folds=2', devices=2)
+    assert probed.returncode == 0, probed.stderr
+    assert probed.stderr == ''
+    assert '64 features of cnn, random weights, seed 0' in probed.stdout
+    assert 'RBF SVM' in probed.stdout
+    assert probed.stdout.endswith('report: runs/probe_cnn/report.html\n')
+    assert (tmp_path / 'work/runs/probe_cnn/metrics.json').exists()
+    assert_refused(verb('probe'), 'say --config configs/NAME.py or --workdir runs/NAME; neither is given')
+    assert_refused(verb('probe', *flags, '--workdir', 'runs/cnn'), 'both are given')
+    assert_refused(verb('probe', '--workdir', 'runs/nothing'), 'there are no checkpoints in runs/nothing')
