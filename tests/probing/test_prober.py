@@ -79,6 +79,8 @@ def test_probe_of_a_checkpoint_says_what_flatters(config: Config, faces: pathlib
     shutil.copy(faces / 'test/real/000000.jpg', faces / 'train/real/new.jpg')
     probe(None, out, workdir=tmp_path / 'run', folds=2, say=said.append)
     assert any('the pictures are not the ones this run was trained on' in line for line in said)
+    with pytest.raises(UserError, match='there are no checkpoints in'):
+        probe(None, out, workdir=tmp_path / 'nothing')
     with pytest.raises(UserError, match='no checkpoint 7'):
         probe(None, out, workdir=tmp_path / 'run', step='7')
     with pytest.raises(UserError, match='--batch_size is -1'):
@@ -137,4 +139,3 @@ def test_probe_as_a_person_starts_it(verb: Verb, config: Config, tmp_path: pathl
     assert (tmp_path / 'work/runs/probe_cnn/metrics.json').exists()
     assert_refused(verb('probe'), 'say --config configs/NAME.py or --workdir runs/NAME; neither is given')
     assert_refused(verb('probe', *flags, '--workdir', 'runs/cnn'), 'both are given')
-    assert_refused(verb('probe', '--workdir', 'runs/nothing'), 'there are no checkpoints in runs/nothing')
