@@ -54,7 +54,7 @@ def rename(model: str, tensors: Mapping[str, np.ndarray], source: str) -> Rename
         source: where they come from, for the messages.
 
     Raises:
-        UserError: names that no such model has; they are listed with their shapes.
+        UserError: names that no such model has, listed with their shapes, or numbers that are no floats.
     """
     if model.startswith('resnet') and any(
         re.match(r'(.*/)?(conv1_conv|bn_conv1|res2a_branch2a)/', name) for name in tensors
@@ -73,6 +73,11 @@ def rename(model: str, tensors: Mapping[str, np.ndarray], source: str) -> Rename
         stem, _, leaf = name.rpartition('.')
         if leaf == 'num_batches_tracked':
             continue
+        if value.dtype.kind != 'f':
+            raise UserError(
+                f'{source} cannot be converted: {name} {list(value.shape)} holds {value.dtype}, where weights are '
+                'floats; quantised files have lost what is wanted here, so take the float32 one.'
+            )
         keras = _KERAS_VGG.fullmatch(name) if model == 'vgg19' else None
         if stem in _HEADS or (keras and keras[3] == 'predictions'):
             classes = value.shape[0] if leaf == 'bias' or value.ndim == 1 else classes

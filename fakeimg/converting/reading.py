@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import importlib
 import pathlib
-import pickle
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -77,7 +76,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with warnings.catch_warnings(action='ignore'):  # of odd pickle protocols, as if one could do something
             state = torch.load(path, map_location='cpu', weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ValueError) as error:
+    except Exception as error:  # a damaged file makes the unpickler and the zip reader raise anything
         reason = str(error).strip().splitlines()[0].rstrip('.') if str(error).strip() else type(error).__name__
         raise UserError(
             f'{path} is not a state dict that can be read without running code that stands in it ({reason}); take '
@@ -88,7 +87,8 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(hasattr(value, 'numpy') for value in state.values()):
         raise UserError(f'{path} is not a state dict: it does not map names to tensors.')
-    return {name: value.float().numpy() for name, value in state.items()}
+    # numpy has no bfloat16; what is no float is left as it is, for whoever names the tensors to refuse.
+    return {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in state.items()}
 
 
 def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -76,7 +76,7 @@ def read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | No
 
 
 def check_fit(flat: Mapping[str, np.ndarray], variables: Mapping[str, Any], source: str) -> None:
-    """Raises UserError unless `flat` holds every tensor of `variables` but the head's, and nothing else.
+    """Raises UserError unless `flat` is all of `variables` but the head, in finite float32, and nothing else.
 
     Args:
         flat: `params/stage1_block1/conv1/kernel` and so on.
@@ -98,3 +98,11 @@ def check_fit(flat: Mapping[str, np.ndarray], variables: Mapping[str, Any], sour
         ]
         more = f'; {len(wrong) - 3} more' if len(wrong) > 3 else ''
         raise UserError(f'{source} does not fit this model: {"; ".join(pairs)}{more}.')
+    for name, value in flat.items():
+        if value.dtype != np.float32:
+            raise UserError(f'{source} does not fit this model: {name} is {value.dtype}, the model wants float32.')
+        if not np.isfinite(value).all():
+            raise UserError(
+                f'{source} is damaged: {name} {list(value.shape)} holds {np.count_nonzero(~np.isfinite(value))} values '
+                'that are not finite; get the file again.'
+            )

@@ -1,14 +1,17 @@
 """Published files of every kind become ours without a leftover, and nothing in them is run."""
 
+import io
 import json
 import os
 import pathlib
 import pickle
 import sys
+import tarfile
 
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 from PIL import Image
 
 from fakeimg.config import Config
@@ -118,6 +121,49 @@ def test_leftovers_are_listed_with_their_shapes(config: Config) -> None:
     del tensors['layer1.0.bn1.bias']
     with pytest.raises(UserError, match=r'1 tensors missing: params/stage1_block1/bn1/bias \[64\]\.'):
         assert_converts('resnet18', tensors, config)
+
+
+@pytest.mark.parametrize(
+    ('change', 'sentence'),
+    [
+        ({'conv1.weight': np.zeros((32, 3, 7, 7), np.float32)}, r'stem_conv/kernel has shape .*32\], .* wants .*64\]'),
+        ({'bn1.bias': np.full(64, np.nan, np.float32)}, r'damaged: params/stem_bn/bias \[64\] holds 64 values'),
+        ({'layer1.0.conv1.weight': np.zeros((64, 64, 3, 3), np.int8)}, r'layer1.0.conv1.weight \[.*\] holds int8'),
+        ({'bn1.weird': np.zeros(64, np.float32)}, r'holds bn1.weird \[64\], which has no place there'),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named_and_nothing_is_written(
+    change: dict[str, np.ndarray], sentence: str, tmp_path: pathlib.Path
+) -> None:
+    source, out = tmp_path / 'source.safetensors', tmp_path / 'out.safetensors'
+    safetensors.numpy.save_file(random_state('resnet18', classes=1000) | change, source)
+    with pytest.raises(UserError, match=sentence):
+        convert.convert('resnet18', str(source), out)
+    assert [path.name for path in tmp_path.iterdir()] == [source.name]
+
+
+def tar_of(path: pathlib.Path) -> bytes:
+    """A legacy .pth, from before torch had a format of its own: a tar archive of pickles."""
+    with tarfile.open(path, 'w') as archive:
+        for name in ('sys_info', 'pickle', 'tensors', 'storages'):
+            content = pickle.dumps({}, protocol=2)
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path.read_bytes()
+
+
+def test_files_that_are_no_state_dict_are_one_sentence(tmp_path: pathlib.Path) -> None:
+    torch = pytest.importorskip('torch')
+    path = tmp_path / 'weights.pth'
+    torch.save({'conv1.weight': torch.zeros(64, 3, 7, 7)}, path)
+    whole = path.read_bytes()
+    page = b'<!DOCTYPE html><html><head><title>404</title></head><body>Not found</body></html>'
+    for content in (whole[: len(whole) // 2], page, tar_of(path), b''):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match='weights.pth is not a state dict') as caught:
+            reading.read_source(str(path))
+        assert '\n' not in str(caught.value)
 
 
 class Malicious:

@@ -49,6 +49,17 @@ def test_unfitting_weights_are_named(config: Config, tmp_path: pathlib.Path) -> 
     weights_file.write(path, flat | {'params/stem_bn/bias': removed, 'params/more': removed}, HEADER)
     with pytest.raises(UserError, match=r'1 unknown: params/more \[4\]'):
         imagenet.load_weights(path, variables, config)
+    for dtype in ('float16', 'int32'):
+        weights_file.write(path, flat | {'params/stem_bn/bias': removed.astype(dtype)}, HEADER)
+        with pytest.raises(UserError, match=f'params/stem_bn/bias is {dtype}, the model wants float32'):
+            imagenet.load_weights(path, variables, config)
+    weights_file.write(path, flat | {'params/stem_bn/bias': np.array([1, np.nan, np.inf, 2], np.float32)}, HEADER)
+    with pytest.raises(UserError, match=r'damaged: params/stem_bn/bias \[4\] holds 2 values that are not finite'):
+        imagenet.load_weights(path, variables, config)
+    weights_file.write(path, flat | {'params/stem_bn/bias': removed}, HEADER)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(UserError, match='is not a readable safetensors file'):
+        imagenet.load_weights(path, variables, config)
     path.write_text('<html>')
     with pytest.raises(UserError, match='is not a readable safetensors file'):
         imagenet.load_weights(path, variables, config)
