@@ -15,6 +15,7 @@ Config = Any  # an ml_collections.ConfigDict, whose fields type checkers cannot 
 
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
 PARALLEL_MODES = ('pmap', 'shard_map')
+CACHES = ('auto', 'none', 'host')
 CLASS_WEIGHTS = ('none', 'balanced')
 # Kinds of degradation and the widest range of each that makes sense. New ones go to the end: their place is their seed.
 DEGRADATIONS = {
@@ -54,6 +55,7 @@ def default_config() -> Config:
     config.data.balanced_sampling = False  # True: every batch is half real, half fake, whatever train holds of each
     config.data.max_bad_fraction = 0.01  # of a split: more unreadable pictures than this stop the run
     config.data.threads = 0  # threads that decode; 0: one per core, 16 at the most
+    config.data.cache = 'auto'  # host: decoded pictures stay in memory after their first use; none; auto: if they fit
     config.data.mean = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; ImageNet's
     config.data.std = (0.229, 0.224, 0.225)
 
@@ -147,6 +149,7 @@ def check_config(config: Config) -> None:
     )
     _require(0 <= data.max_bad_fraction <= 1, 'data.max_bad_fraction', data.max_bad_fraction, 'between 0 and 1')
     _require(data.threads >= 0, 'data.threads', data.threads, '0 (one per core) or more')
+    _require(data.cache in CACHES, 'data.cache', data.cache, f'one of {", ".join(CACHES)}')
     for name in ('mean', 'std'):
         values = data[name]
         ok = len(values) == 3 and all(math.isfinite(value) and (name == 'mean' or value > 0) for value in values)

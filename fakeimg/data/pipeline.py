@@ -95,6 +95,7 @@ class Batches(grain.sources.RandomAccessDataSource):
         shard: Shard = Shard(),  # noqa: B008 - frozen
     ):
         self._source = source
+        self._cache = source.cache
         self._bad = bad
         self._batch_size = config.batch_size
         self._rows = shard.of(config.batch_size)
@@ -105,20 +106,34 @@ class Batches(grain.sources.RandomAccessDataSource):
         """Decodes this process's share of the global batch `indices` (-1 is padding)."""
         indices, positions = indices[self._rows], positions[self._rows]
         size = self._image_size
-        images = np.zeros((len(indices), size, size, 3), np.uint8)
-        weights = np.zeros(len(indices), np.float32)
+        images = np.empty((len(indices), size, size, 3), np.uint8)
         labels = np.where(indices >= 0, self._source.labels[indices], 0).astype(np.int32)
-        for row, index in enumerate(indices):
-            if index < 0:
-                continue
+        if self._cache is not None and size == self._resize_size and self._cache.gather(indices, images):
+            weights = (indices >= 0).astype(np.float32)
+            images[indices < 0] = 0
+        else:
+            weights = np.zeros(len(indices), np.float32)
+            for row, index in enumerate(indices):
+                picture = self._picture(int(index)) if index >= 0 else None
+                if picture is None:
+                    images[row] = 0
+                else:
+                    decode.crop_square(picture, self._resize_size, size, positions[row], images[row])
+                    weights[row] = 1
+        return {'image': images, 'label': labels, 'weight': weights}
+
+    def _picture(self, index: int) -> np.ndarray | None:
+        """Picture `index`, decoded; None, once it is noted, if it cannot be read."""
+        picture = None if self._cache is None else self._cache.get(index)
+        if picture is None:
             try:
-                picture = decode.decode_rgb(self._source[int(index)], self._resize_size)
+                picture = decode.decode_rgb(self._source[index], self._resize_size)
             except (decode.BadPicture, OSError) as error:
                 self._bad.add(self._source.names[index], str(error))
-                continue
-            decode.crop_square(picture, self._resize_size, size, positions[row], images[row])
-            weights[row] = 1
-        return {'image': images, 'label': labels, 'weight': weights}
+                return None
+            if self._cache is not None:
+                self._cache.keep(index, picture)
+        return picture
 
 
 class TrainBatches(Batches):

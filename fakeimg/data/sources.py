@@ -8,6 +8,7 @@ import numpy as np
 
 from fakeimg.config import Config
 from fakeimg.data import demo, layouts, records, splits
+from fakeimg.data.cache import DecodedPictures
 from fakeimg.data.files import Files
 from fakeimg.data.labels import CLASS_NAMES, SPLITS
 from fakeimg.errors import UserError
@@ -23,6 +24,7 @@ class Source:
         sources: generator or data set of each picture.
         groups: what must not straddle splits; '' where a picture stands for itself.
         digests: S32[n], the SHA-256 of each file; S32[0] of sets that are not prepared.
+        cache: where batches keep and look for decoded pictures; None decodes each time.
     """
 
     files: Files
@@ -30,6 +32,7 @@ class Source:
     sources: list[str]
     groups: list[str]
     digests: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, 'S32'))
+    cache: DecodedPictures | None = None
 
     @property
     def names(self) -> list[str]:

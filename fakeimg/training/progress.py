@@ -57,6 +57,7 @@ def _options(setup: Setup) -> list[str]:
         f'weights averaged with decay {config.optimizer.ema_decay:g}': config.optimizer.ema_decay,
         f'{config.microbatches} microbatches': config.microbatches > 1,
         'balanced sampling': config.data.balanced_sampling,
+        f'decoded pictures stay in memory, {setup.cached_bytes / 1e9:.2g} GB in the end': setup.cached_bytes,
     }
     return [words for words, on in said.items() if on]
 

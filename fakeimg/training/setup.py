@@ -14,7 +14,7 @@ import fakeimg
 from fakeimg import config as config_lib
 from fakeimg import parallel, precision
 from fakeimg.config import Config
-from fakeimg.data import labels, pipeline
+from fakeimg.data import cache, labels, pipeline
 from fakeimg.data import sources as sources_lib
 from fakeimg.errors import UserError
 from fakeimg.evaluation import scoring
@@ -31,6 +31,7 @@ class Setup:
     Attributes:
         config: the configuration after overrides.
         sources: the splits of the data, by name; train is among them.
+        cached_bytes: memory that decoded pictures will fill, 0 without a cache.
         data_digest: identifies the whole data set.
         notes: sentences about the data that a person should read.
         devices: all devices of the run.
@@ -46,6 +47,7 @@ class Setup:
 
     config: Config
     sources: dict[str, sources_lib.Source]
+    cached_bytes: int
     data_digest: str
     notes: list[str]
     devices: parallel.Devices
@@ -135,7 +137,7 @@ def build(config: Config) -> Setup:
     dtype = precision.resolve(config.precision)
     model = create_model(config, dtype, parallel.AXIS)
     data = sources_lib.open_data(config)
-    sources = _training_splits(data, config)
+    sources, cached_bytes = _with_caches(_training_splits(data, config), config)
     train = sources['train']
     real, fake = sources_lib.class_counts(train)
     if not (real and fake):
@@ -157,6 +159,7 @@ def build(config: Config) -> Setup:
     return Setup(
         config=config,
         sources=sources,
+        cached_bytes=cached_bytes,
         data_digest=data.digest,
         notes=data.notes,
         devices=devices,
@@ -169,6 +172,26 @@ def build(config: Config) -> Setup:
         train_step=devices.map(train_step, donate_state=True),
         predict=devices.map(scoring.make_predict_step(model, config, dtype)),
     )
+
+
+def _with_caches(sources: dict[str, sources_lib.Source], config: Config) -> tuple[dict[str, sources_lib.Source], int]:
+    """Gives train and validation memory for their decoded pictures, as `config.data.cache` says; its bytes too."""
+    side, used = config.data.resize_size, [name for name in ('train', 'validation') if name in sources]
+    needed = sum(cache.size_in_bytes(len(sources[name]), side) for name in used)
+    # Other processes of this run may share the machine, and in the end each of them keeps every picture.
+    available = cache.available_memory() // jax.process_count()
+    is_read_again = config_lib.total_steps(config, len(sources['train'])) * config.batch_size > len(sources['train'])
+    if config.data.cache == 'host' and needed > available:
+        raise UserError(
+            f'config.data.cache=host wants {needed / 1e9:,.1f} GB for decoded pictures and {available / 1e9:,.1f} GB '
+            'are available to this process; leave it auto.'
+        )
+    fits = needed <= cache.SHARE * available
+    if config.data.cache == 'none' or (config.data.cache == 'auto' and not (fits and is_read_again)):
+        return sources, 0
+    caches = {name: cache.DecodedPictures(len(sources[name]), side) for name in used}
+    cached = {name: dataclasses.replace(source, cache=caches.get(name)) for name, source in sources.items()}
+    return cached, needed
 
 
 def _training_splits(data: sources_lib.DataSet, config: Config) -> dict[str, sources_lib.Source]:

@@ -1,0 +1,63 @@
+"""Decoded pictures kept in memory, so that from the second epoch on nothing is read or decoded."""
+
+import os
+import pathlib
+
+import numpy as np
+
+SHARE = 0.5  # of the memory that is available when a run starts, which `auto` may fill
+_CGROUP = pathlib.Path('/sys/fs/cgroup')
+
+
+class DecodedPictures:
+    """The pictures of one split as `decode.decode_rgb` returned them; shared by several threads.
+
+    Only squares of `side` pixels are kept. Others have yet to be resized, from as much as they hold of the crop.
+    """
+
+    def __init__(self, count: int, side: int):
+        self._pictures = np.empty((count, side, side, 3), np.uint8)  # memory is taken when a picture is written
+        self._is_kept = np.zeros(count, bool)
+
+    def __len__(self) -> int:
+        """How many are kept."""
+        return int(self._is_kept.sum())
+
+    def get(self, index: int) -> np.ndarray | None:
+        """Picture `index`, uint8[side, side, 3], or None if it is not kept."""
+        return self._pictures[index] if self._is_kept[index] else None
+
+    def gather(self, indices: np.ndarray, out: np.ndarray) -> bool:
+        """Writes pictures `indices`, int[b], to `out`, uint8[b, side, side, 3]; False if they are not all kept."""
+        if not self._is_kept[indices].all():
+            return False
+        np.take(self._pictures, indices, axis=0, out=out, mode='clip')  # the default mode would buffer `out`
+        return True
+
+    def keep(self, index: int, picture: np.ndarray) -> None:
+        """Copies a picture, if it has the size."""
+        if picture.shape == self._pictures.shape[1:]:
+            self._pictures[index] = picture
+            self._is_kept[index] = True  # only now, for other threads
+
+
+def size_in_bytes(count: int, side: int) -> int:
+    """Memory that a split takes once all of it is kept."""
+    return count * side * side * 3
+
+
+def available_memory() -> int:
+    """Bytes that this machine, or the container this runs in, has left."""
+    try:
+        rows = (line.split() for line in pathlib.Path('/proc/meminfo').read_text().splitlines())
+        free = next(int(row[1]) * 1024 for row in rows if row[0] == 'MemAvailable:')
+    except (OSError, StopIteration):
+        try:
+            free = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2
+        except (OSError, ValueError):
+            return 0
+    try:
+        limit, used = ((_CGROUP / name).read_text().strip() for name in ('memory.max', 'memory.current'))
+        return free if limit == 'max' else max(0, min(free, int(limit) - int(used)))
+    except (OSError, ValueError):
+        return free
