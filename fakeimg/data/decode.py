@@ -44,12 +44,23 @@ def decode_rgb(data: bytes, min_side: int = 0) -> np.ndarray:
     """
     if not data:
         raise BadPicture('empty file')
-    if data[:2] == b'\xff\xd8' and data.find(b'Exif\0\0', 0, 65536) < 0:
+    if data[:2] == b'\xff\xd8' and not _has_exif(data):
         try:
             return _decode_jpeg(data, min_side)
         except ValueError:
             pass  # simplejpeg is strict about harmless oddities; Pillow has the last word
     return _decode_pillow(data)
+
+
+def _has_exif(data: bytes) -> bool:
+    """Whether a JPEG has an Exif segment, whose orientation simplejpeg would ignore."""
+    place = 2
+    # Segments: marker (2 bytes), length (2 bytes, itself included), content. Exif is an APP1, before the frame.
+    while place + 10 <= len(data) and data[place] == 0xFF and not 0xC0 <= data[place + 1] <= 0xC3:
+        if data[place + 1] == 0xE1 and data[place + 4 : place + 10] == b'Exif\0\0':
+            return True
+        place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return False
 
 
 def read_header(data: bytes) -> tuple[str, int, int]:

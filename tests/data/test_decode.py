@@ -51,6 +51,16 @@ def test_grey_palette_alpha_cmyk_and_16_bit_become_rgb() -> None:
     assert np.abs(decode_rgb(encode(wide, 'PNG')).astype(int) - expected_grey).max() <= 1
 
 
+@pytest.mark.parametrize('before', [b'', b'\xff\xfe\x00\x04hi', b'\xff\xe1\x00\x06http', b'\xff\xed\x00\x02'])
+def test_exif_is_found_behind_other_segments(before: bytes) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 3
+    turned = encode(RGB, 'JPEG', exif=exif, quality=95)
+    data = turned[:2] + before + turned[2:]
+    np.testing.assert_array_equal(decode.decode_rgb(data), decode.decode_rgb(turned))
+    assert not np.array_equal(decode.decode_rgb(turned), decode.decode_rgb(encode(RGB, 'JPEG', quality=95)))
+
+
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG'])
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_exif_orientation_is_honoured(kind: str, orientation: int) -> None:
