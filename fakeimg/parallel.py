@@ -11,28 +11,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jaxlib.version
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from fakeimg import xla
 from fakeimg.data.pipeline import Shard
 from fakeimg.errors import UserError
 
 AXIS = 'batch'
 _REPLICATED, _SPLIT = PartitionSpec(), PartitionSpec(AXIS)
-
-# XLA's CPU backend gives convolutions to YNNPACK, whose training step of the small CNN takes 1.4 times as long as that
-# of the kernels before it. The flag is experimental, and jaxlib stops at one it does not know: so these versions alone.
-_KNOWS_YNN_FLAG = ('0.10.', '0.11.', '0.12.')
-_NO_YNN = '--xla_cpu_experimental_ynn_fusion_type='
-
-
-def choose_cpu_kernels() -> None:
-    """Takes the faster convolutions on the CPU; to be called before jax touches a device."""
-    flags = os.environ.get('XLA_FLAGS', '')
-    if _NO_YNN not in flags and jaxlib.version.__version__.startswith(_KNOWS_YNN_FLAG):
-        os.environ['XLA_FLAGS'] = f'{flags} {_NO_YNN}'.strip()
 
 
 def initialize_distributed() -> None:
@@ -41,7 +29,8 @@ def initialize_distributed() -> None:
     Slurm's variables are understood by jax itself; elsewhere JAX_COORDINATOR_ADDRESS (host:port),
     JAX_NUM_PROCESSES and JAX_PROCESS_ID say it.
     """
-    choose_cpu_kernels()
+    xla.choose_cpu_kernels()
+    xla.keep_compiled()
     address = os.environ.get('JAX_COORDINATOR_ADDRESS')
     if not address and int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) <= 1:
         return

@@ -2,9 +2,16 @@
 
 import os
 
-# Before jax is imported anywhere. NPROC sizes XLA's thread pool, which two devices on two cores would exhaust.
+# Before jax is imported anywhere. NPROC sizes XLA's thread pool, which two devices on two cores would exhaust. What one
+# test compiles, or a verb that it starts, the next one finds; each worker has a folder, for jax writes in place.
 os.environ.update(
-    JAX_PLATFORMS='cpu', NPROC='8', HF_HUB_OFFLINE='1', XLA_FLAGS='--xla_force_host_platform_device_count=2'
+    JAX_PLATFORMS='cpu',
+    NPROC='8',
+    HF_HUB_OFFLINE='1',
+    XLA_FLAGS='--xla_force_host_platform_device_count=2',
+    JAX_COMPILATION_CACHE_DIR=os.path.abspath(
+        f'.pytest_cache/compiled/{os.environ.get("PYTEST_XDIST_WORKER", "main")}'
+    ),
 )
 
 import pathlib
@@ -16,12 +23,12 @@ from collections.abc import Callable
 import pytest
 from absl import logging
 
-from fakeimg import parallel
+from fakeimg import xla
 from fakeimg.config import Config, default_config
 from fakeimg.data import demo
 
 logging.set_verbosity(logging.ERROR)
-parallel.choose_cpu_kernels()  # as every verb does
+xla.choose_cpu_kernels()  # as every verb does
 ROOT = pathlib.Path(__file__).parents[1]
 SPLIT_SIZES = {'train': 96, 'test': 40}
 

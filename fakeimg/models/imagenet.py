@@ -1,7 +1,6 @@
 """Where ImageNet weights come from when a run starts, and how they enter the model."""
 
 import hashlib
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
+from fakeimg import folders
 from fakeimg.config import Config
 from fakeimg.converting import convert, hub, weights_file
 from fakeimg.errors import UserError
@@ -67,7 +67,8 @@ def find_weights(config: Config) -> pathlib.Path | None:
             return None
         kind = f'{name} with a small stem' if name in convert.CONVERTIBLE else name
         raise UserError(f'there are no ImageNet weights for {kind}; set --config.init.weights=none.')
-    for folder in (pathlib.Path('weights'), _cache()):
+    cache = folders.cache_folder()
+    for folder in (pathlib.Path('weights'), cache):
         if (path := folder / f'{name}.safetensors').is_file():
             return path
     if demo:
@@ -76,21 +77,17 @@ def find_weights(config: Config) -> pathlib.Path | None:
         return _from_hub(name, hub.DEFAULTS[name])
     except UserError as error:
         raise UserError(
-            f'no ImageNet weights for {name} at hand (looked in weights/ and {_cache()}, then on the hub: '
+            f'no ImageNet weights for {name} at hand (looked in weights/ and {cache}, then on the hub: '
             f'{str(error).split("; ")[0]}); convert a file of torchvision or timm with '
             f'"python -m fakeimg.convert_weights {name} --source FILE --out weights/{name}.safetensors", '
             'or start from scratch with --config.init.weights=none.'
         ) from error
 
 
-def _cache() -> pathlib.Path:
-    return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'fakeimg'
-
-
 def _from_hub(model: str, name: str) -> pathlib.Path:
     """The converted file of a model on the hub, from the cache folder or newly made."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]  # names that differ only in / and -
-    path = _cache() / f'{model}-{name.replace("/", "-").replace("@", "-")}-{digest}.safetensors'
+    path = folders.cache_folder() / f'{model}-{name.replace("/", "-").replace("@", "-")}-{digest}.safetensors'
     if not path.is_file():
         convert.convert(model, name, path)
     return path

@@ -1,0 +1,45 @@
+"""Settings of XLA, here and nowhere else. Whoever sets the same in the environment has the last word."""
+
+import hashlib
+import os
+import pathlib
+import platform
+
+import jax
+import jaxlib.version
+
+from fakeimg import folders
+
+# XLA's CPU backend gives convolutions to YNNPACK, whose training step of the small CNN takes 1.4 times as long as that
+# of the kernels before it. The flag is experimental, and jaxlib stops at one it does not know: so these versions alone.
+_KNOWS_YNN_FLAG = ('0.10.', '0.11.', '0.12.')
+_NO_YNN = '--xla_cpu_experimental_ynn_fusion_type='
+
+
+def choose_cpu_kernels() -> None:
+    """Takes the faster convolutions on the CPU; to be called before jax touches a device."""
+    flags = os.environ.get('XLA_FLAGS', '')
+    if _NO_YNN not in flags and jaxlib.version.__version__.startswith(_KNOWS_YNN_FLAG):
+        os.environ['XLA_FLAGS'] = f'{flags} {_NO_YNN}'.strip()
+
+
+def keep_compiled() -> None:
+    """Lets later processes find what this one compiles, unless JAX_COMPILATION_CACHE_DIR says where already.
+
+    Every kind of processor has a folder of its own: code compiled for one may stop another, say on a cluster whose
+    machines share their home.
+    """
+    if os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+        return
+    try:
+        lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+        processor = next((line for line in lines if line.startswith(('flags', 'Features'))), '')
+    except OSError:
+        processor = platform.processor()
+    kind = hashlib.sha256(f'{platform.machine()} {processor}'.encode()).hexdigest()[:8]
+    folder = folders.cache_folder() / 'compiled' / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a home that cannot be written to: every start compiles
+        return
+    jax.config.update('jax_compilation_cache_dir', str(folder))
