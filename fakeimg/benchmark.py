@@ -1,52 +1,58 @@
-"""Measures throughput per device: python -m fakeimg.benchmark --config configs/resnet50.py [--json FILE]
+"""Measures throughput per device: python -m fakeimg.benchmark --config configs/resnet50.py [--stage STAGE]
 
-Three figures: the input pipeline alone, the compiled training step on batches already on the devices, and both
-together as the training loop runs them. Each is the median of several windows; compilation is counted apart.
+decode: nothing but decoding, the limit of the input pipeline; input: the pipeline, alone and from memory; step: the
+compiled training step on random pictures, also against the roofline and on fewer devices; train: end to end; eval:
+evaluation end to end; save: what a checkpoint costs; start: from process start to the first step, cold and from the
+compilation cache; data: decode and input. Rates are medians of windows.
 """
 
 import pathlib
+import shlex
 from collections.abc import Sequence
 
-import rich.console
-import rich.table
 from absl import flags
 
 from fakeimg import cli, parallel, run
 from fakeimg import config as config_lib
-from fakeimg.training import setup, throughput
+from fakeimg.benchmarking import stages as stages_lib
+from fakeimg.benchmarking import table
+from fakeimg.errors import UserError
 
 _CONFIG = cli.define_config()
-_JSON = flags.DEFINE_string('json', None, 'File to write the figures to; default benchmarks/NAME.json.')
-_SECONDS = flags.DEFINE_float('seconds', 10.0, 'Time to measure each stage for, compilation apart.')
-STAGES = {'input': 'input pipeline alone', 'step': 'training step alone', 'train': 'training end to end'}
+_STAGE = flags.DEFINE_enum('stage', 'all', ('all', 'data', 'first', *stages_lib.STAGES), 'What to measure.')
+_JSON = flags.DEFINE_string('json', None, 'File to write the figures to; default runs/benchmark_NAME.json.')
+_SECONDS = flags.DEFINE_float('seconds', 10.0, 'Time to measure each rate for, compilation apart.')
+_SWEEP = flags.DEFINE_list('sweep', [], 'Batch sizes to measure the step at, such as 64,128,256; the best is named.')
 
 
 def main(argv: Sequence[str]) -> None:
     cli.refuse_arguments(argv)
+    cli.require(_SECONDS.value > 0, 'seconds', _SECONDS.value, 'more than 0')
+    sizes = _sizes(_SWEEP.value)
     config, name = cli.read_config(_CONFIG)
     parallel.initialize_distributed()
-    parts = setup.build(config)
-    for note in parts.notes:
-        cli.say(f'!! {note}.')
-    cli.say(
-        f'{config.model.name}, {config.data.image_size} px, {config.batch_size} pictures on {parts.devices.count} '
-        f'device(s), {parts.dtype.name}, {config.parallel}; {_SECONDS.value:g} s a stage'
-    )
-    figures = throughput.measure_all(parts, _SECONDS.value)
+    if _STAGE.value == 'first':
+        stages_lib.take_one_step(config)
+        return
+    stages = {'all': stages_lib.STAGES, 'data': stages_lib.DATA}.get(_STAGE.value, (_STAGE.value,))
+    if parallel.has_other_processes():
+        stages = [stage for stage in stages if stage not in ('start', 'save')]
+    figures = stages_lib.measure(config, stages, _SECONDS.value, shlex.split(cli.recipe_flags({})), cli.say)
+    if sizes:
+        figures['sweep'] = stages_lib.sweep(config, sizes, _SECONDS.value, cli.say)
     if not parallel.is_first_process():
         return
-    table = rich.table.Table('images/s per device', 'median', 'min', 'max')
-    for stage, title in STAGES.items():
-        rates = figures[stage]
-        columns = (rates[key] for key in ('images_per_second_per_device', 'minimum', 'maximum'))
-        table.add_row(title, *(f'{rate:,.1f}' for rate in columns))
-    rich.console.Console(width=90).print(table)
-    cli.say(f'first step {figures["first_step_seconds"]:.1f} s (compilation included); '
-            f'training end to end reaches {figures["train_over_step"]:.0%} of the step alone')  # fmt: skip
-    path = pathlib.Path(_JSON.value or f'benchmarks/{name}.json')
+    table.print_table(figures)
+    path = pathlib.Path(_JSON.value or f'runs/benchmark_{name}.json')
     path.parent.mkdir(parents=True, exist_ok=True)
     run.write_json(path, {**figures, 'config': config_lib.to_plain(config), 'environment': run.environment()})
     cli.say(f'written to {path}')
+
+
+def _sizes(texts: Sequence[str]) -> list[int]:
+    if not all(text.strip().isdecimal() and int(text) > 0 for text in texts):
+        raise UserError(f'--sweep is {",".join(texts)}; it must be batch sizes, such as 64,128,256.')
+    return [int(text) for text in texts]
 
 
 if __name__ == '__main__':

@@ -88,16 +88,6 @@ def test_resnet50_trains_on_a_cpu(verb: Verb) -> None:
     assert 'finished: 3 steps, run folder runs/resnet50' in trained.stdout
 
 
-def test_benchmark_prints_and_writes_rates_per_device(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
-    measured = verb('benchmark', *train_flags(config), '--seconds=0.5', devices=2)
-    assert measured.returncode == 0, measured.stderr
-    assert 'images/s per device' in measured.stdout
-    figures = json.loads((tmp_path / 'work/benchmarks/cnn.json').read_text())
-    for stage in ('input', 'step', 'train'):
-        assert figures[stage]['minimum'] <= figures[stage]['images_per_second_per_device'] <= figures[stage]['maximum']
-    assert figures['train']['images_per_second_per_device'] > 0
-
-
 def test_convert_weights_writes_what_training_starts_from(verb: Verb, tmp_path: pathlib.Path) -> None:
     source = tmp_path / 'source.safetensors'
     safetensors.numpy.save_file(random_state('resnet50', classes=1000), source)

@@ -229,9 +229,14 @@ class EvalBatches(Batches):
         return self._load(indices, np.full((self._batch_size, 2), 0.5))
 
 
+def num_threads(threads: int) -> int:
+    """`config.data.threads`, of which 0 means one per core, 16 at the most."""
+    return threads or min(len(os.sched_getaffinity(0)), 16)
+
+
 def read_batches(batches: Batches, threads: int = 0) -> grain.IterDataset:
-    """Returns the batches in order, decoded ahead by `threads` threads (0: one per core, 16 at the most)."""
-    threads = threads or min(len(os.sched_getaffinity(0)), 16)
+    """Returns the batches in order, decoded ahead by `num_threads(threads)` threads."""
+    threads = num_threads(threads)
     # simplejpeg releases the GIL; one finished batch beyond those in the making keeps every thread busy.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
     return grain.MapDataset.source(batches).to_iter_dataset(options)

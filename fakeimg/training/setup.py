@@ -1,7 +1,7 @@
 """Builds a run from its configuration: data, devices, model, optimizer, compiled steps. Nothing is written here."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -120,15 +120,15 @@ class Setup:
         }
 
 
-def build(config: Config) -> Setup:
-    """Checks a configuration against data and devices and builds the run.
+def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
+    """Checks a configuration against data and devices (None: every device there is) and builds the run.
 
     Raises:
         UserError: anything in the configuration or the data that cannot work.
     """
     config_lib.check_config(config)
-    devices = parallel.Devices.create(config.parallel, config.batch_size)
-    pictures = config.batch_size // devices.count
+    mapped = parallel.Devices.create(config.parallel, config.batch_size, devices)
+    pictures = config.batch_size // mapped.count
     if pictures % config.microbatches:
         raise UserError(
             f'config.batch_size={config.batch_size} leaves {pictures} pictures to each device, which '
@@ -162,15 +162,15 @@ def build(config: Config) -> Setup:
         cached_bytes=cached_bytes,
         data_digest=data.digest,
         notes=data.notes,
-        devices=devices,
+        devices=mapped,
         dtype=dtype,
         model=model,
         tx=tx,
         total_steps=config_lib.total_steps(config, len(train)),
         head_steps=config_lib.head_steps(config, len(train)),
-        head_step=head_step and devices.map(head_step, donate_state=True),
-        train_step=devices.map(train_step, donate_state=True),
-        predict=devices.map(scoring.make_predict_step(model, config, dtype)),
+        head_step=head_step and mapped.map(head_step, donate_state=True),
+        train_step=mapped.map(train_step, donate_state=True),
+        predict=mapped.map(scoring.make_predict_step(model, config, dtype)),
     )
 
 

@@ -1,0 +1,137 @@
+"""What `python -m fakeimg.benchmark` measures, stage by stage."""
+
+import pathlib
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from fakeimg.benchmarking import inputs, machine, roofline, steps, timing
+from fakeimg.config import Config
+from fakeimg.data import pipeline
+from fakeimg.data.sources import Source
+from fakeimg.training import setup
+
+STAGES = ('decode', 'input', 'step', 'train', 'eval', 'save', 'start')
+DATA, DEVICE = ('decode', 'input'), ('step', 'train', 'eval', 'save')
+
+
+def measure(
+    config: Config, stages: Sequence[str], seconds: float, arguments: Sequence[str], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Measures the stages one after the other.
+
+    Args:
+        config: the whole configuration.
+        stages: some of STAGES.
+        seconds: to measure each rate for.
+        arguments: the recipe and its overrides as flags, for the start of another process.
+        say: takes sentences for the person who runs this.
+
+    Returns:
+        A part for each stage, and `roofline`, `scaling`, `first_step_seconds`, `peak_memory` of those on devices.
+
+    Raises:
+        UserError: anything in the configuration or the data that cannot work.
+    """
+    figures: dict[str, Any] = {}
+    if 'start' in stages:  # first of all: once this process has a GPU, another one would find no memory on it
+        say('two starts from an empty compilation cache ...')
+        figures['start'] = machine.start_seconds(arguments)
+    parts = setup.build(config)
+    for note in parts.notes:
+        say(f'!! {note}.')
+    say(
+        f'{config.model.name}, {config.data.image_size} px, {config.batch_size} pictures on {parts.devices.count} '
+        f'device(s), {parts.dtype.name}, {config.parallel}; {seconds:g} s a rate'
+    )
+    train = parts.sources['train']
+    if set(stages) & set(DATA):
+        figures |= _measure_data(config, train, stages)
+    if set(stages) & set(DEVICE):
+        figures |= _measure_devices(parts, stages, seconds)
+    return figures
+
+
+def _measure_data(config: Config, train: Source, stages: Sequence[str]) -> dict[str, Any]:
+    """The pipeline and its limit, in turn."""
+    threads = pipeline.num_threads(config.data.threads)
+    sample, encoded = inputs.sample(train, config.seed)
+    limit = inputs.DecodeRate(encoded, config.data.resize_size, threads)
+    if 'input' not in stages:
+        return {'decode': {'images_per_second': timing.in_turn(limit, limit)['first'], 'threads': threads}}
+    alone = timing.in_turn(inputs.PipelineRate(sample, config, threads), limit)
+    figures = {
+        'decode': {'images_per_second': alone['second'], 'threads': threads},
+        'input': {'images_per_second': alone['first'], 'over_decode': alone['ratio'], 'sample': len(sample)},
+    }
+    if train.cache is not None:
+        kept = timing.in_turn(inputs.PipelineRate(sample, config, threads, in_memory=True), limit)
+        figures['input_from_memory'] = {'images_per_second': kept['first'], 'over_decode': kept['ratio']}
+    return figures
+
+
+def _measure_devices(parts: setup.Setup, stages: Sequence[str], seconds: float) -> dict[str, Any]:
+    """The step and what is built of it."""
+    config = parts.config
+    stepper = steps.Steps(parts)
+    figures: dict[str, Any] = {'first_step_seconds': stepper.first_step_seconds}
+    if set(stages) & {'step', 'train'}:
+        rate = stepper.step_rate(seconds)
+        figures['step'] = {**rate, 'gpus': machine.gpu_state()}
+        per_device = rate['images_per_second_per_device']
+        arguments = (stepper.state, next(stepper.batches))
+        pictures = config.batch_size / parts.devices.count
+        figures['roofline'] = roofline.fraction(parts.train_step, arguments, pictures, per_device, parts.dtype)
+    if 'train' in stages:
+        rate = stepper.train_rate(parts.sources['train'], seconds)
+        ratio = rate['images_per_second_per_device'] / figures['step']['images_per_second_per_device']
+        figures['train'] = {**rate, 'over_step': ratio}
+    if 'eval' in stages:
+        figures['eval'] = steps.eval_rate(parts, parts.sources['train'], stepper.state, seconds)
+    if 'save' in stages:
+        with tempfile.TemporaryDirectory() as folder:
+            figures['save'] = stepper.save_stall(pathlib.Path(folder) / 'checkpoints')
+    if 'step' in stages and parts.devices.count > 1 and jax.process_count() == 1:
+        each = config.batch_size // parts.devices.count
+        counts = [2**power for power in range(parts.devices.count.bit_length()) if 2**power <= parts.devices.count]
+        figures['scaling'] = steps.scaling(lambda count: _on_some(config, count, each), counts, seconds)
+    figures['peak_memory'] = machine.peak_memory()
+    return figures
+
+
+def _on_some(config: Config, count: int, each: int) -> setup.Setup:
+    own = config.copy_and_resolve_references()
+    own.batch_size = each * count
+    return setup.build(own, jax.devices()[:count])
+
+
+def sweep(config: Config, sizes: Sequence[int], seconds: float, say: Callable[[str], None]) -> dict[str, float]:
+    """The step's images/s per device by batch size; one that does not fit into memory has 0."""
+    rates = {}
+    for size in sizes:
+        own = config.copy_and_resolve_references()
+        own.batch_size = size
+        try:
+            rate = steps.Steps(setup.build(own)).step_rate(seconds)['images_per_second_per_device']
+        except jax.errors.JaxRuntimeError as error:
+            if 'RESOURCE_EXHAUSTED' not in str(error):
+                raise
+            rate = 0.0
+        rates[str(size)] = rate
+        say(f'batch size {size}: {f"{rate:,.1f} images/s per device" if rate else "does not fit into memory"}')
+    best = max(rates, key=lambda size: rates[size])
+    say(f'best: --config.batch_size={best}')
+    return rates
+
+
+def take_one_step(config: Config) -> None:
+    """What a training does until its first step has ended."""
+    parts = setup.build(config)
+    state, _ = parts.initial_state()
+    bad = pipeline.BadPictures('train', parts.num_train, config.data.max_bad_fraction)
+    batches = iter(parts.device_batches(parts.train_batches(bad)))
+    jax.block_until_ready(parts.advance(0, state, next(batches)))
+    print(machine.STARTED, flush=True)
+    batches.close()

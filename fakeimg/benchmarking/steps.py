@@ -1,0 +1,150 @@
+"""Rates on the devices: the compiled step alone, training end to end, evaluation, and what a checkpoint costs."""
+
+import itertools
+import pathlib
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from fakeimg import parallel
+from fakeimg.benchmarking import timing
+from fakeimg.checkpoint import Checkpoints
+from fakeimg.data import pipeline
+from fakeimg.data.sources import Source
+from fakeimg.training.setup import Setup
+
+BUFFERS = 3  # batches in turn: one hot buffer would flatter the step
+
+
+class Steps:
+    """The training step of a run that is built but not started, with the state it has come to."""
+
+    def __init__(self, setup: Setup):
+        self.setup = setup
+        self.state, _ = setup.initial_state()
+        self.pictures = setup.config.batch_size / setup.devices.count
+        self.batches = random_batches(setup)
+        start = time.perf_counter()
+        self._outputs: Any = self._step(next(self.batches))
+        jax.block_until_ready(self._outputs)
+        self.first_step_seconds = time.perf_counter() - start
+
+    def _step(self, batch: Any) -> Any:
+        self.state, outputs = self.setup.train_step(self.state, batch)
+        return outputs
+
+    def advance(self, batches: Iterator) -> Any:
+        """Takes a step and reads the outputs of the one before, as the loop does; returns this one's."""
+        previous, self._outputs = self._outputs, self._step(next(batches))
+        jax.device_get(previous)
+        return self._outputs
+
+    def step_rate(self, seconds: float) -> dict[str, float]:
+        """The compiled step on random pictures that are on the devices already."""
+        return timing.measure(lambda: self.advance(self.batches), self.pictures, seconds)
+
+    def train_rate(self, source: Source, seconds: float) -> dict[str, float]:
+        """Training end to end; `input_wait_share` is the share of time in which the loop waits for a batch."""
+        config = self.setup.config
+        bad = pipeline.BadPictures('train', len(source), config.data.max_bad_fraction)
+        host = pipeline.TrainBatches(source, config, bad, 10**9, shard=parallel.shard())
+        batches = iter(self.setup.device_batches(host))
+        waited = 0.0
+
+        def advance() -> Any:
+            nonlocal waited
+            start = time.perf_counter()
+            batch = next(batches)
+            waited += time.perf_counter() - start
+            return self.advance(iter((batch,)))
+
+        advance()
+        start, waited = time.perf_counter(), 0.0
+        rate = timing.measure(advance, self.pictures, seconds)
+        share = waited / (time.perf_counter() - start)
+        batches.close()
+        bad.check()
+        return {**rate, 'input_wait_share': share}
+
+    def save_stall(self, folder: pathlib.Path, rounds: int = 3) -> dict[str, float]:
+        """How long the loop stands still per asynchronous checkpoint: the time that steps with a save among them take
+        longer, until the save is done.
+
+        Returns:
+            `call_ms`, of the call that copies the state; `stall_ms`, with what the steps beside the writing lose;
+            `stall_steps`, the latter in steps; medians.
+        """
+        checkpoints = Checkpoints(folder)
+        calls, stalls, plain = [], [], []
+        try:
+            for number in range(rounds):
+                plain.append(self._seconds_per_step())
+                start = time.perf_counter()
+                checkpoints.save(number, self.setup.devices.to_global(self.state), {'iterator': {}}, self.setup.meta())
+                calls.append(time.perf_counter() - start)
+                jax.block_until_ready(self.advance(self.batches))
+                stalls.append(time.perf_counter() - start - plain[-1])
+                checkpoints.wait()
+        finally:
+            checkpoints.close()
+        stall, step = statistics.median(stalls), statistics.median(plain)
+        return {'call_ms': 1000 * statistics.median(calls), 'stall_ms': 1000 * stall, 'stall_steps': stall / step}
+
+    def _seconds_per_step(self, steps: int = 5) -> float:
+        durations = []
+        for _ in range(steps):
+            start = time.perf_counter()
+            jax.block_until_ready(self.advance(self.batches))
+            durations.append(time.perf_counter() - start)
+        return statistics.median(durations)
+
+
+def eval_rate(setup: Setup, source: Source, state: Any, seconds: float) -> dict[str, float]:
+    """Evaluation end to end, as `scoring.score_source` does it: read, decode, score, bring back."""
+    config = setup.config
+    bad = pipeline.BadPictures('train', len(source), config.data.max_bad_fraction)
+    host = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
+    batches = itertools.chain.from_iterable(pipeline.read_batches(host, config.data.threads) for _ in itertools.count())
+    pending: Any = None
+
+    def advance() -> Any:
+        nonlocal pending
+        previous, pending = pending, setup.predict(state.variables, setup.devices.split(next(batches)))
+        jax.device_get(previous)
+        return pending
+
+    advance()
+    return timing.measure(advance, config.batch_size / setup.devices.count, seconds)
+
+
+def random_batches(setup: Setup) -> Iterator[Any]:
+    """Endless batches of random pictures on the devices, BUFFERS of them in turn; zeros would flatter the step."""
+    random = np.random.default_rng(0)
+    rows, size = setup.config.batch_size // jax.process_count(), setup.config.data.image_size
+    return itertools.cycle(
+        [
+            setup.devices.split(
+                {
+                    'image': random.integers(0, 256, (rows, size, size, 3), np.uint8),
+                    'label': random.integers(0, 2, rows, np.int32),
+                    'weight': np.ones(rows, np.float32),
+                }
+            )
+            for _ in range(BUFFERS)
+        ]
+    )
+
+
+def scaling(build: Callable[[int], Setup], counts: list[int], seconds: float) -> dict[str, float]:
+    """The step's images/s per device on some of the devices, over that on the first count: 1 is linear.
+
+    Args:
+        build: makes the run for so many devices, with as many pictures on each.
+        counts: of devices, ascending.
+    """
+    rates = {count: Steps(build(count)).step_rate(seconds)['images_per_second_per_device'] for count in counts}
+    return {str(count): rate / rates[counts[0]] for count, rate in rates.items()}
