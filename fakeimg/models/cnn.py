@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fakeimg.config import Config
-from fakeimg.models.layers import log_odds, max_pool_2x2
+from fakeimg.models.layers import convolve, log_odds, max_pool_2x2
 
 
 class SmallCNN(nn.Module):
@@ -46,7 +46,9 @@ class SmallCNN(nn.Module):
         """Maps images [B, H, W, 3] to float32 logits [B], or with `features` to the head's input, float32 [B, F]."""
         x = images.astype(self.dtype)
         for layer in range(self.layers):
-            x = nn.Conv(self.filters, (3, 3), dtype=self.dtype, name=f'conv{layer + 1}')(x)
+            x = nn.Conv(self.filters, (3, 3), dtype=self.dtype, name=f'conv{layer + 1}', conv_general_dilated=convolve)(
+                x
+            )
             x = max_pool_2x2(nn.relu(x))
         x = x.reshape(len(x), -1)
         for layer in range(self.dense_layers):

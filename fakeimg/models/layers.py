@@ -1,5 +1,8 @@
 """Layers that several networks share, written so that XLA runs them well on CPU and GPU alike."""
 
+import functools
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,6 +30,99 @@ class PointwiseConv(nn.Module):
         kernel = self.param('kernel', self.kernel_init, (1, 1, x.shape[-1], self.features))
         x = x[:, :: self.stride, :: self.stride].astype(self.dtype)
         return x @ kernel[0, 0].astype(self.dtype)
+
+
+def convolve(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+    """jax.lax.conv_general_dilated, for nn.Conv; its gradients start from arrays that are in memory.
+
+    XLA's weight gradient on the CPU begins by transposing both operands, into which it would fuse, element by strided
+    element, all that the activation and the gradient were computed from, whole blocks of a ResNet. See also `xla`.
+    """
+    plain = functools.partial(jax.lax.conv_general_dilated, **options)
+    if not runs_on_cpu():
+        return plain(x, kernel, *args)
+
+    @jax.custom_vjp
+    def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return plain(x, kernel, *args)
+
+    def forward(x: jax.Array, kernel: jax.Array):
+        return conv(x, kernel), (x, kernel)
+
+    def backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array):
+        (x, kernel), grad = jax.lax.optimization_barrier((saved, grad))
+        return jax.vjp(lambda x, kernel: plain(x, kernel, *args), x, kernel)[1](grad)
+
+    conv.defvjp(forward, backward)
+    return conv(x, kernel)
+
+
+class CPUBatchNorm(nn.Module):
+    """What nn.BatchNorm does in training, in float32, with sums over pictures as matrix products.
+
+    XLA's reductions on the CPU take several times as long as a product with ones. Parameters and statistics are those
+    of nn.BatchNorm, which serves evaluation, other devices and statistics over several of them.
+
+    Attributes:
+        momentum: share of the running statistics that a step keeps.
+        epsilon: added to the variance.
+        scale_init: of the scale [C].
+    """
+
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalises float32[B, H, W, C] with the statistics of the batch, and moves `batch_stats` towards them."""
+        channels = (x.shape[-1],)
+        scale = self.param('scale', self.scale_init, channels)
+        bias = self.param('bias', nn.initializers.zeros, channels)
+        running = [self.variable('batch_stats', name, jnp.zeros, channels) for name in ('mean', 'var')]
+        y, *statistics = _normalize_by_batch(x, scale, bias, self.epsilon)
+        for variable, value in zip(running, statistics, strict=True):
+            variable.value = self.momentum * variable.value + (1 - self.momentum) * value
+        return y
+
+
+def _column_sums(rows: jax.Array) -> jax.Array:
+    return (jnp.ones((1, len(rows)), rows.dtype) @ rows)[0]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _normalize_by_batch(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> tuple[jax.Array, ...]:
+    """The normalised x, and mean and variance of each channel, which are not differentiated."""
+    return _normalize_forward(x, scale, bias, epsilon)[0]
+
+
+def _normalize_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float):
+    rows = x.reshape(-1, x.shape[-1])
+    mean = _column_sums(rows) / len(rows)
+    variance = jnp.maximum(_column_sums(rows * rows) / len(rows) - mean * mean, 0)  # as Flax has it
+    inverse = jax.lax.rsqrt(variance + epsilon)
+    return ((x - mean) * (inverse * scale) + bias, mean, variance), (x, mean, inverse, scale)
+
+
+def _normalize_backward(epsilon: float, saved: tuple[jax.Array, ...], grads: tuple[jax.Array, ...]):
+    """Ioffe & Szegedy 2015, section 3."""
+    del epsilon
+    x, mean, inverse, scale = saved
+    grad = jax.lax.optimization_barrier(grads[0])
+    rows = grad.reshape(-1, grad.shape[-1])
+    bias_grad = _column_sums(rows)
+    scale_grad = _column_sums(rows * (x.reshape(rows.shape) - mean)) * inverse
+    normalized = (x - mean) * inverse
+    x_grad = (inverse * scale) * (grad - bias_grad / len(rows) - normalized * (scale_grad / len(rows)))
+    return x_grad, scale_grad, bias_grad
+
+
+_normalize_by_batch.defvjp(_normalize_forward, _normalize_backward)
+
+
+def runs_on_cpu() -> bool:
+    """Whether what is traced now will run on a CPU, whose forms differ where GPUs have a good one already."""
+    return jax.default_backend() == 'cpu'
 
 
 def log_odds(features: jax.Array, head: str, kernel_init: nn.initializers.Initializer) -> jax.Array:

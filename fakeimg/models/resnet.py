@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from fakeimg.config import Config
-from fakeimg.models.layers import PointwiseConv, log_odds
+from fakeimg.models.layers import CPUBatchNorm, PointwiseConv, convolve, log_odds, runs_on_cpu
 
+_Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
 _he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')  # He et al. 2015, as in torchvision
 
 STAGE_SIZES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # He et al., table 1
@@ -37,7 +38,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        conv = functools.partial(nn.Conv, use_bias=False, padding=1, dtype=self.dtype, kernel_init=_he_normal)
+        conv = functools.partial(_Conv, use_bias=False, padding=1, dtype=self.dtype, kernel_init=_he_normal)
         pointwise = functools.partial(PointwiseConv, dtype=self.dtype, kernel_init=_he_normal)
         strides = (self.stride, self.stride)
         if self.bottleneck:
@@ -49,8 +50,8 @@ class ResidualBlock(nn.Module):
         else:
             convs = [conv(self.filters, (3, 3), strides, name='conv1'), conv(self.filters, (3, 3), name='conv2')]
         y = x
-        for number, convolve in enumerate(convs[:-1], start=1):
-            y = nn.relu(self.norm(name=f'bn{number}')(convolve(y)))
+        for number, layer in enumerate(convs[:-1], start=1):
+            y = nn.relu(self.norm(name=f'bn{number}')(layer(y)))
         # A zero scale lets every block start as the identity (Goyal et al. 2017, section 5.1).
         y = self.norm(name=f'bn{len(convs)}', scale_init=nn.initializers.zeros)(convs[-1](y))
         if x.shape != y.shape:
@@ -100,7 +101,7 @@ class ResNet(nn.Module):
             frozen = self.freeze_batch_norm or stage < self.frozen_stages
             return batch_norm(train, frozen, self.dtype, self.norm_axis)
 
-        conv = functools.partial(nn.Conv, use_bias=False, dtype=self.dtype, kernel_init=_he_normal, name='stem_conv')
+        conv = functools.partial(_Conv, use_bias=False, dtype=self.dtype, kernel_init=_he_normal, name='stem_conv')
         x = images.astype(self.dtype)
         if self.small_stem:
             x = conv(self.width, (3, 3), padding=1)(x)
@@ -125,6 +126,8 @@ def batch_norm(train: bool, frozen: bool, dtype: jnp.dtype, axis: str | None) ->
     The running variance is that of the batch, where torch keeps n / (n - 1) of it.
     """
     updating = train and not frozen
+    if updating and axis is None and dtype == jnp.float32 and runs_on_cpu():
+        return functools.partial(CPUBatchNorm, momentum=0.9, epsilon=1e-5)
     return functools.partial(
         nn.BatchNorm,
         use_running_average=not updating,

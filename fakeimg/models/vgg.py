@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fakeimg.config import Config
-from fakeimg.models.layers import adaptive_mean_pool, log_odds, max_pool_2x2
+from fakeimg.models.layers import adaptive_mean_pool, convolve, log_odds, max_pool_2x2
 from fakeimg.models.resnet import batch_norm
 
 STAGES = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))  # filters in units of the width, convolutions
@@ -57,7 +57,7 @@ class VGG19(nn.Module):
             for number in range(1, convs + 1):
                 conv = nn.Conv(
                     filters * self.width, (3, 3), padding=1, dtype=self.dtype, kernel_init=_he_normal,
-                    name=f'conv{stage}_{number}',
+                    name=f'conv{stage}_{number}', conv_general_dilated=convolve,
                 )  # fmt: skip
                 x = conv(x)
                 if self.batch_norm:

@@ -14,7 +14,7 @@ from fakeimg.config import Config, check_config, default_config, from_plain, to_
 from fakeimg.errors import UserError
 from fakeimg.models import MODELS, create_model, init_variables, normalize
 from fakeimg.models.cnn import SmallCNN
-from fakeimg.models.layers import PointwiseConv, adaptive_mean_pool, max_pool_2x2
+from fakeimg.models.layers import CPUBatchNorm, PointwiseConv, adaptive_mean_pool, convolve, max_pool_2x2
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
 from tests.conftest import ROOT
@@ -82,6 +82,50 @@ def test_logits_are_float32_vectors_of_any_size(model: nn.Module, size: int) -> 
     logits, features = jax.eval_shape(outputs)
     assert (logits.shape, logits.dtype) == ((3,), jnp.float32)
     assert (features.ndim, features.shape[0], features.dtype) == (2, 3, jnp.float32)
+
+
+@pytest.mark.parametrize('stride', [1, 2])
+@pytest.mark.parametrize('size', [8, 7])
+def test_convolution_and_its_gradients_equal_plain_ones(size: int, stride: int) -> None:
+    x = jax.random.normal(jax.random.key(0), (3, size, size, 4))
+    outputs = []
+    for form in (None, convolve):
+        conv = nn.Conv(6, (3, 3), (stride, stride), padding=1, conv_general_dilated=form)
+        params = conv.init(jax.random.key(1), x)
+        value, pullback = jax.vjp(conv.apply, params, x)
+        outputs.append((value, pullback(jnp.sin(value))))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), *outputs)
+
+
+def test_cpu_batch_norm_and_its_gradients_equal_flax() -> None:
+    """Statistics, running ones included, and the gradients of input, scale and bias; also where the mean is large."""
+    x = 30 + jax.random.normal(jax.random.key(0), (4, 5, 6, 3)) * jnp.array([0.1, 1, 10])
+    variables = {
+        'params': {'scale': jnp.array([0.5, 1, 2]), 'bias': jnp.array([1.0, 0, -1])},
+        'batch_stats': {'mean': jnp.array([1.0, 2, 3]), 'var': jnp.array([3.0, 2, 1])},
+    }
+    outputs = []
+    for norm in (nn.BatchNorm(use_running_average=False, momentum=0.9), CPUBatchNorm()):
+
+        def loss(params: Any, x: jax.Array, norm: Any = norm):
+            y, updates = norm.apply({**variables, 'params': params}, x, mutable=['batch_stats'])
+            return (jnp.sin(y) * jnp.arange(y.size).reshape(y.shape) / y.size).sum(), (y, updates)
+
+        outputs.append(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables['params'], x))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-3), *outputs)
+    (_, (y, _)), (_, x_grad) = outputs[0]
+    assert float(jnp.abs(y).max()) > 1 and float(jnp.abs(x_grad).max()) > 0.1  # far above the tolerance
+
+
+def test_networks_have_the_same_variables_with_either_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ResNet((1, 1), width=4, bottleneck=False, small_stem=True)
+    images = jax.random.normal(jax.random.key(0), (4, 16, 16, 3))
+    variables = model.init(jax.random.key(1), images, train=False)
+    results = []
+    for on_cpu in (True, False):
+        monkeypatch.setattr('fakeimg.models.resnet.runs_on_cpu', lambda on_cpu=on_cpu: on_cpu)
+        results.append(model.apply(variables, images, train=True, mutable=['batch_stats']))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), *results)
 
 
 def test_fast_max_pool_equals_flax() -> None:
