@@ -80,7 +80,8 @@ class CPUBatchNorm(nn.Module):
         scale = self.param('scale', self.scale_init, channels)
         bias = self.param('bias', nn.initializers.zeros, channels)
         running = [self.variable('batch_stats', name, jnp.zeros, channels) for name in ('mean', 'var')]
-        y, *statistics = _normalize_by_batch(x, scale, bias, self.epsilon)
+        normalized: Any = _normalize_by_batch(x, scale, bias, self.epsilon)
+        y, *statistics = normalized
         for variable, value in zip(running, statistics, strict=True):
             variable.value = self.momentum * variable.value + (1 - self.momentum) * value
         return y

@@ -92,7 +92,8 @@ def test_convolution_and_its_gradients_equal_plain_ones(size: int, stride: int) 
     for form in (None, convolve):
         conv = nn.Conv(6, (3, 3), (stride, stride), padding=1, conv_general_dilated=form)
         params = conv.init(jax.random.key(1), x)
-        value, pullback = jax.vjp(conv.apply, params, x)
+        apply: Any = conv.apply
+        value, pullback = jax.vjp(apply, params, x)
         outputs.append((value, pullback(jnp.sin(value))))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), *outputs)
 
