@@ -15,6 +15,7 @@ from fakeimg.errors import UserError
 
 SAMPLE_BYTES = 256_000_000  # of encoded pictures at the most, so that the limit reads nothing from a disk
 SAMPLE = 8192  # pictures at the most
+LEAST = 2048  # pictures that a rate is measured on
 
 
 def sample(source: Source, seed: int) -> tuple[Source, list[bytes]]:
@@ -76,15 +77,14 @@ class PipelineRate:
             self._source = dataclasses.replace(source, cache=DecodedPictures(len(source), config.data.resize_size))
         self._config = config
         self._threads = threads
-        self._epoch = 0
         if in_memory:
             self()  # fills the memory
 
     def __call__(self) -> float:
-        """Reads as many batches as the sample has."""
+        """Reads whole epochs of the sample, LEAST pictures or more, so that starting and ending count for little."""
         bad = pipeline.BadPictures('train', len(self._source), 1.0)
         batch_size = self._config.batch_size
-        steps = max(1, len(self._source) // batch_size)
+        steps = max(1, -(-LEAST // len(self._source)) * len(self._source) // batch_size)
         batches = pipeline.TrainBatches(self._source, self._config, bad, steps)
         start = time.perf_counter()
         for _ in pipeline.read_batches(batches, self._threads):

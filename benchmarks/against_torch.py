@@ -1,0 +1,236 @@
+"""Our rates over PyTorch's on this machine: python benchmarks/against_torch.py --workdir /tmp/bench [--cifake SET]
+
+Needs torch (make parity). Ratios above 1 say that fakeimg is faster; both sides are measured in turn, and a figure is
+the median over rounds. --cifake is a prepared set of pictures of 32 px; without it that row is left out.
+"""
+
+import io
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import PIL.Image
+import torch
+from absl import app, flags
+
+from fakeimg import xla
+from fakeimg.benchmarking import inputs, timing
+from fakeimg.benchmarking.steps import Steps, random_batches
+from fakeimg.config import Config, default_config
+from fakeimg.data import pipeline, sources
+from fakeimg.training import setup
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for drawn pictures and their prepared set.', required=True)
+_CIFAKE = flags.DEFINE_string('cifake', '', 'Prepared set of pictures of 32 px.')
+_ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each comparison.')
+_ONLY = flags.DEFINE_list('only', [], 'Rows: input, input32, cnn, resnet18, resnet50, resnet50_eval; empty: all.')
+
+PICTURES, SIDE = 2000, 256
+
+
+def draw_set(work: pathlib.Path) -> str:
+    """A prepared set of JPEGs of smooth noise, 256 px, about 13 KB each as face crops are."""
+    target = work / 'drawn256'
+    if not target.exists():
+        for seed in range(PICTURES):
+            noise = np.random.default_rng(seed).normal(128, 22, (SIDE // 4, SIDE // 4, 3)).clip(0, 255).astype(np.uint8)
+            path = work / 'jpegs' / 'train' / ('real', 'fake')[seed % 2] / f'{seed:05d}.jpg'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(noise).resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC).save(path, quality=85)
+        command = [sys.executable, '-m', 'fakeimg.prepare', str(work / 'jpegs'), '--out', str(target)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return str(target)
+
+
+class Pictures(torch.utils.data.Dataset):
+    """What a PyTorch user writes: Pillow, a random crop, a flip, float32, normalised."""
+
+    def __init__(self, source: sources.Source, config: Config):
+        self.source = source
+        self.size = config.data.image_size
+        self.mean = torch.tensor(config.data.mean)[:, None, None]
+        self.std = torch.tensor(config.data.std)[:, None, None]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        picture = np.asarray(PIL.Image.open(io.BytesIO(self.source[index])).convert('RGB'))
+        top, left = (int(torch.randint(0, side - self.size + 1, ())) for side in picture.shape[:2])
+        picture = picture[top : top + self.size, left : left + self.size]
+        if torch.rand(()) < 0.5:
+            picture = picture[:, ::-1]
+        image = torch.from_numpy(picture.transpose(2, 0, 1).copy()).float().div(255)
+        return (image - self.mean) / self.std, int(self.source.labels[index])
+
+
+def compare_input(path: str, config: Config, say: Callable[[str], None]) -> None:
+    """The pipeline over the prepared set against a DataLoader with as many workers as we have threads."""
+    config.data.path = path
+    threads = pipeline.num_threads(0)
+    sample, encoded = inputs.sample(sources.open_path(path).splits['train'], 0)
+    loader = torch.utils.data.DataLoader(
+        Pictures(sample, config), config.batch_size, shuffle=True, num_workers=threads, persistent_workers=True
+    )
+
+    def theirs() -> float:
+        start = time.perf_counter()
+        count = sum(len(labels) for _, labels in loader)
+        return count / (time.perf_counter() - start)
+
+    theirs()  # starts the workers
+    ours = inputs.PipelineRate(sample, config, threads)
+    size = config.data.image_size
+    found = timing.in_turn(ours, theirs, _ROUNDS.value)
+    say(f'input, {size} px, prepared set ÷ DataLoader: {_ratio(found)}')
+    found = timing.in_turn(ours, inputs.DecodeRate(encoded, config.data.resize_size, threads), _ROUNDS.value)
+    say(f'input, {size} px, prepared set ÷ pure decoding: {_ratio(found)}')
+    memory = inputs.PipelineRate(sample, config, threads, in_memory=True)
+    say(f'input, {size} px, from memory ÷ DataLoader: {_ratio(timing.in_turn(memory, theirs, _ROUNDS.value))}')
+
+
+class Block(torch.nn.Module):
+    """A residual block, with or without bottleneck, as torchvision has it."""
+
+    def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool):
+        super().__init__()
+        outputs = width * 4 if bottleneck else width
+        shapes = ((inputs, width, 1, 1), (width, width, 3, stride), (width, outputs, 1, 1))
+        if not bottleneck:
+            shapes = ((inputs, width, 3, stride), (width, width, 3, 1))
+        self.convs = torch.nn.ModuleList(_conv(*shape) for shape in shapes)
+        self.norms = torch.nn.ModuleList(torch.nn.BatchNorm2d(shape[1]) for shape in shapes)
+        self.shortcut = torch.nn.Identity()
+        if inputs != outputs or stride != 1:
+            self.shortcut = torch.nn.Sequential(_conv(inputs, outputs, 1, stride), torch.nn.BatchNorm2d(outputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x
+        for number, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), start=1):
+            y = norm(conv(y))
+            y = torch.relu(y) if number < len(self.convs) else y
+        return torch.relu(self.shortcut(x) + y)
+
+
+def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> torch.nn.Conv2d:
+    return torch.nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
+
+
+def torch_network(config: Config) -> torch.nn.Module:
+    """The network of `config.model` in PyTorch: cnn, resnet18 with the small stem, resnet50."""
+    nn, model = torch.nn, config.model
+    if model.name == 'cnn':
+        channels = [3, *[model.filters] * model.layers]
+        layers = [
+            part
+            for before, after in zip(channels, channels[1:], strict=False)
+            for part in (nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        ]
+        flat = model.filters * (config.data.image_size >> model.layers) ** 2
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, model.dense), nn.ReLU(), nn.Linear(model.dense, 1))
+    bottleneck, blocks = model.name == 'resnet50', (3, 4, 6, 3) if model.name == 'resnet50' else (2, 2, 2, 2)
+    stem = [_conv(3, model.width, 3)] if model.small_stem else [_conv(3, model.width, 7, 2)]
+    layers = [*stem, nn.BatchNorm2d(model.width), nn.ReLU()]
+    layers += [] if model.small_stem else [nn.MaxPool2d(3, 2, 1)]
+    channels = model.width
+    for stage, count in enumerate(blocks):
+        for block in range(count):
+            width = model.width << stage
+            layers.append(Block(channels, width, 2 if stage and not block else 1, bottleneck))
+            channels = width * 4 if bottleneck else width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1))
+
+
+def compare_steps(config: Config, title: str, say: Callable[[str], None], *, training: bool) -> None:
+    """A step on pictures in memory: ours compiled, theirs in channels_last; float32, AdamW."""
+    batch, size = config.batch_size, config.data.image_size
+    network: Any = torch_network(config).to(memory_format=torch.channels_last).train(training)  # pyright: ignore
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
+    images = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, 2, (batch,)).float()
+
+    def their_step() -> None:
+        if not training:
+            with torch.inference_mode():
+                network(images)
+            return
+        optimizer.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(network(images)[:, 0], labels).backward()
+        optimizer.step()
+
+    parts = setup.build(config)
+    stepper = Steps(parts)
+    batches = random_batches(parts)
+
+    def our_step() -> None:
+        if training:
+            jax.block_until_ready(stepper.advance(batches))
+        else:
+            jax.block_until_ready(parts.predict(stepper.state.variables, next(batches)))
+
+    our_step()
+    their_step()
+    steps = max(1, round(1.0 / statistics.median(_seconds(our_step) for _ in range(3))))
+
+    def rate(step: Callable[[], None]) -> float:
+        return steps * batch / _seconds(lambda: [step() for _ in range(steps)])
+
+    found = timing.in_turn(lambda: rate(our_step), lambda: rate(their_step), _ROUNDS.value)
+    say(f'{title} ÷ PyTorch, batch {batch}: {_ratio(found)}')
+
+
+def _seconds(action: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def _ratio(found: dict[str, float]) -> str:
+    spread = f'{found["ratio_minimum"]:.2f} to {found["ratio_maximum"]:.2f}'
+    return f'{found["ratio"]:.2f} ({spread}); {found["first"]:,.1f} and {found["second"]:,.1f} images/s'
+
+
+def recipe(name: str, size: int, batch_size: int, **model: Any) -> Config:
+    """A configuration with random weights on the demo faces, which are not looked at."""
+    config = default_config()
+    config.batch_size, config.data.demo_examples = batch_size, max(16, batch_size)
+    config.data.image_size, config.data.resize_size = size, 256 if size == 224 else size
+    config.model.name = name
+    config.model.update(model)
+    return config
+
+
+def main(argv: list[str]) -> None:
+    del argv
+    xla.choose_cpu_kernels()
+    xla.keep_compiled()
+    torch.set_num_threads(pipeline.num_threads(0))
+    work, large = pathlib.Path(_WORKDIR.value), recipe('resnet50', 224, 16)
+    rows: dict[str, Callable[[], None]] = {
+        'input': lambda: compare_input(draw_set(work), recipe('cnn', 224, 64), say),
+        'cnn': lambda: compare_steps(recipe('cnn', 32, 128), 'small CNN, training', say, training=True),
+        'resnet18': lambda: compare_steps(
+            recipe('resnet18', 32, 128, width=16, small_stem=True), 'ResNet18 of width 16, training', say, training=True
+        ),
+        'resnet50': lambda: compare_steps(large, 'ResNet50, training', say, training=True),
+        'resnet50_eval': lambda: compare_steps(large, 'ResNet50, evaluation', say, training=False),
+    }
+    if _CIFAKE.value:
+        rows['input32'] = lambda: compare_input(_CIFAKE.value, recipe('cnn', 32, 128), say)
+    for name, row in rows.items():
+        if not _ONLY.value or name in _ONLY.value:
+            row()
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == '__main__':
+    app.run(main)
