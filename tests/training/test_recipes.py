@@ -282,6 +282,7 @@ class LabelsOnly:
     """A source of labels, whose pictures nobody asks for."""
 
     labels: np.ndarray
+    cache: None = None
 
     def __len__(self) -> int:
         return len(self.labels)
