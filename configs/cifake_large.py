@@ -13,4 +13,5 @@ def get_config() -> Config:
     config.model.filters = 64
     config.model.layers = 3
     config.optimizer.base_learning_rate = 2e-3
+    config.optimizer.ema_decay = 0.998
     return config

@@ -12,5 +12,6 @@ def get_config() -> Config:
     config.model.name = 'resnet18'  # or resnet50
     config.model.small_stem = True
     config.optimizer.base_learning_rate = 2e-3
+    config.optimizer.ema_decay = 0.998
     config.optimizer.weight_decay = 0.05
     return config

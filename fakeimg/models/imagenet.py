@@ -36,7 +36,8 @@ def load_weights(path: pathlib.Path, variables: Mapping[str, Any], config: Confi
                 f'config.data.{name} is {tuple(given)}; add "--config.data.{name}=({text})".'
             )
     flat = flax.traverse_util.flatten_dict(dict(variables), sep='/')
-    return flax.traverse_util.unflatten_dict(flat | loaded, sep='/')
+    # A network without BatchNorm has empty `batch_stats`, which flattening loses.
+    return {**variables, **flax.traverse_util.unflatten_dict(flat | loaded, sep='/')}
 
 
 def find_weights(config: Config) -> pathlib.Path | None:

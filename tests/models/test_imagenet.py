@@ -2,6 +2,7 @@ import json
 import pathlib
 from typing import Any
 
+import flax.traverse_util
 import jax
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from fakeimg.converting import convert, hub, weights_file
 from fakeimg.errors import UserError
 from fakeimg.models import imagenet, init_variables
 from fakeimg.models.resnet import ResNet
+from fakeimg.models.vgg import VGG19
 from tests.models.parity import to_ours
 from tests.models.torch_networks import random_state
 
@@ -34,6 +36,18 @@ def test_weights_are_loaded_and_the_head_is_kept(config: Config, tmp_path: pathl
     np.testing.assert_array_equal(loaded['params']['stem_conv']['kernel'], flat['params/stem_conv/kernel'])
     np.testing.assert_array_equal(loaded['params']['head']['kernel'], variables['params']['head']['kernel'])
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)
+
+
+def test_weights_of_a_network_without_batch_norm_start_a_training(config: Config, tmp_path: pathlib.Path) -> None:
+    model = VGG19(width=2, dense=8)
+    variables = init_variables(model, 32, 0)
+    flat = flax.traverse_util.flatten_dict({'params': variables['params']}, sep='/')
+    path = tmp_path / 'weights.safetensors'
+    weights_file.write(path, {name: np.asarray(flat[name]) + 1 for name in flat if '/head/' not in name}, HEADER)
+    loaded = imagenet.load_weights(path, variables, config)
+    assert jax.tree.structure(loaded) == jax.tree.structure(variables)
+    assert loaded['batch_stats'] == {}
+    np.testing.assert_array_equal(loaded['params']['fc6']['bias'], np.asarray(variables['params']['fc6']['bias']) + 1)
 
 
 def test_unfitting_weights_are_named(config: Config, tmp_path: pathlib.Path) -> None:
