@@ -17,7 +17,7 @@ import jax
 import numpy as np
 import PIL.Image
 import torch
-from absl import app, flags
+from absl import app, flags, logging
 
 from fakeimg import xla
 from fakeimg.benchmarking import inputs, timing
@@ -208,6 +208,7 @@ def recipe(name: str, size: int, batch_size: int, **model: Any) -> Config:
 
 def main(argv: list[str]) -> None:
     del argv
+    logging.set_verbosity(logging.ERROR)
     xla.choose_cpu_kernels()
     xla.keep_compiled()
     torch.set_num_threads(pipeline.num_threads(0))
