@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import os
 import pathlib
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -80,29 +79,6 @@ class Shard:
         return slice(self.index * size, (self.index + 1) * size)
 
 
-class _Buffers:
-    """Arrays for pictures, used again once nobody else holds them; the kernel would zero fresh memory every time.
-
-    Whoever has a batch, a view of it, or a device array on top of it (which jax makes on a CPU) holds its buffer.
-    """
-
-    _HELD_BY_US = 3  # references to a free buffer in `take`: the list's, the loop's, and getrefcount's own
-
-    def __init__(self):
-        self._arrays: list[np.ndarray] = []
-        self._lock = threading.Lock()
-
-    def take(self, shape: tuple[int, ...]) -> np.ndarray:
-        """Returns uint8 of `shape`, the same in every call, with anything in it."""
-        with self._lock:
-            for array in self._arrays:
-                if sys.getrefcount(array) == self._HELD_BY_US:
-                    return array
-            array = np.empty(shape, np.uint8)
-            self._arrays.append(array)
-            return array
-
-
 class Batches(grain.sources.RandomAccessDataSource):
     """Item k is the batch of step k: `{'image': uint8[b, S, S, 3], 'label': int32[b], 'weight': float32[b]}`.
 
@@ -120,7 +96,6 @@ class Batches(grain.sources.RandomAccessDataSource):
     ):
         self._source = source
         self._cache = source.cache
-        self._buffers = _Buffers()
         self._bad = bad
         self._batch_size = config.batch_size
         self._rows = shard.of(config.batch_size)
@@ -131,7 +106,7 @@ class Batches(grain.sources.RandomAccessDataSource):
         """Decodes this process's share of the global batch `indices` (-1 is padding)."""
         indices, positions = indices[self._rows], positions[self._rows]
         size = self._image_size
-        images = self._buffers.take((len(indices), size, size, 3))
+        images = np.empty((len(indices), size, size, 3), np.uint8)
         labels = np.where(indices >= 0, self._source.labels[indices], 0).astype(np.int32)
         if self._cache is not None and size == self._resize_size and self._cache.gather(indices, images):
             weights = (indices >= 0).astype(np.float32)

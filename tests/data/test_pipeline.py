@@ -1,8 +1,6 @@
 import os
 import pathlib
-from typing import Any
 
-import jax
 import numpy as np
 import pytest
 
@@ -69,25 +67,6 @@ def test_processes_share_the_same_global_batch(config: Config) -> None:
     parts = [train_batches(config, shard=pipeline.Shard(index, 2))[3] for index in range(2)]
     for name in whole:
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), whole[name])
-
-
-def test_a_batch_keeps_its_memory_as_long_as_somebody_has_it(config: Config) -> None:
-    batches, expected = train_batches(config), train_batches(config)
-    held: list[Any] = []
-    for step in range(12):
-        batch = batches[step]['image']
-        held += [batch, batch[3:5], jax.device_put(batch.reshape(2, 8, *batch.shape[1:]))][step % 3 : step % 3 + 1]
-        del batch
-    for step, kept in enumerate(held):
-        plain = expected[step]['image']
-        wanted = (plain, plain[3:5], plain.reshape(2, 8, *plain.shape[1:]))[step % 3]
-        np.testing.assert_array_equal(np.asarray(kept), wanted)
-
-
-def test_memory_of_a_batch_that_nobody_has_is_used_again(config: Config) -> None:
-    batches = train_batches(config)
-    places = {batches[step]['image'].ctypes.data for step in range(12)}
-    assert len(places) == 1
 
 
 def test_evaluation_pads_and_counts_every_picture_once(config: Config) -> None:
