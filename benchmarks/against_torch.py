@@ -31,7 +31,7 @@ _CIFAKE = flags.DEFINE_string('cifake', '', 'Prepared set of pictures of 32 px.'
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each comparison.')
 _ONLY = flags.DEFINE_list('only', [], 'Rows: input, input32, cnn, resnet18, resnet50, resnet50_eval; empty: all.')
 
-PICTURES, SIDE = 2000, 256
+PICTURES, SIDE = 6000, 256
 
 
 def draw_set(work: pathlib.Path) -> str:

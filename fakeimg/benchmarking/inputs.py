@@ -15,6 +15,7 @@ from fakeimg.errors import UserError
 
 SAMPLE_BYTES = 256_000_000  # of encoded pictures at the most, so that the limit reads nothing from a disk
 SAMPLE = 8192  # pictures at the most
+RUN = 512  # pictures of the sample that are neighbours, as in the shards of a prepared set, which are read in runs
 LEAST = 2048  # pictures that a rate is measured on
 
 
@@ -25,7 +26,8 @@ def sample(source: Source, seed: int) -> tuple[Source, list[bytes]]:
         UserError: none can be.
     """
     chosen, encoded, total = [], [], 0
-    for index in np.random.default_rng(seed).permutation(len(source))[:SAMPLE]:
+    starts = np.random.default_rng(seed).permutation(np.arange(0, len(source), RUN))[: SAMPLE // RUN]
+    for index in (index for start in starts for index in range(start, min(start + RUN, len(source)))):
         try:
             data = source[int(index)]
             picture = decode.decode_rgb(data)
@@ -60,7 +62,7 @@ class DecodeRate:
             return len(self._encoded) / (time.perf_counter() - start)
 
     def _decode(self, thread: int) -> None:
-        side, buffer = self._min_side, np.empty(self._pixels * 3, np.uint8)
+        side, buffer = self._min_side, np.empty(max(self._pixels * 3, decode.LEAST_SCRATCH), np.uint8)
         for data in self._encoded[thread :: self._threads]:
             try:
                 simplejpeg.decode_jpeg(data, 'RGB', min_height=side, min_width=side, min_factor=2, buffer=buffer)
@@ -69,12 +71,16 @@ class DecodeRate:
 
 
 class PipelineRate:
-    """Pictures per second of the input pipeline over a sample: batches as training gets them, on the host."""
+    """Pictures per second of the input pipeline over a sample: batches as training gets them, on the host.
+
+    Without `in_memory` every epoch is a first one, whose pictures are read and decoded.
+    """
 
     def __init__(self, source: Source, config: Config, threads: int, *, in_memory: bool = False):
         self._source = source
         if in_memory:
             self._source = dataclasses.replace(source, cache=DecodedPictures(len(source), config.data.resize_size))
+        self._in_memory = in_memory
         self._config = config
         self._threads = threads
         if in_memory:
@@ -82,11 +88,12 @@ class PipelineRate:
 
     def __call__(self) -> float:
         """Reads whole epochs of the sample, LEAST pictures or more, so that starting and ending count for little."""
-        bad = pipeline.BadPictures('train', len(self._source), 1.0)
-        batch_size = self._config.batch_size
-        steps = max(1, -(-LEAST // len(self._source)) * len(self._source) // batch_size)
-        batches = pipeline.TrainBatches(self._source, self._config, bad, steps)
+        source, batch_size = self._source, self._config.batch_size
+        epochs, steps = -(-LEAST // len(source)), max(1, len(source) // batch_size)
         start = time.perf_counter()
-        for _ in pipeline.read_batches(batches, self._threads):
-            pass
-        return steps * batch_size / (time.perf_counter() - start)
+        for _ in range(epochs):
+            fresh = source if self._in_memory else source.take(np.arange(len(source)))
+            bad = pipeline.BadPictures('train', len(source), 1.0)
+            for _ in pipeline.read_batches(pipeline.TrainBatches(fresh, self._config, bad, steps), self._threads):
+                pass
+        return epochs * steps * batch_size / (time.perf_counter() - start)

@@ -2,10 +2,12 @@
 
 import os
 import pathlib
+import threading
 
 import numpy as np
 
 SHARE = 0.5  # of the memory that is available when a run starts, which `auto` may fill
+ENCODED_SHARE = 0.2  # of it, which the encoded pictures of one split may take beside
 _CGROUP = pathlib.Path('/sys/fs/cgroup')
 
 
@@ -18,6 +20,8 @@ class DecodedPictures:
     def __init__(self, count: int, side: int):
         self._pictures = np.empty((count, side, side, 3), np.uint8)  # memory is taken when a picture is written
         self._is_kept = np.zeros(count, bool)
+        self._is_claimed = np.zeros(count, bool)
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """How many are kept."""
@@ -34,10 +38,19 @@ class DecodedPictures:
         np.take(self._pictures, indices, axis=0, out=out, mode='clip')  # the default mode would buffer `out`
         return True
 
+    def claim(self, index: int) -> np.ndarray | None:
+        """The place of picture `index`, uint8[side, side, 3], to decode it into and then `keep` it; None later on."""
+        with self._lock:
+            if self._is_claimed[index]:
+                return None
+            self._is_claimed[index] = True
+        return self._pictures[index]
+
     def keep(self, index: int, picture: np.ndarray) -> None:
-        """Copies a picture, if it has the size."""
+        """Keeps a picture that was claimed, if it has the size; it is copied unless it is in its place already."""
         if picture.shape == self._pictures.shape[1:]:
-            self._pictures[index] = picture
+            if picture.base is not self._pictures:
+                self._pictures[index] = picture
             self._is_kept[index] = True  # only now, for other threads
 
 

@@ -17,7 +17,7 @@ import grain
 import numpy as np
 
 from fakeimg.config import Config
-from fakeimg.data import decode
+from fakeimg.data import cache, decode
 from fakeimg.data.sources import Source
 from fakeimg.errors import UserError
 
@@ -97,10 +97,17 @@ class Batches(grain.sources.RandomAccessDataSource):
         self._source = source
         self._cache = source.cache
         self._bad = bad
+        self._may_keep = config.data.cache != 'none'
+        self._processes = shard.count
         self._batch_size = config.batch_size
         self._rows = shard.of(config.batch_size)
         self._image_size = config.data.image_size
         self._resize_size = config.data.resize_size
+
+    def read_ahead(self) -> None:
+        """Starts to read encoded pictures into memory, if that is allowed and they fit."""
+        if self._may_keep:
+            self._source.read_ahead(cache.ENCODED_SHARE / self._processes)
 
     def _load(self, indices: np.ndarray, positions: np.ndarray) -> Batch:
         """Decodes this process's share of the global batch `indices` (-1 is padding)."""
@@ -113,26 +120,31 @@ class Batches(grain.sources.RandomAccessDataSource):
             images[indices < 0] = 0
         else:
             weights = np.zeros(len(indices), np.float32)
-            for row, index in enumerate(indices):
-                picture = self._picture(int(index)) if index >= 0 else None
+            for row, (index, position) in enumerate(zip(indices.tolist(), positions.tolist(), strict=True)):
+                image = images[row]
+                picture = self._picture(index, image) if index >= 0 else None
                 if picture is None:
-                    images[row] = 0
-                else:
-                    decode.crop_square(picture, self._resize_size, size, positions[row], images[row])
-                    weights[row] = 1
+                    image[...] = 0
+                    continue
+                if picture is not image:
+                    decode.crop_square(picture, self._resize_size, size, position, image)
+                weights[row] = 1
         return {'image': images, 'label': labels, 'weight': weights}
 
-    def _picture(self, index: int) -> np.ndarray | None:
-        """Picture `index`, decoded; None, once it is noted, if it cannot be read."""
-        picture = None if self._cache is None else self._cache.get(index)
-        if picture is None:
-            try:
-                picture = decode.decode_rgb(self._source[index], self._resize_size)
-            except (decode.BadPicture, OSError) as error:
-                self._bad.add(self._source.names[index], str(error))
-                return None
-            if self._cache is not None:
-                self._cache.keep(index, picture)
+    def _picture(self, index: int, image: np.ndarray) -> np.ndarray | None:
+        """Picture `index`, decoded; `image` itself where nothing is left to crop; None, once noted, if unreadable."""
+        if self._cache is not None and (picture := self._cache.get(index)) is not None:
+            return picture
+        place = None if self._cache is None else self._cache.claim(index)
+        if place is None and len(image) == self._resize_size:
+            place = image
+        try:
+            picture = decode.decode_rgb(self._source[index], self._resize_size, place)
+        except (decode.BadPicture, OSError) as error:
+            self._bad.add(self._source.names[index], str(error))
+            return None
+        if self._cache is not None and place is not None and place is not image:
+            self._cache.keep(index, picture)
         return picture
 
 
@@ -212,6 +224,7 @@ def num_threads(threads: int) -> int:
 def read_batches(batches: Batches, threads: int = 0) -> grain.IterDataset:
     """Returns the batches in order, decoded ahead by `num_threads(threads)` threads."""
     threads = num_threads(threads)
+    batches.read_ahead()
     # simplejpeg releases the GIL; one finished batch beyond those in the making keeps every thread busy.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
     return grain.MapDataset.source(batches).to_iter_dataset(options)

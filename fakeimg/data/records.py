@@ -12,11 +12,13 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+import threading
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
-from array_record.python import array_record_data_source
+from array_record.python import array_record_data_source, array_record_module
 
 from fakeimg.data.labels import LABELS
 from fakeimg.errors import UserError
@@ -27,6 +29,7 @@ MANIFEST, SUMMARY = 'manifest.csv', 'prepared.json'
 WRITER_OPTIONS = 'group_size:1,uncompressed'
 _TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}  # names may be any bytes
 _IMAGE_KEY = b'\x0a\x05image\x12'
+_RUN = 128  # records that `RecordFiles.read_ahead` reads at a time
 
 
 class Row(NamedTuple):
@@ -141,7 +144,9 @@ class RecordFiles:
     def __init__(self, shards: Sequence[str], names: list[str], rows: np.ndarray):
         self.names = names
         self._rows = rows  # int64[n], places in all shards of the split
-        self._records = array_record_data_source.ArrayRecordDataSource(list(shards))
+        self._shards = list(shards)
+        self._records = array_record_data_source.ArrayRecordDataSource(self._shards)
+        self._kept: list[bytes | None] | None = None
         if len(self._records) != len(names):
             raise ValueError(f'{len(self._records)} records, {len(names)} in the manifest')
 
@@ -150,6 +155,8 @@ class RecordFiles:
 
     def read(self, index: int) -> bytes:
         """Returns the encoded picture. Raises OSError when the record is damaged."""
+        if self._kept is not None and (picture := self._kept[index]) is not None:
+            return picture
         try:
             return decode_image(self._records[int(self._rows[index])])
         except Exception as error:  # array_record raises whatever its C++ does
@@ -159,8 +166,61 @@ class RecordFiles:
         part = object.__new__(RecordFiles)  # shares the open readers
         part.names = [self.names[index] for index in indices]
         part._rows = self._rows[np.asarray(indices, int)]
-        part._records = self._records
+        part._shards, part._records = self._shards, self._records
+        part._kept = None
         return part
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, '_kept': None}
+
+    def size_in_bytes(self) -> int:
+        """About what all encoded pictures take."""
+        return int(sum(map(os.path.getsize, self._shards)) * len(self) / max(1, len(self._records)))
+
+    def read_ahead(self) -> threading.Thread | None:
+        """Starts a thread, and returns it, that reads all pictures into memory, where `read` finds them from then on.
+
+        In runs a record costs a tenth of what it costs alone (1 against 14 us for pictures of 32 px), and a disk or
+        a network gives many times as much.
+        """
+        if self._kept is None:
+            kept: list[bytes | None] = [None] * len(self)
+            self._kept = kept
+            thread = threading.Thread(target=_keep_records, args=(weakref.ref(self),), name='read ahead')
+            thread.start()
+            return thread
+
+
+def _keep_records(files_of: Callable[[], RecordFiles | None]) -> None:
+    """Fills `_kept` run by run, as long as somebody holds the files and the main thread lives."""
+    files = files_of()
+    if files is None:
+        return
+    rows, shards, order = files._rows, files._shards, np.argsort(files._rows)
+    del files
+    start = 0
+    for shard in shards:
+        try:
+            reader = array_record_module.ArrayRecordReader(shard, options='readahead_buffer_size:1048576')
+            count = reader.num_records()
+        except Exception:  # gone or damaged since the set was opened; array_record raises whatever its C++ does
+            return
+        for first in range(0, count, _RUN):
+            last = min(first + _RUN, count)
+            wanted = order[slice(*np.searchsorted(rows, (start + first, start + last), sorter=order))]
+            if len(wanted) * 8 < last - first:
+                continue  # a few of many are cheaper one by one
+            try:
+                pictures = [decode_image(record) for record in reader.read(first, last)]
+            except Exception:  # damaged; reading one by one will say which
+                continue
+            files = files_of()
+            if files is None or files._kept is None or not threading.main_thread().is_alive():
+                return
+            for index in wanted.tolist():
+                files._kept[index] = pictures[rows[index] - start - first]
+            del files
+        start += count
 
 
 @dataclasses.dataclass(frozen=True)

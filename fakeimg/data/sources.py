@@ -8,7 +8,7 @@ import numpy as np
 
 from fakeimg.config import Config
 from fakeimg.data import demo, layouts, records, splits
-from fakeimg.data.cache import DecodedPictures
+from fakeimg.data.cache import DecodedPictures, available_memory
 from fakeimg.data.files import Files
 from fakeimg.data.labels import CLASS_NAMES, SPLITS
 from fakeimg.errors import UserError
@@ -44,6 +44,12 @@ class Source:
     def __getitem__(self, index: int) -> bytes:
         """Returns the bytes of picture `index`; raises OSError when they cannot be read."""
         return self.files.read(index)
+
+    def read_ahead(self, share: float) -> None:
+        """Lets a thread read the records of a prepared set into memory, if `share` of what is available holds them."""
+        if isinstance(self.files, records.RecordFiles):
+            if self.files.size_in_bytes() <= share * available_memory():
+                self.files.read_ahead()
 
     def take(self, indices: np.ndarray) -> 'Source':
         """Returns some of the pictures, in the order of `indices`, int[m]."""

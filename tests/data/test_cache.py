@@ -54,7 +54,7 @@ def test_nothing_is_decoded_twice(config: Config, image_size: int, monkeypatch: 
     config.data.image_size = image_size
     decoded = []
     real = decode.decode_rgb
-    monkeypatch.setattr(decode, 'decode_rgb', lambda data, side: decoded.append(1) or real(data, side))
+    monkeypatch.setattr(decode, 'decode_rgb', lambda *args: decoded.append(1) or real(*args))
     batches = train_batches(config, kept_pictures(config))
     for step in range(STEPS):
         batches[step]

@@ -5,6 +5,8 @@ import json
 import pathlib
 import pickle
 import shutil
+import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +16,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fakeimg.config import Config
-from fakeimg.data import records
+from fakeimg.data import pipeline, records, sources
 from fakeimg.data.records import Row, decode_image, encode_example, open_prepared
 from fakeimg.data.sources import Source, open_path
 from fakeimg.errors import UserError
@@ -111,8 +113,66 @@ def test_many_threads_read_at_once(sets: Sets) -> None:
     assert read == [(sets.folder / name).read_bytes() for name in files.names] * 10
 
 
+@pytest.mark.parametrize(('rows', 'in_runs'), [(range(60), 60), ([50, 3, 3, 17, 59], 3), ([33], 0)])
+def test_records_read_in_runs_are_the_same(
+    sets: Sets, rows: Sequence[int], in_runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of which few records are wanted are left alone."""
+    monkeypatch.setattr(records, '_RUN', 10)
+    files = open_prepared(str(sets.prepared)).files['train'].take(rows)
+    expected = [(sets.folder / name).read_bytes() for name in files.names]
+    read_whole(files)
+    assert sum(picture is not None for picture in files._kept or ()) == in_runs
+    assert [files.read(index) for index in range(len(rows))] == expected
+    assert pickle.loads(pickle.dumps(files)).read(0) == expected[0]
+    if in_runs == len(rows):
+        monkeypatch.setattr(files, '_records', None)  # nothing is read again
+        assert [files.read(index) for index in range(len(rows))] == expected
+
+
+def test_reading_ahead_ends_when_nobody_holds_the_files(sets: Sets, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, '_RUN', 1)
+    go_on, decoded = threading.Event(), []
+    monkeypatch.setattr(records, 'decode_image', lambda record: go_on.wait(10) and decoded.append(1))
+    files = open_prepared(str(sets.prepared)).files['train'].take(np.arange(60))
+    thread = files.read_ahead()
+    assert thread is not None
+    assert files.read_ahead() is None
+    del files
+    go_on.set()
+    thread.join(10)
+    assert len(decoded) == 1
+
+
+def read_whole(files: records.RecordFiles) -> None:
+    thread = files.read_ahead()
+    assert thread is not None
+    thread.join()
+
+
+def test_only_what_fits_is_read_ahead(sets: Sets, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.data.path = str(sets.prepared)
+
+    def is_read_ahead() -> bool:
+        source = open_path(config.data.path).splits['train']
+        batches = pipeline.EvalBatches(source, config, pipeline.BadPictures('train', len(source), 0.0))
+        assert sum(batch['weight'].sum() for batch in pipeline.read_batches(batches)) == len(source)
+        assert isinstance(source.files, records.RecordFiles)
+        return source.files._kept is not None
+
+    config.data.cache = 'none'
+    assert not is_read_ahead()
+    config.data.cache = 'auto'
+    assert is_read_ahead()
+    monkeypatch.setattr(sources, 'available_memory', lambda: 10_000)
+    assert not is_read_ahead()
+
+
+@pytest.mark.parametrize('in_runs', [False, True])
 @pytest.mark.parametrize('shard', ['fakeimg-train.array_record-00001-of-00004'])
-def test_no_flipped_byte_of_a_shard_gives_wrong_pictures(sets: Sets, tmp_path: pathlib.Path, shard: str) -> None:
+def test_no_flipped_byte_of_a_shard_gives_wrong_pictures(
+    sets: Sets, tmp_path: pathlib.Path, shard: str, in_runs: bool
+) -> None:
     copy = pathlib.Path(shutil.copytree(sets.prepared, tmp_path / 'copy'))
     data = (copy / shard).read_bytes()
     names = open_prepared(str(copy)).files['train'].names
@@ -128,6 +188,8 @@ def test_no_flipped_byte_of_a_shard_gives_wrong_pictures(sets: Sets, tmp_path: p
             assert 'the shards of split train' in str(error)  # noqa: PT017
             damaged += 1
             continue
+        if in_runs:
+            read_whole(files)
         for index in range(16, 32):
             try:
                 assert files.read(index) == (sets.folder / names[index]).read_bytes()
