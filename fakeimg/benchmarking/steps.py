@@ -124,19 +124,18 @@ def eval_rate(setup: Setup, source: Source, state: Any, seconds: float) -> dict[
 def random_batches(setup: Setup) -> Iterator[Any]:
     """Endless batches of random pictures on the devices, BUFFERS of them in turn; zeros would flatter the step."""
     random = np.random.default_rng(0)
-    rows, size = setup.config.batch_size // jax.process_count(), setup.config.data.image_size
-    return itertools.cycle(
-        [
-            setup.devices.split(
-                {
-                    'image': random.integers(0, 256, (rows, size, size, 3), np.uint8),
-                    'label': random.integers(0, 2, rows, np.int32),
-                    'weight': np.ones(rows, np.float32),
-                }
-            )
-            for _ in range(BUFFERS)
-        ]
-    )
+    rows, data = setup.config.batch_size // jax.process_count(), setup.config.data
+    side, left = data.resize_size, data.resize_size - data.image_size
+
+    def batch() -> pipeline.Batch:
+        return {
+            'image': random.integers(0, 256, (rows, side, side, 3), np.uint8),
+            'label': random.integers(0, 2, rows, np.int32),
+            'weight': np.ones(rows, np.float32),
+            **({'offset': random.integers(0, left + 1, (rows, 2), np.int32)} if left else {}),
+        }
+
+    return itertools.cycle([setup.devices.split(batch()) for _ in range(BUFFERS)])
 
 
 def scaling(build: Callable[[int], Setup], counts: list[int], seconds: float) -> dict[str, float]:

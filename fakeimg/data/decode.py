@@ -165,7 +165,7 @@ def crop_square(
     height, width = picture.shape[:2]
     short = min(height, width)
     if short == resize_size:
-        # Maps [0, 1) onto the whole offsets 0 to side - image_size, each as likely as the next.
+        # As `pipeline.Batches` places crops of squares.
         top = int(position[0] * (height - image_size + 1))
         left = int(position[1] * (width - image_size + 1))
         out[...] = picture[top : top + image_size, left : left + image_size]

@@ -18,7 +18,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TextIO
 
 import numpy as np
-from array_record.python import array_record_data_source, array_record_module
+from array_record.python import (
+    array_record_data_source,
+    array_record_module,  # pyright: ignore[reportAttributeAccessIssue]  # compiled
+)
 
 from fakeimg.data.labels import LABELS
 from fakeimg.errors import UserError

@@ -14,7 +14,7 @@ from fakeimg.config import Config
 from fakeimg.data import pipeline
 from fakeimg.data.sources import Source
 from fakeimg.errors import TrainingDiverged
-from fakeimg.models import normalize
+from fakeimg.models import crop, normalize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ def make_predict_step(
     """
 
     def predict(variables: dict[str, Any], batch: dict[str, jax.Array]):
-        images = normalize(batch['image'], config.data.mean, config.data.std, dtype)
+        images = normalize(crop(batch, config.data.image_size), config.data.mean, config.data.std, dtype)
         outputs: Any = model.apply(variables, images, train=False, features=features)
         return parallel.gather_rows(outputs), parallel.gather_rows(batch['weight'])
 

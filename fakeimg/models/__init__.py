@@ -74,12 +74,26 @@ def init_variables(model: nn.Module, image_size: int, seed: int) -> dict[str, An
     return {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}
 
 
+def crop(batch: dict[str, jax.Array], size: int) -> jax.Array:
+    """The pictures of a batch, uint8[b, size, size, 3], cut out of its images as its offsets say, if it has any.
+
+    See `data.pipeline.Batches`. With `normalize` the first operation on the device.
+    """
+    if 'offset' not in batch:
+        return batch['image']
+
+    def cut(image: jax.Array, offset: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (size, size, image.shape[-1]))
+
+    return jax.vmap(cut)(batch['image'], batch['offset'])
+
+
 def normalize(
     images: jax.Array | np.ndarray, mean: Sequence[float], std: Sequence[float], dtype: jnp.dtype = jnp.float32
 ) -> jax.Array:
     """Turns uint8[B, H, W, 3] into (x / 255 - mean) / std of `dtype`, channel by channel.
 
-    This is the model's first operation on the device, so that pictures cross to it as bytes.
+    On the device, so that pictures cross to it as bytes.
     """
     scale = 1 / (255 * jnp.asarray(std, jnp.float32))
     shift = -jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)

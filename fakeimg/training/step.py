@@ -13,7 +13,7 @@ import optax
 
 from fakeimg import parallel
 from fakeimg.config import Config
-from fakeimg.models import is_frozen, normalize
+from fakeimg.models import crop, is_frozen, normalize
 from fakeimg.training import mixing
 from fakeimg.training.accumulation import accumulated_loss
 from fakeimg.training.augment import augment
@@ -52,7 +52,8 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         dropout_key = jax.random.fold_in(jax.random.fold_in(key, 3), parallel.device_index())  # other units on each
         labels, weights = batch['label'], batch['weight']
-        images, targets = augment(key, batch['image'], config), labels.astype(jnp.float32)
+        images = augment(key, crop(batch, config.data.image_size), config)
+        targets = labels.astype(jnp.float32)
         if config.augment.mixup or config.augment.cutmix:
             images, targets = mixing.mix(jax.random.fold_in(key, 2), images, labels, weights, config)
             labels = (targets >= 0.5).astype(labels.dtype)

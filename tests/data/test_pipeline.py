@@ -1,9 +1,15 @@
+import io
 import os
 import pathlib
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 
+from fakeimg import models
 from fakeimg.config import Config
 from fakeimg.data import decode, pipeline, sources
 from fakeimg.errors import UserError
@@ -41,6 +47,51 @@ def test_batches_have_the_promised_form(config: Config) -> None:
     }
 
 
+def test_the_device_cuts_out_what_the_host_would(config: Config) -> None:
+    """Squares are cropped on the device; among them one that is broken, and others whose crop is the host's already."""
+    config.data.image_size, config.data.resize_size, config.data.max_bad_fraction = 24, 32, 1.0
+    root, source = pathlib.Path(config.data.path), sources.open_data(config).splits['train']
+    (root / source.names[5]).write_bytes(b'not a picture')
+    for index, size in ((7, (40, 32)), (9, (50, 60)), (11, (32, 32))):
+        file = io.BytesIO()
+        PIL.Image.effect_noise(size, 80).save(file, 'PNG')
+        (root / source.names[index]).write_bytes(file.getvalue())
+    batches = train_batches(config)
+    assert (batches[0]['offset'].dtype.name, batches[0]['offset'].shape) == ('int32', (16, 2))
+    seen = set()
+    for step in range(9):
+        batch, indices = batches[step], batches._indices(step)
+        positions = np.random.default_rng((config.seed, 1, step)).random((16, 2))
+        found = models.crop({name: jnp.asarray(value) for name, value in batch.items()}, 24)
+        for row, index in enumerate(indices):
+            expected = np.zeros((24, 24, 3), np.uint8)
+            if index != 5:
+                decode.crop_square(decode.decode_rgb(source[index]), 32, 24, positions[row], expected)
+            np.testing.assert_array_equal(found[row], expected)
+            assert batch['weight'][row] == (index != 5)
+            seen |= {tuple(batch['offset'][row])} if index not in (5, 7, 9) else set()
+    assert {row for row, _ in seen} == {column for _, column in seen} == set(range(9))
+
+
+def test_a_batch_keeps_its_memory_as_long_as_somebody_has_it(config: Config) -> None:
+    batches, expected = train_batches(config), train_batches(config)
+    held: list[Any] = []
+    for step in range(12):
+        batch = batches[step]['image']
+        held += [batch, batch[3:5], jax.device_put(batch.reshape(2, 8, *batch.shape[1:]))][step % 3 : step % 3 + 1]
+        del batch
+    for step, kept in enumerate(held):
+        plain = expected[step]['image']
+        wanted = (plain, plain[3:5], plain.reshape(2, 8, *plain.shape[1:]))[step % 3]
+        np.testing.assert_array_equal(np.asarray(kept), wanted)
+
+
+def test_memory_of_a_batch_that_nobody_has_is_used_again(config: Config) -> None:
+    batches = train_batches(config)
+    places = {batches[step]['image'].ctypes.data for step in range(12)}
+    assert len(places) == 1
+
+
 def test_order_is_a_function_of_seed_and_step(config: Config) -> None:
     config.data.image_size, config.data.resize_size = 24, 32  # with random crops
     by_hand = [train_batches(config)[step] for step in range(12)]
@@ -50,6 +101,7 @@ def test_order_is_a_function_of_seed_and_step(config: Config) -> None:
                 np.testing.assert_array_equal(batch[name], expected[name])
     config.seed = 1
     assert (train_batches(config)[0]['image'] != by_hand[0]['image']).any()
+    assert (train_batches(config)[0]['offset'] != by_hand[0]['offset']).any()
 
 
 def test_every_epoch_holds_every_picture_once(config: Config) -> None:
