@@ -5,6 +5,7 @@ the median over rounds. --cifake is a prepared set of pictures of 32 px; without
 """
 
 import io
+import os
 import pathlib
 import statistics
 import subprocess
@@ -31,7 +32,7 @@ _CIFAKE = flags.DEFINE_string('cifake', '', 'Prepared set of pictures of 32 px.'
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each comparison.')
 _ONLY = flags.DEFINE_list('only', [], 'Rows: input, input32, cnn, resnet18, resnet50, resnet50_eval; empty: all.')
 
-PICTURES, SIDE = 6000, 256
+PICTURES, SIDE = 8000, 256
 
 
 def draw_set(work: pathlib.Path) -> str:
@@ -71,12 +72,17 @@ class Pictures(torch.utils.data.Dataset):
 
 
 def compare_input(path: str, config: Config, say: Callable[[str], None]) -> None:
-    """The pipeline over the prepared set against a DataLoader with as many workers as we have threads."""
+    """The pipeline over the prepared set against a DataLoader with as many workers as there are cores."""
     config.data.path = path
-    threads = pipeline.num_threads(0)
+    size, side = config.data.image_size, config.data.resize_size
+    cores, threads = len(os.sched_getaffinity(0)), pipeline.num_threads(0, side)
     sample, encoded = inputs.sample(sources.open_path(path).splits['train'], 0)
     loader = torch.utils.data.DataLoader(
-        Pictures(sample, config), config.batch_size, shuffle=True, num_workers=threads, persistent_workers=True
+        torch.utils.data.Subset(Pictures(sample, config), range(min(len(sample), PICTURES))),
+        config.batch_size,
+        shuffle=True,
+        num_workers=cores,
+        persistent_workers=True,
     )
 
     def theirs() -> float:
@@ -85,14 +91,18 @@ def compare_input(path: str, config: Config, say: Callable[[str], None]) -> None
         return count / (time.perf_counter() - start)
 
     theirs()  # starts the workers
-    ours = inputs.PipelineRate(sample, config, threads)
-    size = config.data.image_size
-    found = timing.in_turn(ours, theirs, _ROUNDS.value)
-    say(f'input, {size} px, prepared set ÷ DataLoader: {_ratio(found)}')
-    found = timing.in_turn(ours, inputs.DecodeRate(encoded, config.data.resize_size, threads), _ROUNDS.value)
-    say(f'input, {size} px, prepared set ÷ pure decoding: {_ratio(found)}')
-    memory = inputs.PipelineRate(sample, config, threads, in_memory=True)
-    say(f'input, {size} px, from memory ÷ DataLoader: {_ratio(timing.in_turn(memory, theirs, _ROUNDS.value))}')
+    limit = inputs.DecodeRate(encoded, side, threads)
+    encoded_pictures = inputs.encoded_in_memory(sample, encoded)
+    decoded_pictures = inputs.decoded_in_memory(sample, side)
+    for title, source, other_title, other in (
+        ('encoded pictures in memory', encoded_pictures, 'pure decoding', limit),
+        ('prepared set, first epoch', sample, 'pure decoding', limit),
+        ('prepared set, first epoch', sample, 'DataLoader', theirs),
+        ('encoded pictures in memory', encoded_pictures, 'DataLoader', theirs),
+        ('decoded pictures in memory', decoded_pictures, 'DataLoader', theirs),
+    ):
+        found = timing.in_turn(inputs.PipelineRate(source, config, threads), other, _ROUNDS.value)
+        say(f'input, {size} px, {title} ÷ {other_title}: {_ratio(found)}')
 
 
 class Block(torch.nn.Module):
@@ -211,7 +221,7 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     xla.choose_cpu_kernels()
     xla.keep_compiled()
-    torch.set_num_threads(pipeline.num_threads(0))
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     work, large = pathlib.Path(_WORKDIR.value), recipe('resnet50', 224, 16)
     rows: dict[str, Callable[[], None]] = {
         'input': lambda: compare_input(draw_set(work), recipe('cnn', 224, 64), say),

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import simplejpeg
@@ -14,7 +15,7 @@ from fakeimg.data.sources import Source
 from fakeimg.errors import UserError
 
 SAMPLE_BYTES = 256_000_000  # of encoded pictures at the most, so that the limit reads nothing from a disk
-SAMPLE = 8192  # pictures at the most
+SAMPLE = 65_536  # pictures at the most
 RUN = 512  # pictures of the sample that are neighbours, as in the shards of a prepared set, which are read in runs
 LEAST = 2048  # pictures that a rate is measured on
 
@@ -71,29 +72,62 @@ class DecodeRate:
 
 
 class PipelineRate:
-    """Pictures per second of the input pipeline over a sample: batches as training gets them, on the host.
+    """Pictures per second of the input pipeline: batches as training gets them, on the host.
 
-    Without `in_memory` every epoch is a first one, whose pictures are read and decoded.
+    Of a source whose pictures are in memory, as they are from the second epoch on (`encoded_in_memory`,
+    `decoded_in_memory`), the rate is that of a long training: the clock starts when every thread has made its first
+    batch, and memory is taken that the pipeline keeps. Of any other it is that of first epochs, reading and all.
     """
 
-    def __init__(self, source: Source, config: Config, threads: int, *, in_memory: bool = False):
+    def __init__(self, source: Source, config: Config, threads: int):
         self._source = source
-        if in_memory:
-            self._source = dataclasses.replace(source, cache=DecodedPictures(len(source), config.data.resize_size))
-        self._in_memory = in_memory
         self._config = config
         self._threads = threads
-        if in_memory:
-            self()  # fills the memory
+        self._in_memory = source.cache is not None or isinstance(source.files, _EncodedPictures)
+        if source.cache is not None:
+            self()  # fills it
 
     def __call__(self) -> float:
-        """Reads whole epochs of the sample, LEAST pictures or more, so that starting and ending count for little."""
-        source, batch_size = self._source, self._config.batch_size
-        epochs, steps = -(-LEAST // len(source)), max(1, len(source) // batch_size)
-        start = time.perf_counter()
-        for _ in range(epochs):
-            fresh = source if self._in_memory else source.take(np.arange(len(source)))
+        """Reads whole epochs, LEAST pictures or more."""
+        batch_size = self._config.batch_size
+        steps = max(1, len(self._source) // batch_size)
+        warm_up = min(self._threads + 1, steps - 1) if self._in_memory else 0
+        pictures, seconds = 0, 0.0
+        while pictures < LEAST:
+            source = self._source if self._in_memory else self._source.take(np.arange(len(self._source)))
             bad = pipeline.BadPictures('train', len(source), 1.0)
-            for _ in pipeline.read_batches(pipeline.TrainBatches(fresh, self._config, bad, steps), self._threads):
-                pass
-        return epochs * steps * batch_size / (time.perf_counter() - start)
+            train = pipeline.TrainBatches(source, self._config, bad, steps)
+            start = time.perf_counter()
+            for number, _ in enumerate(pipeline.read_batches(train, self._threads), start=1):
+                if number == warm_up:
+                    start = time.perf_counter()
+            seconds += time.perf_counter() - start
+            pictures += (steps - warm_up) * batch_size
+        return pictures / seconds
+
+
+class _EncodedPictures:
+    """Files that are in memory."""
+
+    def __init__(self, names: list[str], encoded: list[bytes]):
+        self.names = names
+        self._encoded = encoded
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> bytes:
+        return self._encoded[index]
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> '_EncodedPictures':
+        return _EncodedPictures([self.names[i] for i in indices], [self._encoded[i] for i in indices])
+
+
+def encoded_in_memory(source: Source, encoded: list[bytes]) -> Source:
+    """The same pictures, nothing of which is read again; `encoded` are their bytes."""
+    return dataclasses.replace(source, files=_EncodedPictures(source.names, encoded))
+
+
+def decoded_in_memory(source: Source, side: int) -> Source:
+    """The same pictures, decoded only once if they are squares of `side` pixels."""
+    return dataclasses.replace(source, cache=DecodedPictures(len(source), side))

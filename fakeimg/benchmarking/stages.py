@@ -56,19 +56,19 @@ def measure(
 
 def _measure_data(config: Config, train: Source, stages: Sequence[str]) -> dict[str, Any]:
     """The pipeline and its limit, in turn."""
-    threads = pipeline.num_threads(config.data.threads)
+    threads = pipeline.num_threads(config.data.threads, config.data.resize_size)
     sample, encoded = inputs.sample(train, config.seed)
     limit = inputs.DecodeRate(encoded, config.data.resize_size, threads)
     if 'input' not in stages:
         return {'decode': {'images_per_second': timing.in_turn(limit, limit)['first'], 'threads': threads}}
-    alone = timing.in_turn(inputs.PipelineRate(sample, config, threads), limit)
-    figures = {
-        'decode': {'images_per_second': alone['second'], 'threads': threads},
-        'input': {'images_per_second': alone['first'], 'over_decode': alone['ratio'], 'sample': len(sample)},
-    }
+    kinds = {'input': inputs.encoded_in_memory(sample, encoded), 'input_first_epoch': sample}
     if train.cache is not None:
-        kept = timing.in_turn(inputs.PipelineRate(sample, config, threads, in_memory=True), limit)
-        figures['input_from_memory'] = {'images_per_second': kept['first'], 'over_decode': kept['ratio']}
+        kinds['input_decoded'] = inputs.decoded_in_memory(sample, config.data.resize_size)
+    figures: dict[str, Any] = {}
+    for kind, source in kinds.items():
+        found = timing.in_turn(inputs.PipelineRate(source, config, threads), limit)
+        figures.setdefault('decode', {'images_per_second': found['second'], 'threads': threads})
+        figures[kind] = {'images_per_second': found['first'], 'over_decode': found['ratio'], 'sample': len(sample)}
     return figures
 
 

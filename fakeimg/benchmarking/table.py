@@ -28,9 +28,15 @@ def summary(figures: dict[str, Any]) -> list[str]:
     if 'decode' in figures:
         row = figures['decode']
         lines.append(f'pure decoding, the limit: {row["images_per_second"]:,.0f} images/s on {row["threads"]} threads')
-    for stage, title in {'input': 'input pipeline', 'input_from_memory': 'input pipeline from memory'}.items():
+    inputs = {
+        'input': 'encoded pictures in memory',
+        'input_first_epoch': 'first epoch, reading and all',
+        'input_decoded': 'decoded pictures in memory',
+    }
+    for stage, title in inputs.items():
         if row := figures.get(stage):
-            lines.append(f'{title}: {row["images_per_second"]:,.0f} images/s, {row["over_decode"]:.2f} of the limit')
+            rate = f'{row["images_per_second"]:,.0f} images/s, {row["over_decode"]:.2f} of the limit'
+            lines.append(f'input pipeline, {title}: {rate}')
     if row := figures.get('roofline'):
         lines.append(
             f'roofline: {row["fraction"]:.2f} of {row["bound"]:,.1f} images/s '

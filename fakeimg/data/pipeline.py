@@ -129,7 +129,7 @@ class Batches(grain.sources.RandomAccessDataSource):
         self._batch_size = config.batch_size
         self._rows = shard.of(config.batch_size)
         self._image_size = config.data.image_size
-        self._resize_size = config.data.resize_size
+        self.side = config.data.resize_size
 
     def read_ahead(self) -> None:
         """Starts to read encoded pictures into memory, if that is allowed and they fit."""
@@ -139,7 +139,7 @@ class Batches(grain.sources.RandomAccessDataSource):
     def _load(self, indices: np.ndarray, positions: np.ndarray) -> Batch:
         """Decodes this process's share of the global batch `indices` (-1 is padding)."""
         indices, positions = indices[self._rows], positions[self._rows]
-        side, size = self._resize_size, self._image_size
+        side, size = self.side, self._image_size
         images = self._buffers.take((len(indices), side, side, 3))
         # Maps [0, 1) onto the whole offsets 0 to side - size, each as likely as the next.
         offsets = (positions * (side - size + 1)).astype(np.int32)
@@ -173,7 +173,7 @@ class Batches(grain.sources.RandomAccessDataSource):
         place = None if self._cache is None else self._cache.claim(index)
         try:
             data = self._source[index]
-            picture = decode.decode_rgb(data, self._resize_size, image if place is None else place)
+            picture = decode.decode_rgb(data, self.side, image if place is None else place)
         except (decode.BadPicture, OSError) as error:
             self._bad.add(self._source.names[index], str(error))
             return None
@@ -250,14 +250,17 @@ class EvalBatches(Batches):
         return self._load(indices, np.full((self._batch_size, 2), 0.5))
 
 
-def num_threads(threads: int) -> int:
-    """`config.data.threads`, of which 0 means one per core, 16 at the most."""
-    return threads or min(len(os.sched_getaffinity(0)), 16)
+def num_threads(threads: int, side: int) -> int:
+    """`config.data.threads`, of which 0 means one per core, but no more than one per 32 of the pictures' `side` pixels.
+
+    Threads that decode small pictures take turns with the interpreter: at 32 px two are slower than one.
+    """
+    return threads or max(1, min(len(os.sched_getaffinity(0)), side // 32))
 
 
 def read_batches(batches: Batches, threads: int = 0) -> grain.IterDataset:
-    """Returns the batches in order, decoded ahead by `num_threads(threads)` threads."""
-    threads = num_threads(threads)
+    """Returns the batches in order, decoded ahead by threads, see `num_threads`."""
+    threads = num_threads(threads, batches.side)
     batches.read_ahead()
     # simplejpeg releases the GIL; one finished batch beyond those in the making keeps every thread busy.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)

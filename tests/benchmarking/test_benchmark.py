@@ -79,7 +79,7 @@ def test_pipeline_and_limit_decode_the_same_pictures(config: Config, monkeypatch
     decoded.clear()
     assert inputs.PipelineRate(chosen, config, 2)() > 0
     assert sorted(decoded) == sorted(encoded)
-    from_memory = inputs.PipelineRate(chosen, config, 2, in_memory=True)
+    from_memory = inputs.PipelineRate(inputs.decoded_in_memory(chosen, 32), config, 2)
     decoded.clear()
     assert from_memory() > 0
     assert not decoded
@@ -97,10 +97,10 @@ def test_pipeline_is_close_to_its_limit(config: Config, tmp_path: pathlib.Path) 
     config.data.image_size, config.data.resize_size = 224, 256
     chosen, encoded = inputs.sample(sources.open_path(config.data.path).splits['train'], 0)
     limit = inputs.DecodeRate(encoded, 256, 2)
-    alone = inputs.PipelineRate(chosen, config, 2)
+    alone = inputs.PipelineRate(inputs.encoded_in_memory(chosen, encoded), config, 2)
     assert any(timing.in_turn(alone, limit, 1)['ratio'] > 0.7 for _ in range(20))
-    in_memory = inputs.PipelineRate(chosen, config, 2, in_memory=True)
-    assert timing.in_turn(in_memory, limit, 5)['ratio_maximum'] > 1
+    decoded = inputs.PipelineRate(inputs.decoded_in_memory(chosen, 256), config, 2)
+    assert timing.in_turn(decoded, limit, 5)['ratio_maximum'] > 1
 
 
 def test_roofline_is_bound_by_traffic_and_arithmetic() -> None:
