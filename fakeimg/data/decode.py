@@ -47,23 +47,32 @@ def decode_rgb(data: bytes, min_side: int = 0, out: np.ndarray | None = None) ->
     """
     if not data:
         raise BadPicture('empty file')
-    if data[:2] == b'\xff\xd8' and not _has_exif(data):
+    if data[:2] == b'\xff\xd8' and (size := _frame_size(data)) is not None:
         try:
-            return _decode_jpeg(data, min_side, out)
+            return _decode_jpeg(data, size, min_side, out)
         except ValueError:
             pass  # simplejpeg is strict about harmless oddities; Pillow has the last word
     return _decode_pillow(data)
 
 
-def _has_exif(data: bytes) -> bool:
-    """Whether a JPEG has an Exif segment, whose orientation simplejpeg would ignore."""
-    place = 2
-    # Segments: marker (2 bytes), length (2 bytes, itself included), content. Exif is an APP1, before the frame.
-    while place + 10 <= len(data) and data[place] == 0xFF and not 0xC0 <= data[place + 1] <= 0xC3:
-        if data[place + 1] == 0xE1 and data[place + 4 : place + 10] == b'Exif\0\0':
-            return True
-        place += 2 + int.from_bytes(data[place + 2 : place + 4])
-    return False
+def _frame_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width of a JPEG; None of one for Pillow: with Exif, whose orientation counts, of CMYK, or odd.
+
+    simplejpeg's own header takes 1.4 us and does not know Exif; this takes 0.6, where a small picture takes 10.
+    """
+    place, end = 2, len(data) - 10
+    # Segments: marker (2 bytes), length (2 bytes, itself included), content. Exif is an APP1, before the frame, whose
+    # content is precision (1 byte), height, width (2 bytes each), components (1 byte).
+    while place < end and data[place] == 0xFF:
+        marker = data[place + 1]
+        if 0xC0 <= marker <= 0xC3:
+            height, width = data[place + 5] << 8 | data[place + 6], data[place + 7] << 8 | data[place + 8]
+            is_plain = data[place + 9] in (1, 3) and 0 < height * width <= MAX_PIXELS
+            return (height, width) if is_plain else None
+        if marker == 0xE1 and data[place + 4 : place + 10] == b'Exif\0\0':
+            return None
+        place += 2 + (data[place + 2] << 8 | data[place + 3])
+    return None
 
 
 def read_header(data: bytes) -> tuple[str, int, int]:
@@ -92,19 +101,15 @@ def read_header(data: bytes) -> tuple[str, int, int]:
     return 'jpeg' if kind == 'mpo' else kind, width, height
 
 
-def _decode_jpeg(data: bytes, min_side: int, out: np.ndarray | None) -> np.ndarray:
-    header: Any = simplejpeg.decode_jpeg_header(data)
-    height, width, colorspace, _ = header
-    if colorspace in ('CMYK', 'YCCK') or height * width > MAX_PIXELS:
-        raise ValueError(colorspace)
-    if out is not None and out.shape[:2] == (height, width):
-        simplejpeg.decode_jpeg(data, 'RGB', buffer=out)
-        return out
+def _decode_jpeg(data: bytes, size: tuple[int, int], min_side: int, out: np.ndarray | None) -> np.ndarray:
+    if out is not None and out.shape[:2] == size:
+        picture = simplejpeg.decode_jpeg(data, 'RGB', buffer=out)
+        return out if picture.shape == out.shape else picture
     # Fresh arrays cost as much in page faults as decoding does (measured on 256 px faces).
-    size = height * width * 3
+    needed = size[0] * size[1] * 3
     scratch = getattr(_thread, 'scratch', None)
-    if scratch is None or scratch.size < size:
-        scratch = _thread.scratch = np.empty(max(size, LEAST_SCRATCH), np.uint8)
+    if scratch is None or scratch.size < needed:
+        scratch = _thread.scratch = np.empty(max(needed, LEAST_SCRATCH), np.uint8)
     # Scaling by less than two costs more than it saves (libjpeg-turbo's odd-sized inverse DCTs).
     return simplejpeg.decode_jpeg(
         data, 'RGB', min_height=min_side, min_width=min_side, min_factor=2 if min_side else 1, buffer=scratch
