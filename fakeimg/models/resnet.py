@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fakeimg.config import Config
-from fakeimg.models.layers import CPUBatchNorm, PointwiseConv, convolve, log_odds, runs_on_cpu
+from fakeimg.models.layers import CPUBatchNorm, PointwiseConv, convolve, log_odds, max_pool_3x3, runs_on_cpu
 
 _Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
 _he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')  # He et al. 2015, as in torchvision
@@ -109,7 +109,7 @@ class ResNet(nn.Module):
             x = conv(self.width, (7, 7), (2, 2), padding=3)(x)
         x = nn.relu(norm(0)(name='stem_bn')(x))
         if not self.small_stem:
-            x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
+            x = max_pool_3x3(x)
         for stage, blocks in enumerate(self.stage_sizes, start=1):
             for block in range(blocks):
                 filters, stride = self.width * 2 ** (stage - 1), 2 if stage > 1 and block == 0 else 1
