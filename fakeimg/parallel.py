@@ -30,6 +30,7 @@ def initialize_distributed() -> None:
     JAX_NUM_PROCESSES and JAX_PROCESS_ID say it.
     """
     xla.choose_cpu_kernels()
+    xla.keep_memory()
     xla.keep_compiled()
     address = os.environ.get('JAX_COORDINATOR_ADDRESS')
     if not address and int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) <= 1:

@@ -1,5 +1,6 @@
 """Settings of XLA, here and nowhere else. Whoever sets the same in the environment has the last word."""
 
+import ctypes
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -24,6 +25,11 @@ _KEEP_BARRIERS = '--xla_disable_hlo_passes='
 _BARRIER_PASS = 'cse_barrier_expander'
 
 
+# Names in the environment, numbers of malloc.h and our values: no separate mappings for large pieces, and nothing given
+# back until this many bytes are free.
+_MALLOC = {'MALLOC_MMAP_MAX_': (-4, 0), 'MALLOC_TRIM_THRESHOLD_': (-1, 2**31 - 1)}
+
+
 def choose_cpu_kernels() -> None:
     """Takes the faster convolutions and fusions on the CPU; to be called before jax touches a device."""
     flags = os.environ.get('XLA_FLAGS', '')
@@ -40,6 +46,19 @@ def _has_cpu_alone() -> bool:
         return os.environ['JAX_PLATFORMS'] == 'cpu'
     plugins = importlib.metadata.entry_points(group='jax_plugins')
     return not plugins and importlib.util.find_spec('libtpu') is None
+
+
+def keep_memory() -> None:
+    """Lets malloc keep what it has taken from the system, where jax uses a CPU alone and the C library is glibc's.
+
+    XLA takes memory for each step and gives it back, and the kernel then clears it page by page: a third of a step of
+    the small CNN. Settings of malloc in the environment have the last word.
+    """
+    if not _has_cpu_alone() or os.environ.keys() & {'GLIBC_TUNABLES', *_MALLOC} or platform.libc_ver()[0] != 'glibc':
+        return
+    mallopt = ctypes.CDLL(None).mallopt
+    for number, value in _MALLOC.values():
+        mallopt(number, value)
 
 
 def keep_compiled() -> None:

@@ -29,6 +29,7 @@ from fakeimg.data import demo
 
 logging.set_verbosity(logging.ERROR)
 xla.choose_cpu_kernels()  # as every verb does
+xla.keep_memory()
 ROOT = pathlib.Path(__file__).parents[1]
 SPLIT_SIZES = {'train': 96, 'test': 40}
 

@@ -2,7 +2,10 @@
 
 import os
 import pathlib
+import platform
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,6 +91,37 @@ def test_passes_stay_where_a_gpu_may_compile_with_them(monkeypatch: pytest.Monke
         assert (barriers in chosen(monkeypatch, '')) == expected, (platforms, plugins)
     monkeypatch.setattr(xla.importlib.metadata, 'entry_points', lambda group: [])
     assert barriers in chosen(monkeypatch, '')
+
+
+_STEPS = """
+import resource, sys
+import jax, jax.numpy as jnp
+from fakeimg import xla
+if sys.argv[1] == 'keep':
+    xla.keep_memory()
+step = jax.jit(lambda x: jnp.sin(x) @ jnp.ones((3000, 4)))
+x = jnp.ones((3000, 3000))
+for _ in range(3):
+    step(x).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    step(x).block_until_ready()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='malloc of glibc')
+def test_malloc_keeps_what_steps_give_back() -> None:
+    """Page faults of ten steps that each take 36 MB, but where somebody has set malloc himself."""
+
+    def faults(keep: str, **environment: str) -> int:
+        command = [sys.executable, '-c', _STEPS, keep]
+        return int(subprocess.run(command, env=os.environ | environment, capture_output=True, check=True).stdout)
+
+    plain = faults('no')
+    assert plain > 10_000
+    assert faults('keep') < plain / 2
+    assert faults('keep', MALLOC_TRIM_THRESHOLD_='131072') > plain / 2
 
 
 def test_barriers_keep_activations_out_of_the_weight_gradient() -> None:

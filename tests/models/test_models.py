@@ -14,7 +14,7 @@ from fakeimg.config import Config, check_config, default_config, from_plain, to_
 from fakeimg.errors import UserError
 from fakeimg.models import MODELS, create_model, init_variables, normalize
 from fakeimg.models.cnn import SmallCNN
-from fakeimg.models.layers import CPUBatchNorm, PointwiseConv, adaptive_mean_pool, convolve, max_pool_2x2
+from fakeimg.models.layers import CPUBatchNorm, PointwiseConv, adaptive_mean_pool, convolve, max_pool_2x2, max_pool_3x3
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
 from tests.conftest import ROOT
@@ -99,8 +99,11 @@ def test_convolution_and_its_gradients_equal_plain_ones(size: int, stride: int) 
 
 
 def test_cpu_batch_norm_and_its_gradients_equal_flax() -> None:
-    """Statistics, running ones included, and the gradients of input, scale and bias; also where the mean is large."""
-    x = 30 + jax.random.normal(jax.random.key(0), (4, 5, 6, 3)) * jnp.array([0.1, 1, 10])
+    """Statistics, running ones included, and the gradients of input, scale and bias; also where the mean is large.
+
+    Not larger: E[x^2] - E[x]^2, which is Flax's variance too, loses all digits there, whatever the order of sums.
+    """
+    x = 3 + jax.random.normal(jax.random.key(0), (4, 5, 6, 3)) * jnp.array([0.1, 1, 10])
     variables = {
         'params': {'scale': jnp.array([0.5, 1, 2]), 'bias': jnp.array([1.0, 0, -1])},
         'batch_stats': {'mean': jnp.array([1.0, 2, 3]), 'var': jnp.array([3.0, 2, 1])},
@@ -138,6 +141,20 @@ def test_fast_max_pool_equals_flax() -> None:
     np.testing.assert_array_equal(max_pool_2x2(x), reference(x))
     weights = jnp.asarray(np.random.default_rng(1).normal(size=(2, 4, 3, 5)), jnp.float32)
     gradients = [jax.grad(lambda x, f=f: (f(x) * weights).sum())(x) for f in (max_pool_2x2, reference)]
+    np.testing.assert_array_equal(*gradients)
+
+
+@pytest.mark.parametrize('shape', [(2, 8, 12, 5), (2, 9, 7, 3), (1, 1, 2, 1)])
+def test_max_pool_of_three_equals_flax_and_so_do_its_gradients(shape: tuple[int, ...]) -> None:
+    """With many equal values in a window, the gradient goes to the first of them, as in XLA's own."""
+    x = jnp.asarray(np.random.default_rng(0).integers(-2, 2, shape), jnp.float32)
+
+    def reference(x: jax.Array) -> jax.Array:
+        return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
+
+    np.testing.assert_array_equal(max_pool_3x3(x), reference(x))
+    weights = jnp.asarray(np.random.default_rng(1).integers(1, 99, reference(x).shape), jnp.float32)
+    gradients = [jax.grad(lambda x, f=f: (f(x) * weights).sum())(x) for f in (max_pool_3x3, reference)]
     np.testing.assert_array_equal(*gradients)
 
 
@@ -184,6 +201,9 @@ def test_pointwise_convolution_equals_flax(size: int, stride: int) -> None:
     ours: Any = PointwiseConv(3, stride).apply(variables, x)
     theirs: Any = reference.apply(variables, x)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    apply: tuple[Any, ...] = (PointwiseConv(3, stride).apply, reference.apply)
+    gradients = [jax.grad(lambda v, x, f=f: jnp.sin(f(v, x)).sum(), argnums=(0, 1))(variables, x) for f in apply]
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *gradients)
     assert jax.tree.map(jnp.shape, PointwiseConv(3, stride).init(jax.random.key(0), x)) == jax.tree.map(
         jnp.shape, variables
     )
