@@ -1,7 +1,7 @@
 # make demo   trains the small CNN on drawn faces, evaluates it and says where the report lies
 # make test   the tests; make lint   ruff and types
 # make parity installs torch, with which the tests compare the networks where it is there
-# make bench  measures the CPU rows of docs/performance.md against PyTorch, in a few minutes
+# make bench  measures the CPU rows of docs/performance.md against PyTorch, in about six minutes
 # Each sets up its own environment. Another Python: make test PYTHON=python3.12
 
 PYTHON ?= python3

@@ -4,6 +4,7 @@ Needs torch (make parity). Ratios above 1 say that fakeimg is faster; both sides
 the median over rounds. --cifake is a prepared set of pictures of 32 px; without it that row is left out.
 """
 
+import functools
 import io
 import os
 import pathlib
@@ -33,6 +34,7 @@ _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each comparison.')
 _ONLY = flags.DEFINE_list(
     'only', [], 'Rows: input, input32, scaled, cnn, resnet18, resnet50, resnet50_eval; empty: all.'
 )
+_SERVE = flags.DEFINE_string('serve', '', 'For this script itself: take steps of a row in PyTorch alone.')
 
 PICTURES, SIDE = 8000, 256
 
@@ -177,15 +179,15 @@ def torch_network(config: Config) -> torch.nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 1))
 
 
-def compare_steps(config: Config, title: str, say: Callable[[str], None], *, training: bool) -> None:
-    """A step on pictures in memory: ours compiled, theirs in channels_last; float32, AdamW."""
+def torch_step(config: Config, training: bool) -> Callable[[], None]:
+    """A step of the same network in PyTorch on random pictures in memory: channels_last, float32, AdamW."""
     batch, size = config.batch_size, config.data.image_size
     network: Any = torch_network(config).to(memory_format=torch.channels_last).train(training)  # pyright: ignore
     optimizer = torch.optim.AdamW(network.parameters(), 1e-4)
     images = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
     labels = torch.randint(0, 2, (batch,)).float()
 
-    def their_step() -> None:
+    def step() -> None:
         if not training:
             with torch.inference_mode():
                 network(images)
@@ -194,6 +196,44 @@ def compare_steps(config: Config, title: str, say: Callable[[str], None], *, tra
         torch.nn.functional.binary_cross_entropy_with_logits(network(images)[:, 0], labels).backward()
         optimizer.step()
 
+    step()
+    return step
+
+
+def serve(step: Callable[[], None]) -> None:
+    """Takes as many steps as each line of the input says, and answers with the seconds that they took."""
+    print('ready', flush=True)
+    for line in sys.stdin:
+        print(_seconds(lambda line=line: [step() for _ in range(int(line))]), flush=True)
+
+
+class OwnProcess:
+    """Seconds of PyTorch's steps in a process that has nothing of ours in it but this script."""
+
+    def __init__(self, row: str):
+        command = [sys.executable, __file__, '--workdir', _WORKDIR.value, '--serve', row]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._read()
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def __call__(self, steps: int) -> float:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f'{steps}\n')
+        self._process.stdin.flush()
+        return float(self._read())
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def compare_steps(row: str, config: Config, title: str, say: Callable[[str], None], *, training: bool) -> None:
+    """A step on pictures in memory against PyTorch's: in our process, with its malloc, and in one of its own."""
+    batch = config.batch_size
+    their_step = torch_step(config, training)
     parts = setup.build(config)
     stepper = Steps(parts)
     batches = random_batches(parts)
@@ -205,14 +245,17 @@ def compare_steps(config: Config, title: str, say: Callable[[str], None], *, tra
             jax.block_until_ready(parts.predict(stepper.state.variables, next(batches)))
 
     our_step()
-    their_step()
     steps = max(1, round(1.0 / statistics.median(_seconds(our_step) for _ in range(3))))
 
     def rate(step: Callable[[], None]) -> float:
         return steps * batch / _seconds(lambda: [step() for _ in range(steps)])
 
     found = timing.in_turn(lambda: rate(our_step), lambda: rate(their_step), _ROUNDS.value)
-    say(f'{title} ÷ PyTorch, batch {batch}: {_ratio(found)}')
+    say(f'{title} ÷ PyTorch in our process, batch {batch}: {_ratio(found)}')
+    alone = OwnProcess(row)
+    found = timing.in_turn(lambda: rate(our_step), lambda: steps * batch / alone(steps), _ROUNDS.value)
+    alone.close()
+    say(f'{title} ÷ PyTorch in its own process, batch {batch}: {_ratio(found)}')
 
 
 def _seconds(action: Callable[[], Any]) -> float:
@@ -239,21 +282,27 @@ def recipe(name: str, size: int, batch_size: int, **model: Any) -> Config:
 def main(argv: list[str]) -> None:
     del argv
     logging.set_verbosity(logging.ERROR)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    large = recipe('resnet50', 224, 16)
+    steps = {
+        'cnn': (recipe('cnn', 32, 128), 'small CNN, training', True),
+        'resnet18': (recipe('resnet18', 32, 128, width=16, small_stem=True), 'ResNet18 of width 16, training', True),
+        'resnet50': (large, 'ResNet50, training', True),
+        'resnet50_eval': (large, 'ResNet50, evaluation', False),
+    }
+    if _SERVE.value:
+        config, _, training = steps[_SERVE.value]
+        serve(torch_step(config, training))
+        return
     xla.choose_cpu_kernels()
     xla.keep_memory()
     xla.keep_compiled()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    work, large = pathlib.Path(_WORKDIR.value), recipe('resnet50', 224, 16)
     rows: dict[str, Callable[[], None]] = {
-        'input': lambda: compare_input(draw_set(work), recipe('cnn', 224, 64), say),
+        'input': lambda: compare_input(draw_set(pathlib.Path(_WORKDIR.value)), recipe('cnn', 224, 64), say),
         'scaled': lambda: compare_scaled(say),
-        'cnn': lambda: compare_steps(recipe('cnn', 32, 128), 'small CNN, training', say, training=True),
-        'resnet18': lambda: compare_steps(
-            recipe('resnet18', 32, 128, width=16, small_stem=True), 'ResNet18 of width 16, training', say, training=True
-        ),
-        'resnet50': lambda: compare_steps(large, 'ResNet50, training', say, training=True),
-        'resnet50_eval': lambda: compare_steps(large, 'ResNet50, evaluation', say, training=False),
     }
+    for name, (config, title, training) in steps.items():
+        rows[name] = functools.partial(compare_steps, name, config, title, say, training=training)
     if _CIFAKE.value:
         rows['input32'] = lambda: compare_input(_CIFAKE.value, recipe('cnn', 32, 128), say)
     for name, row in rows.items():
