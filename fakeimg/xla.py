@@ -1,4 +1,4 @@
-"""Settings of XLA, here and nowhere else. Whoever sets the same in the environment has the last word."""
+"""Settings of XLA and of malloc, here and nowhere else. Whoever sets the same in the environment has the last word."""
 
 import ctypes
 import hashlib

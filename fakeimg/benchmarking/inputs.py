@@ -56,15 +56,16 @@ class DecodeRate:
         self._pixels = max(width * height for _, width, height in map(decode.read_header, encoded))
 
     def __call__(self) -> float:
-        """Decodes the whole sample."""
+        """Decodes the whole sample once or more often, LEAST pictures at the least."""
+        times = -(-LEAST // len(self._encoded))
         with concurrent.futures.ThreadPoolExecutor(self._threads) as pool:
             start = time.perf_counter()
-            list(pool.map(self._decode, range(self._threads)))
-            return len(self._encoded) / (time.perf_counter() - start)
+            list(pool.map(self._decode, range(self._threads), [times] * self._threads))
+            return times * len(self._encoded) / (time.perf_counter() - start)
 
-    def _decode(self, thread: int) -> None:
+    def _decode(self, thread: int, times: int) -> None:
         side, buffer = self._min_side, np.empty(max(self._pixels * 3, decode.LEAST_SCRATCH), np.uint8)
-        for data in self._encoded[thread :: self._threads]:
+        for data in self._encoded[thread :: self._threads] * times:
             try:
                 simplejpeg.decode_jpeg(data, 'RGB', min_height=side, min_width=side, min_factor=2, buffer=buffer)
             except ValueError:
@@ -75,8 +76,9 @@ class PipelineRate:
     """Pictures per second of the input pipeline: batches as training gets them, on the host.
 
     Of a source whose pictures are in memory, as they are from the second epoch on (`encoded_in_memory`,
-    `decoded_in_memory`), the rate is that of a long training: the clock starts when every thread has made its first
-    batch, and memory is taken that the pipeline keeps. Of any other it is that of first epochs, reading and all.
+    `decoded_in_memory`), the rate is that of a long training: the clock runs from batch to batch, with others before
+    and after, so that neither memory that the pipeline takes once nor a batch begun earlier counts. Of any other it is
+    that of first epochs from beginning to end, reading and all.
     """
 
     def __init__(self, source: Source, config: Config, threads: int):
@@ -88,22 +90,29 @@ class PipelineRate:
             self()  # fills it
 
     def __call__(self) -> float:
-        """Reads whole epochs, LEAST pictures or more."""
-        batch_size = self._config.batch_size
-        steps = max(1, len(self._source) // batch_size)
-        warm_up = min(self._threads + 1, steps - 1) if self._in_memory else 0
-        pictures, seconds = 0, 0.0
-        while pictures < LEAST:
-            source = self._source if self._in_memory else self._source.take(np.arange(len(self._source)))
-            bad = pipeline.BadPictures('train', len(source), 1.0)
-            train = pipeline.TrainBatches(source, self._config, bad, steps)
-            start = time.perf_counter()
-            for number, _ in enumerate(pipeline.read_batches(train, self._threads), start=1):
-                if number == warm_up:
-                    start = time.perf_counter()
-            seconds += time.perf_counter() - start
-            pictures += (steps - warm_up) * batch_size
-        return pictures / seconds
+        """Reads the source once or more often, LEAST pictures at the least."""
+        epoch = max(1, len(self._source) // self._config.batch_size)
+        least = -(-LEAST // self._config.batch_size)
+        if self._in_memory:
+            batches, margin = max(epoch, least), self._threads + 1
+            return batches * self._config.batch_size / self._seconds(self._source, margin, batches, margin)
+        epochs = -(-least // epoch)
+        fresh = [self._source.take(np.arange(len(self._source))) for _ in range(epochs)]
+        return epochs * epoch * self._config.batch_size / sum(self._seconds(source, 0, epoch, 0) for source in fresh)
+
+    def _seconds(self, source: Source, before: int, batches: int, after: int) -> float:
+        """The time that so many batches take, of those made before and after."""
+        bad = pipeline.BadPictures('train', len(source), 1.0)
+        train = pipeline.TrainBatches(source, self._config, bad, before + batches + after)
+        start = time.perf_counter()
+        iterator = iter(pipeline.read_batches(train, self._threads))
+        for number in range(1, before + batches + 1):
+            next(iterator)
+            if number == before:
+                start = time.perf_counter()
+        seconds = time.perf_counter() - start
+        iterator.close()
+        return seconds
 
 
 class _EncodedPictures:

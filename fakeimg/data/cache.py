@@ -39,12 +39,16 @@ class DecodedPictures:
         return True
 
     def claim(self, index: int) -> np.ndarray | None:
-        """The place of picture `index`, uint8[side, side, 3], to decode it into and then `keep` it; None later on."""
+        """The place of picture `index`, uint8[side, side, 3], to decode it into and `keep` it; None if it is taken."""
         with self._lock:
             if self._is_claimed[index]:
                 return None
             self._is_claimed[index] = True
         return self._pictures[index]
+
+    def release(self, index: int) -> None:
+        """Gives a claimed place back, for a picture that could not be read."""
+        self._is_claimed[index] = False
 
     def keep(self, index: int, picture: np.ndarray) -> None:
         """Keeps a picture that was claimed, if it has the size; it is copied unless it is in its place already."""

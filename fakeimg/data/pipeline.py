@@ -176,6 +176,8 @@ class Batches(grain.sources.RandomAccessDataSource):
             picture = decode.decode_rgb(data, self.side, image if place is None else place)
         except (decode.BadPicture, OSError) as error:
             self._bad.add(self._source.names[index], str(error))
+            if self._cache is not None and place is not None:
+                self._cache.release(index)
             return None
         if self._cache is not None and place is not None:
             self._cache.keep(index, picture)

@@ -86,7 +86,7 @@ def test_pipeline_and_limit_decode_the_same_pictures(config: Config, monkeypatch
 
 
 def test_pipeline_is_close_to_its_limit(config: Config, tmp_path: pathlib.Path) -> None:
-    """The guard against a gross loss. One good round of many is enough: others share the machine with us."""
+    """The guard against a gross loss, by medians of rounds in turn: others share the machine with us."""
     random = np.random.default_rng(0)
     for index in range(256):
         noise = random.normal(128, 22, (64, 64, 3)).clip(0, 255).astype(np.uint8)
@@ -98,9 +98,9 @@ def test_pipeline_is_close_to_its_limit(config: Config, tmp_path: pathlib.Path) 
     chosen, encoded = inputs.sample(sources.open_path(config.data.path).splits['train'], 0)
     limit = inputs.DecodeRate(encoded, 256, 2)
     alone = inputs.PipelineRate(inputs.encoded_in_memory(chosen, encoded), config, 2)
-    assert any(timing.in_turn(alone, limit, 1)['ratio'] > 0.7 for _ in range(20))
+    assert timing.in_turn(alone, limit, 9)['ratio'] > 0.7
     decoded = inputs.PipelineRate(inputs.decoded_in_memory(chosen, 256), config, 2)
-    assert timing.in_turn(decoded, limit, 5)['ratio_maximum'] > 1
+    assert timing.in_turn(decoded, limit, 5)['ratio'] > 1
 
 
 def test_roofline_is_bound_by_traffic_and_arithmetic() -> None:

@@ -61,6 +61,21 @@ def test_nothing_is_decoded_twice(config: Config, image_size: int, monkeypatch: 
     assert len(decoded) == 72
 
 
+def test_a_picture_that_could_not_be_read_once_is_kept_the_next_time(config: Config) -> None:
+    kept = kept_pictures(config)
+    batches = train_batches(config, kept)
+    name = pathlib.Path(config.data.path) / sources.open_data(config).splits['train'].names[5]
+    data = name.read_bytes()
+    name.unlink()
+    for step in range(5):
+        batches[step]
+    assert len(kept) == 71
+    name.write_bytes(data)
+    for step in range(5, 10):
+        batches[step]
+    assert len(kept) == 72
+
+
 def test_evaluation_from_memory_pads_as_ever(config: Config) -> None:
     source = sources.open_data(config).splits['test']
     kept = dataclasses.replace(source, cache=cache.DecodedPictures(len(source), 32))
