@@ -155,7 +155,9 @@ def _normalize_by_batch(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon
 def _normalize_forward(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float):
     rows = x.reshape(-1, x.shape[-1])
     mean = _column_sums(rows) / len(rows)
-    variance = jnp.maximum(_column_sums(rows * rows) / len(rows) - mean * mean, 0)  # as Flax has it
+    # From the distance to one of the rows: E[x^2] - E[x]^2, as Flax has it, loses its digits where means are large.
+    distance = rows - rows[0]
+    variance = jnp.maximum(_column_sums(distance * distance) / len(rows) - (mean - rows[0]) ** 2, 0)
     inverse = jax.lax.rsqrt(variance + epsilon)
     return ((x - mean) * (inverse * scale) + bias, mean, variance), (x, mean, inverse, scale)
 
