@@ -5,6 +5,8 @@ import json
 import pathlib
 import pickle
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -142,6 +144,27 @@ def test_reading_ahead_ends_when_nobody_holds_the_files(sets: Sets, monkeypatch:
     go_on.set()
     thread.join(10)
     assert len(decoded) == 1
+
+
+def test_a_process_does_not_wait_for_what_is_read_ahead(sets: Sets) -> None:
+    """Neither at its end nor when it fails: reading all 60 records of this one would take a minute."""
+    script = """if True:
+        import sys, time
+        from fakeimg.data import records
+        records._RUN = 1
+        records.decode_image = lambda record: time.sleep(1)
+        files = records.open_prepared(sys.argv[1]).files['train']
+        thread = files.read_ahead()
+        time.sleep(0.1)
+        assert thread.is_alive()
+        if sys.argv[2] == 'fail':
+            raise KeyboardInterrupt
+    """
+    for how in ('end', 'fail'):
+        command = [sys.executable, '-c', script, str(sets.prepared), how]
+        result = subprocess.run(command, timeout=40, capture_output=True, text=True, check=False)
+        assert (result.returncode == 0) == (how == 'end'), result.stderr
+        assert how == 'end' or 'KeyboardInterrupt' in result.stderr
 
 
 def read_whole(files: records.RecordFiles) -> None:
