@@ -7,7 +7,6 @@ dataset_info.json, features.json, fakeimg-SPLIT.array_record-00000-of-00004     
 
 import csv
 import dataclasses
-import functools
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ import pathlib
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 from array_record.python import (
@@ -23,6 +22,7 @@ from array_record.python import (
     array_record_module,  # pyright: ignore[reportAttributeAccessIssue]  # compiled
 )
 
+from fakeimg.data.example import decode_image
 from fakeimg.data.labels import LABELS
 from fakeimg.errors import UserError
 
@@ -31,23 +31,7 @@ MANIFEST, SUMMARY = 'manifest.csv', 'prepared.json'
 # One record a chunk for random access; pictures are compressed already.
 WRITER_OPTIONS = 'group_size:1,uncompressed'
 _TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}  # names may be any bytes
-_IMAGE_KEY = b'\x0a\x05image\x12'
 _RUN = 128  # records that `RecordFiles.read_ahead` reads at a time
-
-
-class Row(NamedTuple):
-    """A record without its picture; these are the manifest's columns."""
-
-    split: str
-    name: str
-    label: int
-    source: str
-    group: str
-    width: int
-    height: int
-    format: str
-    size: int  # bytes
-    sha256: str
 
 
 def write_rows(file: TextIO) -> Any:
@@ -59,86 +43,6 @@ def shard_name(split: str, index: int | str, count: int | str) -> str:
     """Returns the file name that TFDS expects of a shard."""
     numbers = (f'{number:05d}' if isinstance(number, int) else number for number in (index, count))
     return f'fakeimg-{split}.array_record-{"-of-".join(numbers)}'
-
-
-def encode_example(image: bytes, row: Row) -> bytes:
-    """Returns a serialised tf.train.Example; protobuf's own classes take three times as long.
-
-    The picture comes first, which `decode_image` relies on.
-    """
-    # tf/core/example/feature.proto: Example.features = 1, Features.feature = 1, a map of Feature.bytes_list = 1 or
-    # Feature.int64_list = 3, whose values are field 1 (int64 packed).
-    size = len(image)
-    inner = b'\x0a' + _varint(size)
-    value = b'\x0a' + _varint(len(inner) + size) + inner
-    feature = _IMAGE_KEY + _varint(len(value) + size) + value
-    start = b'\x0a' + _varint(len(feature) + size) + feature
-    rest = b''.join(
-        (
-            _text('name', row.name),
-            _repeated_text('split', row.split),
-            _repeated_text('source', row.source),
-            _repeated_text('group', row.group),
-            _repeated_text('format', row.format),
-            _text('sha256', row.sha256),
-            _number('label', row.label),
-            _number('width', row.width),
-            _number('height', row.height),
-            _number('size', row.size),
-        )
-    )
-    # One copy of the picture, not one a level.
-    return b''.join((b'\x0a', _varint(len(start) + size + len(rest)), start, image, rest))
-
-
-def _text(key: str, text: str) -> bytes:
-    return _entry(key, _field(b'\x0a', _field(b'\x0a', os.fsencode(text))))
-
-
-_repeated_text = functools.lru_cache(1024)(_text)
-
-
-@functools.lru_cache(1 << 14)
-def _number(key: str, number: int) -> bytes:
-    return _entry(key, _field(b'\x1a', _field(b'\x0a', _varint(number))))
-
-
-def _entry(key: str, feature: bytes) -> bytes:
-    return _field(b'\x0a', _field(b'\x0a', key.encode()) + _field(b'\x12', feature))
-
-
-def _field(tag: bytes, payload: bytes) -> bytes:
-    return tag + _varint(len(payload)) + payload
-
-
-@functools.lru_cache(1 << 14)
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, lowest first."""
-    digits = bytearray()
-    while number > 127:
-        digits.append(number & 127 | 128)
-        number >>= 7
-    digits.append(number)
-    return bytes(digits)
-
-
-def decode_image(example: bytes) -> bytes:
-    """Returns the picture of an example that `encode_example` made. Raises ValueError for others."""
-    place = example.find(_IMAGE_KEY, 0, 32) + len(_IMAGE_KEY)
-    if place < len(_IMAGE_KEY):
-        raise ValueError('not a record of fakeimg')
-    size = 0
-    for _ in range(3):  # the lengths of Feature, BytesList and value, each behind its tag but for the first
-        size = shift = 0
-        while True:
-            byte = example[place]
-            place += 1
-            size |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-        place += 1
-    return example[place - 1 : place - 1 + size]
 
 
 class RecordFiles:

@@ -57,31 +57,30 @@ def _product_backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array) -> tu
 _product.defvjp(lambda rows, matrix: (rows @ matrix, (rows, matrix)), _product_backward)
 
 
-def convolve(x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
     """jax.lax.conv_general_dilated, for nn.Conv; its gradients start from arrays that are in memory.
 
     XLA's weight gradient on the CPU begins by transposing both operands, into which it would fuse, element by strided
     element, all that the activation and the gradient were computed from, whole blocks of a ResNet. See also `xla`.
     """
-    plain = functools.partial(jax.lax.conv_general_dilated, **options)
+    plain = functools.partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
     if not runs_on_cpu():
-        return plain(x, kernel, *args)
+        return plain(x, kernel)
 
     @jax.custom_vjp
     def conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return plain(x, kernel, *args)
+        return plain(x, kernel)
 
     def forward(x: jax.Array, kernel: jax.Array):
         return conv(x, kernel), (x, kernel)
 
-    strides, padding = args
     is_3x3 = kernel.shape[:2] == (3, 3) and options['feature_group_count'] == 1 and max(options['rhs_dilation']) == 1
     is_halving = is_3x3 and tuple(strides) == (2, 2) and [*map(tuple, padding)] == [(1, 1), (1, 1)]
     is_halving = is_halving and not (x.shape[1] % 2 or x.shape[2] % 2)
 
     def backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array):
         (x, kernel), grad = jax.lax.optimization_barrier((saved, grad))
-        x_grad, kernel_grad = jax.vjp(lambda x, kernel: plain(x, kernel, *args), x, kernel)[1](grad)
+        x_grad, kernel_grad = jax.vjp(plain, x, kernel)[1](grad)
         return _halving_gradient(grad, kernel) if is_halving else x_grad, kernel_grad
 
     conv.defvjp(forward, backward)

@@ -14,6 +14,7 @@ from typing import Any
 import fakeimg
 from fakeimg import lock, pool
 from fakeimg.data import records
+from fakeimg.data.example import Row
 from fakeimg.data.labels import LABELS
 from fakeimg.errors import UserError
 from fakeimg.preparing import shards
@@ -127,7 +128,7 @@ def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sh
     counts: dict[str, dict[str, int]] = {}
     bad: list[tuple[str, str, str]] = []
     with open(partial / records.MANIFEST, 'w', **_TEXT) as manifest:
-        records.write_rows(manifest).writerow(records.Row._fields)
+        records.write_rows(manifest).writerow(Row._fields)
         for split, parts in written.items():
             counts[split] = dict.fromkeys(LABELS, 0)
             for part in parts:

@@ -10,8 +10,8 @@ import PIL.Image
 import simplejpeg
 
 from fakeimg.data import decode, openforensics
+from fakeimg.data.example import Row
 from fakeimg.data.files import Files
-from fakeimg.data.records import Row
 from fakeimg.data.sources import Source
 from fakeimg.errors import UserError
 

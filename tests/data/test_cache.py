@@ -61,6 +61,23 @@ def test_nothing_is_decoded_twice(config: Config, image_size: int, monkeypatch: 
     assert len(decoded) == 72
 
 
+def test_a_place_belongs_to_whoever_claimed_it_first() -> None:
+    """Two threads may meet the same picture; what one decodes into, no other may write to."""
+    kept = cache.DecodedPictures(3, 4)
+    place = kept.claim(1)
+    assert place is not None
+    assert place.shape == (4, 4, 3)
+    assert kept.claim(1) is None
+    kept.release(1)
+    place = kept.claim(1)
+    assert place is not None
+    place[...] = 7
+    assert kept.get(1) is None
+    kept.keep(1, place)
+    assert (kept.get(1) == 7).all()
+    assert kept.claim(1) is None
+
+
 def test_a_picture_that_could_not_be_read_once_is_kept_the_next_time(config: Config) -> None:
     kept = kept_pictures(config)
     batches = train_batches(config, kept)

@@ -19,7 +19,8 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from fakeimg.config import Config
 from fakeimg.data import pipeline, records, sources
-from fakeimg.data.records import Row, decode_image, encode_example, open_prepared
+from fakeimg.data.example import Row, decode_image, encode_example
+from fakeimg.data.records import open_prepared
 from fakeimg.data.sources import Source, open_path
 from fakeimg.errors import UserError
 from fakeimg.training.setup import build
