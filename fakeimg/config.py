@@ -54,7 +54,7 @@ def default_config() -> Config:
     config.data.validation_fraction = 0.1  # carved out of train where a folder has no validation split
     config.data.balanced_sampling = False  # True: every batch is half real, half fake, whatever train holds of each
     config.data.max_bad_fraction = 0.01  # of a split: more unreadable pictures than this stop the run
-    config.data.threads = 0  # threads that decode; 0: one per core, and per 32 px of a picture's side
+    config.data.threads = 0  # threads that decode; 0: one per core, at most one per 32 px of a side
     config.data.cache = 'auto'  # host: decoded pictures stay in memory after their first use; none; auto: if they fit
     config.data.mean = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; ImageNet's
     config.data.std = (0.229, 0.224, 0.225)
