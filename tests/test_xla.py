@@ -101,18 +101,22 @@ if sys.argv[1] == 'keep':
     xla.keep_memory()
 step = jax.jit(lambda x: jnp.sin(x) @ jnp.ones((3000, 4)))
 x = jnp.ones((3000, 3000))
-for _ in range(3):
-    step(x).block_until_ready()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+faults = []
 for _ in range(10):
-    step(x).block_until_ready()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        step(x).block_until_ready()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(faults))
 """
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='malloc of glibc')
 def test_malloc_keeps_what_steps_give_back() -> None:
-    """Page faults of ten steps that each take 36 MB, but where somebody has set malloc himself."""
+    """Page faults of ten steps that each take 36 MB, but where somebody has set malloc himself.
+
+    The fewest of ten times ten steps: each thread of XLA's pool that runs a step takes memory of its own, once.
+    """
 
     def faults(keep: str, **environment: str) -> int:
         command = [sys.executable, '-c', _STEPS, keep]
