@@ -1,5 +1,6 @@
 """How every verb starts: flags in, errors out as one sentence and an exit code."""
 
+import gc
 import logging as py_logging
 import os
 import pathlib
@@ -23,6 +24,7 @@ def run_verb(main: Callable[[Sequence[str]], int | None]) -> None:
 
     A UserError ends in its sentence on stderr and its exit code, without a traceback.
     """
+    gc.freeze()  # what has been imported stays: collections pass over it, 0.3 s of a start
     logging.set_verbosity(logging.ERROR)  # orbax and grain narrate every save at INFO
     py_logging.getLogger('jax').setLevel(py_logging.ERROR)
 

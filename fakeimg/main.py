@@ -7,12 +7,13 @@ With --search, it trains every candidate that the recipe's get_search() names an
 import pathlib
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
 from fakeimg import cli, parallel
 from fakeimg.config import Config
-from fakeimg.training import loop, search
+from fakeimg.training import loop
 
 _CONFIG = cli.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder; default runs/NAME for configs/NAME.py.')
@@ -38,7 +39,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _search(config: Config, stages: list[list[search.Fields]], workdir: pathlib.Path) -> int:
+def _search(config: Config, stages: list[list[dict[str, Any]]], workdir: pathlib.Path) -> int:
+    from fakeimg.training import search  # brings matplotlib, half a second of every start
+
     found = search.search(config, stages, workdir, cli.say)
     cli.say(f'\ntable and plot: {workdir / "search.html"}')
     if found.interrupted_by is not None:

@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
-import tensorboardX
 
 from fakeimg import lock
 from fakeimg.errors import UserError
@@ -106,6 +105,8 @@ class MetricsWriter:
         partial.write_text(''.join(json.dumps(row) + '\n' for row in rows if row['step'] <= start_step))
         os.replace(partial, path)
         self._file = open(path, 'a', buffering=1)
+        with _as_if_not_installed('torch'):  # tensorboardX imports it for a type: 1.5 s of each start
+            import tensorboardX
         self._board = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start_step + 1)
 
     def write(self, step: int, scalars: dict[str, float | None]) -> None:
@@ -120,6 +121,19 @@ class MetricsWriter:
         if self._file and self._board:
             self._file.close()
             self._board.close()
+
+
+@contextlib.contextmanager
+def _as_if_not_installed(module: str) -> Iterator[None]:
+    """Makes `import module` raise ImportError, unless it has been imported already."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _is_row(line: str) -> bool:
