@@ -58,11 +58,12 @@ _product.defvjp(lambda rows, matrix: (rows @ matrix, (rows, matrix)), _product_b
 
 
 def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **options: Any) -> jax.Array:
-    """jax.lax.conv_general_dilated, for nn.Conv; its gradients start from arrays that are in memory.
+    """jax.lax.conv_general_dilated of NHWC, for nn.Conv too; its gradients start from arrays that are in memory.
 
     XLA's weight gradient on the CPU begins by transposing both operands, into which it would fuse, element by strided
     element, all that the activation and the gradient were computed from, whole blocks of a ResNet. See also `xla`.
     """
+    options = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), **options}
     plain = functools.partial(jax.lax.conv_general_dilated, window_strides=strides, padding=padding, **options)
     if not runs_on_cpu():
         return plain(x, kernel)
@@ -74,7 +75,8 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **opti
     def forward(x: jax.Array, kernel: jax.Array):
         return conv(x, kernel), (x, kernel)
 
-    is_3x3 = kernel.shape[:2] == (3, 3) and options['feature_group_count'] == 1 and max(options['rhs_dilation']) == 1
+    is_3x3 = kernel.shape[:2] == (3, 3) and options.get('feature_group_count', 1) == 1
+    is_3x3 = is_3x3 and set(options.get('rhs_dilation') or (1,)) == {1}
     is_halving = is_3x3 and tuple(strides) == (2, 2) and [*map(tuple, padding)] == [(1, 1), (1, 1)]
     is_halving = is_halving and not (x.shape[1] % 2 or x.shape[2] % 2)
 
@@ -202,13 +204,37 @@ def log_odds(features: jax.Array, head: str, kernel_init: nn.initializers.Initia
 def max_pool_2x2(x: jax.Array) -> jax.Array:
     """2x2 max-pooling with stride 2 of [B, H, W, C]; an odd last row or column is left out.
 
-    Two maxima of neighbours instead of a window reduction, whose gradient XLA runs five times slower on the CPU.
+    The gradient goes to the first of equals, row by row.
     """
     batch, height, width, channels = x.shape
-    rows = x[:, : height // 2 * 2].reshape(batch, height // 2, 2, width, channels)
-    x = jnp.maximum(rows[:, :, 0], rows[:, :, 1])
-    columns = x[:, :, : width // 2 * 2].reshape(batch, height // 2, width // 2, 2, channels)
-    return jnp.maximum(columns[:, :, :, 0], columns[:, :, :, 1])
+    x = x[:, : height // 2 * 2, : width // 2 * 2]
+    return _largest_of_four(x.reshape(batch, height // 2, 2, width // 2, 2, channels))
+
+
+@jax.custom_vjp
+def _largest_of_four(windows: jax.Array) -> jax.Array:
+    """[B, h, 2, w, 2, C] to [B, h, w, C].
+
+    The backward pass remembers where each maximum was, a byte of it, instead of all that was pooled, and is one loop
+    over the result: on the CPU a third of the time of maxima of neighbours, and theirs a fifth of a window reduction's.
+    """
+    return jnp.maximum(*(jnp.maximum(*(windows[:, :, row, :, column] for column in (0, 1))) for row in (0, 1)))
+
+
+def _largest_of_four_forward(windows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    largest, place = _largest_of_four(windows), jnp.uint8(3)
+    for number in (2, 1, 0):
+        row, column = divmod(number, 2)
+        place = jnp.where(windows[:, :, row, :, column] == largest, jnp.uint8(number), place)
+    return largest, place
+
+
+def _largest_of_four_backward(place: jax.Array, grad: jax.Array) -> tuple[jax.Array]:
+    place, grad = (jnp.expand_dims(x, (2, 4)) for x in jax.lax.optimization_barrier((place, grad)))
+    return (jnp.where(place == jnp.arange(4, dtype=jnp.uint8).reshape(2, 1, 2, 1), grad, 0),)
+
+
+_largest_of_four.defvjp(_largest_of_four_forward, _largest_of_four_backward)
 
 
 def max_pool_3x3(x: jax.Array) -> jax.Array:
