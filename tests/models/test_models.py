@@ -156,7 +156,8 @@ def test_fast_max_pool_equals_flax() -> None:
 
 def test_pooled_convolution_equals_one_with_bias_and_relu_before_pooling() -> None:
     x = jax.random.normal(jax.random.key(0), (3, 10, 9, 4))
-    conv, pooled = nn.Conv(6, (3, 3)), PooledConv(6)
+    conv: Any = nn.Conv(6, (3, 3))
+    pooled: Any = PooledConv(6)
     params = conv.init(jax.random.key(1), x)
     jax.tree.map(np.testing.assert_array_equal, params, pooled.init(jax.random.key(1), x))
     params['params']['bias'] = jnp.linspace(-1, 1, 6)
