@@ -26,7 +26,7 @@ _BARRIER_PASS = 'cse_barrier_expander'
 
 
 # Names in the environment, numbers of malloc.h and our values: no separate mappings for large pieces, and nothing given
-# back until this many bytes are free.
+# back until this many bytes are free. What one of XLA's threads takes beyond 64 MB at a time is mapped all the same.
 _MALLOC = {'MALLOC_MMAP_MAX_': (-4, 0), 'MALLOC_TRIM_THRESHOLD_': (-1, 2**31 - 1)}
 
 
