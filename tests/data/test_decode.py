@@ -141,3 +141,24 @@ def test_very_long_picture_costs_no_memory() -> None:
     out = np.empty((32, 32, 3), np.uint8)
     crop_square(np.zeros((1, 100_000, 3), np.uint8), 40, 32, (0.5, 0.5), out)
     assert not out.any()
+
+
+def triangle_weights(size: int, start: float, length: float, count: int) -> np.ndarray:
+    """Bilinear, antialiased resizing of a stretch of a side to `count` pixels: float[count, size], rows sum to 1."""
+    ratio = length / count
+    centres = start + (np.arange(count)[:, None] + 0.5) * ratio
+    weights = np.maximum(1 - np.abs(np.arange(size) + 0.5 - centres) / max(ratio, 1), 0)
+    return weights / weights.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize('resize_size', [40, 90], ids=['smaller', 'larger'])
+def test_resizing_is_bilinear_and_antialiased(resize_size: int) -> None:
+    """Noise, which every other filter leaves otherwise by dozens of grey levels."""
+    picture = np.random.default_rng(0).integers(0, 256, (67, 101, 3), np.uint8)
+    out = np.empty((32, 32, 3), np.uint8)
+    crop_square(picture, resize_size, 32, (0.2, 0.9), out)
+    side = 32 * 67 / resize_size
+    rows = triangle_weights(67, 0.2 * (67 - side), side, 32)
+    columns = triangle_weights(101, 0.9 * (101 - side), side, 32)
+    expected = np.einsum('ih,jw,hwc->ijc', rows, columns, picture)
+    assert np.abs(out - expected).max() < 2
