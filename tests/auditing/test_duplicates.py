@@ -4,10 +4,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fakeimg.auditing import duplicates
+from fakeimg.auditing import copies, duplicates
 from fakeimg.auditing.duplicates import clusters, exact_clusters, hash_pairs, near_pairs
-from fakeimg.auditing.facts import measure
+from fakeimg.auditing.facts import FACTS, measure
 from fakeimg.data.demo import DemoFaces
+from tests.conftest import ROOT
 
 
 def random_hashes(count: int, seed: int = 0) -> np.ndarray:
@@ -126,3 +127,44 @@ def test_copies_of_faces_are_found_and_nothing_else() -> None:
     cluster = clusters(240, near_pairs(facts['phash'], facts['thumbnail']))
     assert (cluster[60:].reshape(60, 3) == cluster[:60, None]).all()
     assert len(np.unique(cluster)) == 60
+
+
+def noise_and_its_like(correlation: float) -> np.ndarray:
+    """Two thumbnails of noise, uint8[2, 16, 16], of this correlation up to the rounding to whole numbers."""
+    rng = np.random.default_rng(0)
+    first, other = rng.permutation(np.linspace(-1.7, 1.7, 256)), rng.permutation(np.linspace(-1.7, 1.7, 256))
+    other -= first * (first @ other) / (first @ first)
+    other *= np.linalg.norm(first) / np.linalg.norm(other)
+    second = correlation * first + np.sqrt(1 - correlation**2) * other
+    return np.round(128 + 40 * np.stack([first, second])).astype(np.uint8).reshape(2, 16, 16)
+
+
+def are_near(flips: int, correlation: float) -> bool:
+    """Whether hashes that differ in the bits of `flips`, with thumbnails that correlate so, make near copies."""
+    facts = np.zeros(2, FACTS)
+    facts['bytes_hash'] = facts['pixels_hash'] = [b'one', b'two']
+    facts['phash'] = 0, flips
+    facts['thumbnail'] = noise_and_its_like(correlation)
+    cluster = copies.find_near(facts, copies.find_exact(facts))
+    return bool(cluster[0] == cluster[1])
+
+
+def test_near_copies_are_hashes_at_most_7_bits_apart() -> None:
+    assert are_near(0x0003_0003_0003_0001, 1.0)  # 7, spread as evenly as can be
+    assert are_near(0x0000_007F_0000_0000, 1.0)
+    assert not are_near(0x0003_0003_0003_0003, 1.0)  # 8
+    assert not are_near(0x0000_00FF_0000_0000, 1.0)
+
+
+@pytest.mark.parametrize('flips', [0, 0b1111111], ids=['equal hashes', 'near hashes'])
+def test_near_copies_are_thumbnails_of_a_correlation_of_at_least_0_975(flips: int) -> None:
+    for correlation in (0.9742, 0.9758):
+        assert abs(np.corrcoef(noise_and_its_like(correlation).reshape(2, -1))[0, 1] - correlation) < 5e-4
+    assert are_near(flips, 0.9758)
+    assert not are_near(flips, 0.9742)
+
+
+def test_docs_state_the_limits_of_near_copies() -> None:
+    text = ' '.join((ROOT / 'docs/data.md').read_text().split())
+    assert f'at most {duplicates.RADIUS} bits apart' in text
+    assert f'thumbnails whose correlation is at least {duplicates.SIMILARITY}.' in text
