@@ -59,6 +59,24 @@ def test_pictures_that_train_holds_too_are_scored_apart(
     assert evaluate(tmp_path / 'run', 'train')[0]['without_copies'] is None
 
 
+def test_unreadable_pictures_are_not_scored(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    config.steps, config.data.max_bad_fraction = 1, 0.1
+    loop.train(config, tmp_path / 'run')
+
+    def scores() -> tuple[dict, dict[str, str]]:
+        metrics, folder = evaluate(tmp_path / 'run')
+        with open(folder / 'predictions.csv', newline='') as file:
+            return metrics, {row['name']: row['label'] + row['logit'] for row in csv.DictReader(file)}
+
+    whole, expected = scores()
+    assert (whole['n'], whole['skipped'], len(expected)) == (40, 0, 40)
+    (faces / 'test/real/000006.jpg').write_bytes(b'not a picture')
+    metrics, found = scores()
+    assert (metrics['n'], metrics['skipped'], sum(metrics['confusion'].values())) == (39, 1, 39)
+    del expected['test/real/000006.jpg']
+    assert found == expected  # each under its own name still
+
+
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
