@@ -12,7 +12,7 @@ from fakeimg.config import DEGRADATIONS, Config, check_config, default_config
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, init_variables
 from fakeimg.training import augment as augment_lib
-from fakeimg.training import degradations
+from fakeimg.training import degradations, jpeg
 from fakeimg.training.state import create_state
 from fakeimg.training.step import balanced_weights, make_train_step
 
@@ -207,6 +207,21 @@ def test_occlusion_covers_a_rectangle_of_one_colour() -> None:
         centres.append((rows.mean(), columns.mean()))
     assert np.std(centres, axis=0).min() > 3
     assert len(np.unique(after[covered], axis=0)) > 50
+
+
+def test_jpeg_has_the_quality_drawn() -> None:
+    qualities = np.arange(30, 96)
+    planes = np.moveaxis(smooth_pictures(1), -1, 1).repeat(len(qualities), 0)
+    compressed = np.moveaxis(np.asarray(jax.jit(jpeg.compress)(planes, qualities)), 1, -1)
+    pictures = smooth_pictures(1).repeat(16, 0)
+    for quality in (40, 90):
+        after = degrade(pictures, only(jpeg=(quality, quality)))
+        np.testing.assert_array_equal(after, compressed[[quality - 30] * 16])
+    after = degrade(pictures, only(jpeg=(40, 90)))
+    matches = (after[:, None] == compressed).all((2, 3, 4))
+    found = qualities[matches.argmax(1)]
+    assert matches.any(1).all()
+    assert 40 <= found.min() < 50 and 80 < found.max() <= 90 and len(set(found)) > 8
 
 
 def test_a_kind_that_cannot_strike_is_not_compiled() -> None:
