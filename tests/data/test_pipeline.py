@@ -104,6 +104,14 @@ def test_order_is_a_function_of_seed_and_step(config: Config) -> None:
     assert (train_batches(config)[0]['offset'] != by_hand[0]['offset']).any()
 
 
+def test_without_random_crops_training_sees_the_centre(config: Config) -> None:
+    config.data.image_size, config.data.resize_size = 24, 32
+    config.augment.random_crop = False
+    batches = train_batches(config)
+    for step in range(3):
+        np.testing.assert_array_equal(batches[step]['offset'], np.full((16, 2), 4))
+
+
 def test_every_epoch_holds_every_picture_once(config: Config) -> None:
     """72 pictures in batches of 16: epochs end inside batches, and nothing is left out or repeated."""
     batches = train_batches(config, steps=9)
