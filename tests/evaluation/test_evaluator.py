@@ -9,6 +9,7 @@ from fakeimg.config import Config
 from fakeimg.errors import UserError
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.training import loop
+from tests.conftest import Verb
 from tests.preparing.sets import prepare
 
 
@@ -57,6 +58,28 @@ def test_pictures_that_train_holds_too_are_scored_apart(
     right = sum((float(row['probability']) >= 0.5) == (row['label'] == '1') for row in rows)
     assert others['accuracy'] == pytest.approx(right / 40)
     assert evaluate(tmp_path / 'run', 'train')[0]['without_copies'] is None
+    others = evaluate(tmp_path / 'run', threshold=0.0)[0]['without_copies']
+    assert others['threshold'] == 0.0
+    assert others['confusion'] == {'tp': 20, 'fp': 20, 'tn': 0, 'fn': 0}
+
+
+def test_the_threshold_decides_what_is_called_fake(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
+    config.steps = 48
+    config.optimizer.base_learning_rate = 0.03
+    loop.train(config, tmp_path / 'run')
+    usual, folder = evaluate(tmp_path / 'run', 'train')
+    result = verb('evaluate', '--workdir', tmp_path / 'run', '--split', 'train', '--threshold=0.9')
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads((folder / 'metrics.json').read_text())
+    with open(folder / 'predictions.csv', newline='') as file:
+        rows = [(row['label'] == '1', float(row['probability']) >= 0.9) for row in csv.DictReader(file)]
+    tp, fp = rows.count((True, True)), rows.count((False, True))
+    tn, fn = rows.count((False, False)), rows.count((True, False))
+    assert metrics['confusion'] == {'tp': tp, 'fp': fp, 'tn': tn, 'fn': fn}
+    assert metrics['accuracy'] == pytest.approx((tp + tn) / 72, abs=1e-6)
+    assert metrics['precision'] == pytest.approx(tp / (tp + fp), abs=1e-6)
+    assert (usual['threshold'], metrics['threshold']) == (0.5, 0.9)
+    assert 0 < tp < usual['confusion']['tp']  # pictures lie on either side of both
 
 
 def test_unreadable_pictures_are_not_scored(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
