@@ -6,12 +6,15 @@ import pathlib
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from fakeimg import lock
 from fakeimg.config import Config
 from fakeimg.data import labels as labels_lib
+from fakeimg.data.sources import open_data
 from fakeimg.errors import UserError
+from fakeimg.probing import classifiers
 from fakeimg.probing.prober import probe
 from fakeimg.training import loop
 from tests.conftest import Verb, flags_of
@@ -85,6 +88,39 @@ def test_probe_of_a_checkpoint_says_what_flatters(config: Config, faces: pathlib
         probe(None, out, workdir=tmp_path / 'run', step='7')
     with pytest.raises(UserError, match='--batch_size is -1'):
         probe(None, out, workdir=tmp_path / 'run', batch_size=-1)
+
+
+def test_folds_keep_the_groups_of_train_whole(
+    config: Config, faces: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five pictures of each of a few people, both classes among them; one cannot be read."""
+    rows = [('path', 'label', 'split', 'group')]
+    for split in ('train', 'test'):
+        for number, path in enumerate(sorted(faces.glob(f'{split}/*/*.jpg'), key=lambda path: path.name)):
+            rows.append((str(path.relative_to(faces)), path.parent.name, split, f'{split} person {number // 5}'))
+    with open(faces / 'list.csv', 'w', newline='') as file:
+        csv.writer(file).writerows(rows)
+    config.data.path = str(faces / 'list.csv')
+    config.data.max_bad_fraction = 0.1
+    train = open_data(config).get('train')
+    (faces / train.names[0]).write_bytes(b'')
+    groups = np.array(train.groups[1:])
+    used: list[np.ndarray] = []
+
+    def cross_validate(classifier, features, labels, fold_of, *others, **more):
+        used.append(fold_of)
+        return original(classifier, features, labels, fold_of, *others, **more)
+
+    original = classifiers.cross_validate
+    monkeypatch.setattr(classifiers, 'cross_validate', cross_validate)
+    results = probe(config, tmp_path / 'out', folds=3)
+    assert results['skipped']['train'] == 1
+    assert results['whole_groups'] is True
+    assert 'whole groups' in (tmp_path / 'out/report.html').read_text()
+    assert len(used) == len(classifiers.CLASSIFIERS)
+    for fold_of in used:
+        assert set(fold_of) == {0, 1, 2}
+        assert all(len(set(fold_of[groups == group])) == 1 for group in groups)
 
 
 @pytest.mark.parametrize(
