@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -109,6 +110,17 @@ def assert_refused(result, sentence: str) -> None:
     assert result.stderr.strip()[-1] in '.?'
     assert 'Traceback' not in result.stderr + result.stdout
     assert sentence in result.stderr
+
+
+def test_a_diverged_run_exits_with_1(verb: Verb, config: Config) -> None:
+    config.optimizer.warmup_epochs = 0.0
+    config.optimizer.clip_norm = 0.0
+    config.optimizer.base_learning_rate = 1e36
+    diverged = verb('main', *train_flags(config))
+    assert diverged.returncode == 1, diverged.stdout + diverged.stderr
+    assert re.fullmatch(r'fakeimg: training diverged: [^\n]* not finite in step[^\n]*\.\n', diverged.stderr)
+    assert 'Traceback' not in diverged.stdout
+    assert 'finished' not in diverged.stdout
 
 
 @pytest.mark.parametrize(
