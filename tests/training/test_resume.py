@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -127,7 +128,11 @@ def test_signals_save_and_leave(
     process.send_signal(sent)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == code
-    assert f'stopped by {sent.name} after step' in output
+    stopped = re.search(rf'stopped by {sent.name} after step (\d+) of {STEPS}; saved', output)
+    assert stopped, output
     assert 'Traceback' not in output
-    finish(config, workdir)
+    step = int(stopped[1])
+    assert 7 <= step < STEPS
+    assert Checkpoints(workdir / 'checkpoints', read_only=True).steps()[-1:] == [step]
+    assert f'continues  at step {step} of {STEPS}' in finish(config, workdir)
     assert_same_run(config, workdir, uninterrupted)
