@@ -9,7 +9,11 @@ import pytest
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.errors import TrainingDiverged, UserError
+from fakeimg.evaluation.evaluator import evaluate
+from fakeimg.evaluation.metrics import compute_metrics
+from fakeimg.evaluation.scoring import score_source
 from fakeimg.training import loop
+from fakeimg.training.setup import build
 
 
 def rows(workdir: pathlib.Path) -> list[dict]:
@@ -50,6 +54,31 @@ def test_interrupted_last_validation_is_made_up_for(
     assert Checkpoints(workdir / 'checkpoints', read_only=True).is_validated(12)
     loop.train(config, workdir)  # a finished run has nothing left to do
     assert sum('validation/auc' in row for row in rows(workdir)) == 1
+
+
+def test_validation_and_the_best_checkpoint_are_of_the_average(config: Config, tmp_path: pathlib.Path) -> None:
+    config.steps = 8
+    config.optimizer.ema_decay = 0.99
+    config.optimizer.base_learning_rate = 0.03
+    workdir = tmp_path / 'run'
+    loop.train(config, workdir)
+    validated = {row['step']: row for row in rows(workdir) if 'validation/auc' in row}
+    assert list(validated) == [4, 8]
+    setup, checkpoints = build(config), Checkpoints(workdir / 'checkpoints', read_only=True)
+    validation, averages = setup.sources['validation'], {}
+    for step, row in validated.items():
+        average, _ = evaluate(workdir, 'validation', str(step))  # reads the average by itself
+        averages[step] = average['auc']
+        assert row['validation/loss'] == pytest.approx(average['loss'], abs=1e-5)
+        kept = json.loads((workdir / f'checkpoints/{step}/metrics/metrics').read_text())
+        assert row['validation/auc'] == kept['auc'] == average['auc']
+        state = checkpoints.restore(setup.abstract_state(), step).state
+        raw = {'params': state.params, 'batch_stats': state.batch_stats}
+        scored, _ = score_source(setup.predict, raw, validation, 'validation', config, setup.devices)
+        assert abs(compute_metrics(scored)['loss'] - average['loss']) > 1e-3  # else nothing above could fail
+    best = checkpoints.best_step()
+    assert best is not None
+    assert averages[best] == max(averages.values())
 
 
 def test_a_run_cannot_be_shortened_below_what_it_took(config: Config, tmp_path: pathlib.Path) -> None:
