@@ -1,10 +1,12 @@
 """The loop in this process, where a test can look inside."""
 
+import functools
 import json
 import pathlib
 import signal
 
 import pytest
+from flax.training import dynamic_scale
 
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
@@ -12,7 +14,7 @@ from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.evaluation.metrics import compute_metrics
 from fakeimg.evaluation.scoring import score_source
-from fakeimg.training import loop
+from fakeimg.training import loop, resume
 from fakeimg.training.setup import build
 
 
@@ -79,6 +81,28 @@ def test_validation_and_the_best_checkpoint_are_of_the_average(config: Config, t
     best = checkpoints.best_step()
     assert best is not None
     assert averages[best] == max(averages.values())
+
+
+def test_the_loss_scale_goes_on_where_it_was(
+    config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of float16, with a scale that doubles after four good steps instead of two thousand."""
+    scale = functools.partial(dynamic_scale.DynamicScale, growth_interval=3)
+    monkeypatch.setattr(dynamic_scale, 'DynamicScale', scale)
+    config.precision = 'float16'
+    config.log_every_steps = 1
+    config.steps = 5
+    workdir = tmp_path / 'run'
+    loop.train(config, workdir)
+    state, restored, _ = resume.starting_point(build(config), workdir / 'checkpoints')
+    assert restored is not None
+    assert restored.step == 5
+    assert state.dynamic_scale is not None
+    assert (float(state.dynamic_scale.scale), int(state.dynamic_scale.fin_steps)) == (2.0**17, 1)
+    config.steps = 8
+    loop.train(config, workdir)
+    scales = [row['train/loss_scale'] for row in rows(workdir) if 'train/loss_scale' in row]
+    assert scales == [2.0**16] * 3 + [2.0**17] * 4 + [2.0**18]  # as of one run of 8 steps
 
 
 def test_a_run_cannot_be_shortened_below_what_it_took(config: Config, tmp_path: pathlib.Path) -> None:
