@@ -21,12 +21,12 @@ import torch
 import torch_steps
 from absl import app, flags, logging
 
-from fakeimg import xla
 from fakeimg.benchmarking import inputs, timing
 from fakeimg.benchmarking.steps import Steps, random_batches
 from fakeimg.config import Config
-from fakeimg.data import decode, demo, pipeline, sources
-from fakeimg.training import setup
+from fakeimg.data import datasets, decode, demo, pipeline
+from fakeimg.runtime import xla
+from fakeimg.training import program
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for drawn pictures and their prepared set.', required=True)
 _CIFAKE = flags.DEFINE_string('cifake', '', 'Prepared set of pictures of 32 px.')
@@ -55,7 +55,7 @@ def draw_set(work: pathlib.Path) -> str:
 class Pictures(torch.utils.data.Dataset):
     """What a PyTorch user writes: Pillow, a random crop, a flip, float32, normalised."""
 
-    def __init__(self, source: sources.Source, config: Config):
+    def __init__(self, source: datasets.Source, config: Config):
         self.source = source
         self.size = config.data.image_size
         self.mean = torch.tensor(config.data.mean)[:, None, None]
@@ -79,7 +79,7 @@ def compare_input(path: str, config: Config, say: Callable[[str], None]) -> None
     config.data.path = path
     size, side = config.data.image_size, config.data.resize_size
     cores, threads = len(os.sched_getaffinity(0)), pipeline.num_threads(0, side)
-    sample, encoded = inputs.sample(sources.open_path(path).splits['train'], 0)
+    sample, encoded = inputs.sample(datasets.open_path(path).splits['train'], 0)
     loader = torch.utils.data.DataLoader(
         torch.utils.data.Subset(Pictures(sample, config), range(min(len(sample), PICTURES))),
         config.batch_size,
@@ -130,7 +130,7 @@ def compare_steps(row: str, say: Callable[[str], None]) -> None:
     """A step on pictures in memory against PyTorch's: in our process, with its malloc, and in one of its own."""
     title, config, training = torch_steps.ROWS[row]
     batch, their_step = config.batch_size, torch_steps.step(config, training)
-    parts = setup.build(config)
+    parts = program.build(config)
     stepper = Steps(parts)
     batches = random_batches(parts)
 

@@ -20,11 +20,11 @@ import numpy as np
 import PIL.Image
 from absl import app, flags
 
-from fakeimg import pool
-from fakeimg.data import decode, records, sources
+from fakeimg.data import datasets, decode, records
 from fakeimg.data.files import Files
 from fakeimg.preparing import build, plan
 from fakeimg.preparing.items import Encoding
+from fakeimg.runtime import pool
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for pictures and prepared sets.', required=True)
 _CIFAKE = flags.DEFINE_string('cifake', '', 'Folder of the unpacked CIFAKE, for pictures of 32 px and the audit.')
@@ -180,7 +180,7 @@ def compare_reading(folder: pathlib.Path, work: pathlib.Path, title: str) -> Non
     shutil.rmtree(work / 'out', ignore_errors=True)
     options = plan.Options(Encoding(), 10_000, 0.0, 1.3, 224, 32, {'real': 0, 'fake': 1})
     build.build(plan.make_plan(str(folder), options), work / 'out', workers())
-    source = sources.open_path(str(work / 'out')).splits['train']
+    source = datasets.open_path(str(work / 'out')).splits['train']
     order = np.random.default_rng(0).permutation(len(source))
     data = [source[index] for index in order]
     times = []

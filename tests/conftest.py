@@ -23,9 +23,9 @@ from collections.abc import Callable
 import pytest
 from absl import logging
 
-from fakeimg import xla
 from fakeimg.config import Config, default_config
 from fakeimg.data import demo
+from fakeimg.runtime import xla
 
 logging.set_verbosity(logging.ERROR)
 xla.choose_cpu_kernels()  # as every verb does

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fakeimg import parallel
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.errors import UserError
+from fakeimg.runtime import parallel
 
 
 def state_of(step: int) -> dict:

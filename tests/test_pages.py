@@ -11,12 +11,12 @@ from fakeimg import pages
 from fakeimg.auditing import facts, finding, measure
 from fakeimg.auditing import report as audit_report
 from fakeimg.data import demo
-from fakeimg.data.sources import DataSet, Source
+from fakeimg.data.datasets import DataSet, Source
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation import report as evaluation_report
-from fakeimg.evaluation.scoring import Predictions
 from fakeimg.probing import report as probe_report
-from fakeimg.training import search_report
+from fakeimg.scoring import Predictions
+from fakeimg.searching import report
 
 EVIL = '<script>&"'
 
@@ -136,11 +136,11 @@ def test_names_are_escaped_in_the_report_of_a_probe(tmp_path: pathlib.Path) -> N
 
 @pytest.mark.parametrize('diverged', [False, True])
 def test_names_are_escaped_in_the_page_of_a_search(tmp_path: pathlib.Path, diverged: bool) -> None:
-    metrics: dict[str, float | None] = dict.fromkeys(search_report.METRICS, 0.75)
+    metrics: dict[str, float | None] = dict.fromkeys(report.METRICS, 0.75)
     fields = {f'{EVIL}field': f'{EVIL}value'}
-    row = search_report.Row(f'{EVIL}candidate', 1, fields, 10, 1.0, None if diverged else metrics, f'{EVIL}reason')
+    row = report.Row(f'{EVIL}candidate', 1, fields, 10, 1.0, None if diverged else metrics, f'{EVIL}reason')
     workdir = tmp_path / f'{EVIL}recipe'
     workdir.mkdir()
-    search_report.write(workdir, [row], 1, 100)
+    report.write(workdir, [row], 1, 100)
     shown = ['recipe', 'field', 'value'] if diverged else ['recipe', 'field', 'value', 'candidate']
     assert_escaped(workdir / 'search.html', *(f'{EVIL}{name}' for name in shown))

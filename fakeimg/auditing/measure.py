@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from fakeimg import pool
 from fakeimg.auditing import facts as facts_lib
 from fakeimg.data.files import Files, read_ahead
+from fakeimg.runtime import pool
 
 _PER_TASK = 512  # pictures
 _TICK_EVERY = 64

@@ -17,7 +17,7 @@ from fakeimg import pages
 from fakeimg.auditing.finding import Audited, Finding
 from fakeimg.auditing.shortcuts import AUC_LINES, SHOWN_STATISTICS
 from fakeimg.data import decode
-from fakeimg.data.sources import DataSet, Source
+from fakeimg.data.datasets import DataSet, Source
 
 _STYLES = {'ok': 'green', 'note': 'dim', 'warn': 'yellow', 'fail': 'bold red'}
 _FEATURES_SHOWN = 12

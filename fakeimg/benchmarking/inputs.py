@@ -11,7 +11,7 @@ import simplejpeg
 from fakeimg.config import Config
 from fakeimg.data import decode, pipeline
 from fakeimg.data.cache import DecodedPictures
-from fakeimg.data.sources import Source
+from fakeimg.data.datasets import Source
 from fakeimg.errors import UserError
 
 SAMPLE_BYTES = 256_000_000  # of encoded pictures at the most, so that the limit reads nothing from a disk

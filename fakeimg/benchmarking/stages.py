@@ -10,8 +10,8 @@ import jax
 from fakeimg.benchmarking import inputs, machine, roofline, steps, timing
 from fakeimg.config import Config
 from fakeimg.data import pipeline
-from fakeimg.data.sources import Source
-from fakeimg.training import setup
+from fakeimg.data.datasets import Source
+from fakeimg.training import program
 
 STAGES = ('decode', 'input', 'step', 'train', 'eval', 'save', 'start')
 DATA, DEVICE = ('decode', 'input'), ('step', 'train', 'eval', 'save')
@@ -39,7 +39,7 @@ def measure(
     if 'start' in stages:  # first of all: once this process has a GPU, another one would find no memory on it
         say('two starts from an empty compilation cache ...')
         figures['start'] = machine.start_seconds(arguments)
-    parts = setup.build(config)
+    parts = program.build(config)
     for note in parts.notes:
         say(f'!! {note}.')
     say(
@@ -72,7 +72,7 @@ def _measure_data(config: Config, train: Source, stages: Sequence[str]) -> dict[
     return figures
 
 
-def _measure_devices(parts: setup.Setup, stages: Sequence[str], seconds: float) -> dict[str, Any]:
+def _measure_devices(parts: program.Setup, stages: Sequence[str], seconds: float) -> dict[str, Any]:
     """The step and what is built of it."""
     config = parts.config
     stepper = steps.Steps(parts)
@@ -101,10 +101,10 @@ def _measure_devices(parts: setup.Setup, stages: Sequence[str], seconds: float) 
     return figures
 
 
-def _on_some(config: Config, count: int, each: int) -> setup.Setup:
+def _on_some(config: Config, count: int, each: int) -> program.Setup:
     own = config.copy_and_resolve_references()
     own.batch_size = each * count
-    return setup.build(own, jax.devices()[:count])
+    return program.build(own, jax.devices()[:count])
 
 
 def sweep(config: Config, sizes: Sequence[int], seconds: float, say: Callable[[str], None]) -> dict[str, float]:
@@ -114,7 +114,7 @@ def sweep(config: Config, sizes: Sequence[int], seconds: float, say: Callable[[s
         own = config.copy_and_resolve_references()
         own.batch_size = size
         try:
-            rate = steps.Steps(setup.build(own)).step_rate(seconds)['images_per_second_per_device']
+            rate = steps.Steps(program.build(own)).step_rate(seconds)['images_per_second_per_device']
         except jax.errors.JaxRuntimeError as error:
             if 'RESOURCE_EXHAUSTED' not in str(error):
                 raise
@@ -128,7 +128,7 @@ def sweep(config: Config, sizes: Sequence[int], seconds: float, say: Callable[[s
 
 def take_one_step(config: Config) -> None:
     """What a training does until its first step has ended."""
-    parts = setup.build(config)
+    parts = program.build(config)
     state, _ = parts.initial_state()
     bad = pipeline.BadPictures('train', parts.num_train, config.data.max_bad_fraction)
     batches = iter(parts.device_batches(parts.train_batches(bad)))

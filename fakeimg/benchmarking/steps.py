@@ -10,12 +10,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from fakeimg import parallel
 from fakeimg.benchmarking import timing
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.data import pipeline
-from fakeimg.data.sources import Source
-from fakeimg.training.setup import Setup
+from fakeimg.data.datasets import Source
+from fakeimg.runtime import parallel
+from fakeimg.training.program import Setup
 
 BUFFERS = 3  # batches in turn: one hot buffer would flatter the step
 

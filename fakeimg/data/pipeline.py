@@ -19,7 +19,7 @@ import numpy as np
 
 from fakeimg.config import Config
 from fakeimg.data import cache, decode
-from fakeimg.data.sources import Source
+from fakeimg.data.datasets import Source
 from fakeimg.errors import UserError
 
 Batch = dict[str, np.ndarray]

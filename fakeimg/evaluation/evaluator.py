@@ -11,15 +11,16 @@ import jax
 import numpy as np
 
 from fakeimg import config as config_lib
-from fakeimg import parallel, precision, run
+from fakeimg import run, scoring
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
+from fakeimg.data import datasets as sources_lib
 from fakeimg.data import layouts
-from fakeimg.data import sources as sources_lib
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
-from fakeimg.evaluation import report, scoring
+from fakeimg.evaluation import report
 from fakeimg.models import create_model, init_variables
+from fakeimg.runtime import parallel, precision
 
 
 def evaluate(

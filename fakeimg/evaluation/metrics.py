@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from fakeimg.evaluation.scoring import Predictions
+from fakeimg.scoring import Predictions
 
 SCALARS = ('loss', 'accuracy', 'precision', 'recall', 'f1', 'auc', 'average_precision')
 

@@ -9,8 +9,8 @@ import numpy as np
 import sklearn.metrics
 
 from fakeimg import pages
-from fakeimg.data.sources import Source
-from fakeimg.evaluation.scoring import Predictions
+from fakeimg.data.datasets import Source
+from fakeimg.scoring import Predictions
 
 MISTAKES_SHOWN = 12
 

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import fakeimg
-from fakeimg import lock, pool
+from fakeimg import lock
 from fakeimg.data import records
 from fakeimg.data.example import Row
 from fakeimg.data.labels import LABELS
 from fakeimg.errors import UserError
 from fakeimg.preparing import shards
 from fakeimg.preparing.plan import Plan
+from fakeimg.runtime import pool
 
 _LOCK, _PLAN = '.lock', '.plan'
 BAD_PICTURES, DROPPED = 'bad_pictures.csv', 'dropped.csv'

@@ -10,9 +10,9 @@ import PIL.Image
 import simplejpeg
 
 from fakeimg.data import decode, openforensics
+from fakeimg.data.datasets import Source
 from fakeimg.data.example import Row
 from fakeimg.data.files import Files
-from fakeimg.data.sources import Source
 from fakeimg.errors import UserError
 
 

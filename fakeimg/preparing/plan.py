@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 import fakeimg
+from fakeimg.data import datasets, layouts, openforensics, records, splits
 from fakeimg.data import files as files_lib
-from fakeimg.data import layouts, openforensics, records, sources, splits
 from fakeimg.errors import UserError
 from fakeimg.preparing.dedupe import Dropped, describe, drop_copies
 from fakeimg.preparing.items import Encoding, Items, Photos, Pictures
@@ -103,7 +103,7 @@ def make_plan(path: str, options: Options, workers: int = 1) -> Plan:
         listing = layouts.read_listing(path, options.class_names, listed)
         has_splits = None not in listing.splits
         default = 0.0 if has_splits else _CARVED
-        found, carved = sources.split_listing(listing, default if fraction is None else fraction)
+        found, carved = datasets.split_listing(listing, default if fraction is None else fraction)
         layout, notes = listing.layout, [*listing.notes, *carved]
         parts = {split: Pictures(split, source, options.encoding) for split, source in found.items()}
     dropped: list[Dropped] = []

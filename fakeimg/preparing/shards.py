@@ -8,12 +8,12 @@ from typing import Any
 
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
-from fakeimg import pool
 from fakeimg.data.example import encode_example
 from fakeimg.data.files import read_ahead
 from fakeimg.data.records import WRITER_OPTIONS, write_rows
 from fakeimg.errors import UserError
 from fakeimg.preparing.items import Items
+from fakeimg.runtime import pool
 
 _TICK_EVERY = 64  # pictures between reports of progress
 _TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}

@@ -12,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from fakeimg import config as config_lib
-from fakeimg import parallel, precision
+from fakeimg import scoring
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.errors import UserError
-from fakeimg.evaluation import evaluator, scoring
-from fakeimg.models import create_model, imagenet, init_variables
+from fakeimg.evaluation import evaluator
+from fakeimg.models import create_model, init_variables
+from fakeimg.pretrained import initial
+from fakeimg.runtime import parallel, precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,7 @@ def from_recipe(config: Config) -> Backbone:
     """
     devices = parallel.Devices.create(config.parallel, config.batch_size)
     model = create_model(config)
-    path = imagenet.find_weights(config)
+    path = initial.find_weights(config)
     variables = init_variables(model, config.data.image_size, config.seed)
     notes = []
     if path is None:
@@ -66,7 +68,7 @@ def from_recipe(config: Config) -> Backbone:
         )
     else:
         weights = f'weights {path}'
-        variables = imagenet.load_weights(path, variables, config)
+        variables = initial.load_weights(path, variables, config)
     variables = devices.replicate(jax.device_get(variables))
     return _build(config, devices, variables, weights, None, notes)
 

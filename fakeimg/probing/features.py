@@ -15,11 +15,11 @@ import numpy as np
 
 import fakeimg
 from fakeimg import config as config_lib
-from fakeimg import parallel, run
-from fakeimg.data.sources import Source
+from fakeimg import run, scoring
+from fakeimg.data.datasets import Source
 from fakeimg.errors import UserError
-from fakeimg.evaluation import scoring
 from fakeimg.probing.backbone import Backbone
+from fakeimg.runtime import parallel
 
 _SAMPLED = 64  # pictures whose bytes are compared: all of them would take as long as decoding
 

@@ -13,17 +13,18 @@ import numpy as np
 
 import fakeimg
 from fakeimg import config as config_lib
-from fakeimg import lock, parallel, run
+from fakeimg import lock, run
 from fakeimg.config import Config
+from fakeimg.data import datasets as sources_lib
 from fakeimg.data import labels as labels_lib
-from fakeimg.data import sources as sources_lib
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
-from fakeimg.evaluation.scoring import Predictions
 from fakeimg.probing import backbone as backbone_lib
 from fakeimg.probing import classifiers, report
 from fakeimg.probing.backbone import Backbone
 from fakeimg.probing.features import file_part, read_features
+from fakeimg.runtime import parallel
+from fakeimg.scoring import Predictions
 
 
 def probe(

@@ -12,7 +12,7 @@ import rich.console
 import rich.table
 
 from fakeimg import pages
-from fakeimg.evaluation.scoring import Predictions
+from fakeimg.scoring import Predictions
 
 _COLOURS = ('#a0aec0', '#4a5568', '#1a202c')  # cross-validation, then the splits that were scored
 

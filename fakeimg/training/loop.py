@@ -13,16 +13,16 @@ import jax
 import numpy as np
 
 from fakeimg import config as config_lib
-from fakeimg import parallel, run
+from fakeimg import run, scoring
 from fakeimg.checkpoint import BEST_BY, Checkpoints, Restored
 from fakeimg.config import Config
 from fakeimg.data import pipeline
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation import metrics as metrics_lib
-from fakeimg.evaluation import scoring
+from fakeimg.runtime import parallel
 from fakeimg.training import progress, resume
 from fakeimg.training.interrupts import Interrupts
-from fakeimg.training.setup import Setup, build
+from fakeimg.training.program import Setup, build
 from fakeimg.training.state import TrainState
 
 MAX_SKIPPED_IN_A_ROW = 50  # a float16 loss scale that was halved so often is below 1e-10 and will not recover

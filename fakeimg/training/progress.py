@@ -14,8 +14,8 @@ import rich.progress
 
 import fakeimg
 from fakeimg import config as config_lib
-from fakeimg.data.sources import class_counts
-from fakeimg.training.setup import Setup
+from fakeimg.data.datasets import class_counts
+from fakeimg.training.program import Setup
 from fakeimg.training.state import TrainState
 
 

@@ -5,7 +5,7 @@ import pathlib
 from fakeimg import config as config_lib
 from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.errors import UserError
-from fakeimg.training.setup import Setup
+from fakeimg.training.program import Setup
 from fakeimg.training.state import TrainState
 
 

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fakeimg import parallel
+from fakeimg.augment import mixing
+from fakeimg.augment.augment import augment
 from fakeimg.config import Config
 from fakeimg.models import crop, is_frozen, normalize
-from fakeimg.training import mixing
-from fakeimg.training.accumulation import accumulated_loss
-from fakeimg.training.augment import augment
+from fakeimg.runtime import parallel
+from fakeimg.training.gradients import accumulated_loss
 from fakeimg.training.state import TrainState, update_average
 
 Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, jax.Array]]]

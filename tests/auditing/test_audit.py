@@ -12,7 +12,7 @@ import pytest
 
 from fakeimg.auditing import checks, measure
 from fakeimg.auditing.finding import Audited, Finding
-from fakeimg.data import decode, demo, records, sources
+from fakeimg.data import datasets, decode, demo, records
 from fakeimg.preparing import build, plan
 from fakeimg.preparing.items import Encoding
 from tests.conftest import Verb
@@ -34,7 +34,7 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def audit(path: pathlib.Path) -> dict[str, Finding]:
     """The findings on a set, by name; measured in this process."""
-    data = sources.open_path(str(path))
+    data = datasets.open_path(str(path))
     parts = list(data.splits.values())
     measured = measure.Measured(
         splits=tuple(data.splits),
@@ -52,7 +52,7 @@ def audit(path: pathlib.Path) -> dict[str, Finding]:
 
 
 def named_pairs(finding: Finding, path: pathlib.Path) -> set[tuple[str, ...]]:
-    names = [name for part in sources.open_path(str(path)).splits.values() for name in part.names]
+    names = [name for part in datasets.open_path(str(path)).splits.values() for name in part.names]
     return {tuple(names[row] for row in pair) for pair in finding.pairs}
 
 
@@ -205,7 +205,7 @@ def test_the_verb_says_it_in_words_json_and_a_page_and_by_its_exit_code(
     folder = tmp_path / 'work/audits/planted'
     report = json.loads((folder / 'audit.json').read_text())
     assert report['verdict'] == 'fail'
-    assert report['digest'] == sources.open_path(str(planted)).digest
+    assert report['digest'] == datasets.open_path(str(planted)).digest
     page = (folder / 'audit.html').read_text()
     assert page.count('<figure class="pair">') == sum(len(finding['pairs']) for finding in report['findings'])
     failed = [finding['name'] for finding in report['findings'] if finding['level'] == 'fail']

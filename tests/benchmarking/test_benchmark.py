@@ -9,7 +9,7 @@ import pytest
 
 from fakeimg.benchmarking import inputs, machine, roofline, stages, timing
 from fakeimg.config import Config
-from fakeimg.data import sources
+from fakeimg.data import datasets
 from fakeimg.errors import UserError
 from tests.conftest import Verb, flags_of
 
@@ -51,7 +51,7 @@ def test_rates_are_taken_in_turn() -> None:
 
 
 def test_sample_leaves_broken_pictures_out_and_refuses_black_ones(config: Config) -> None:
-    train = sources.open_data(config).splits['train']
+    train = datasets.open_data(config).splits['train']
     root = pathlib.Path(config.data.path)
     (root / train.names[4]).write_bytes(b'not a picture')
     chosen, encoded = inputs.sample(train, 0)
@@ -68,7 +68,7 @@ def test_pipeline_and_limit_decode_the_same_pictures(config: Config, monkeypatch
     """As many as they say, every time; from memory, none."""
     config.batch_size = 8
     monkeypatch.setattr(inputs, 'LEAST', 1)  # one epoch
-    chosen, encoded = inputs.sample(sources.open_data(config).splits['train'], 0)
+    chosen, encoded = inputs.sample(datasets.open_data(config).splits['train'], 0)
     decoded: list[bytes] = []
     real = inputs.simplejpeg.decode_jpeg
     monkeypatch.setattr(
@@ -95,7 +95,7 @@ def test_pipeline_is_close_to_its_limit(config: Config, tmp_path: pathlib.Path) 
         PIL.Image.fromarray(noise).resize((256, 256), PIL.Image.Resampling.BICUBIC).save(path, quality=85)
     config.data.path, config.batch_size = str(tmp_path / 'set'), 64
     config.data.image_size, config.data.resize_size = 224, 256
-    chosen, encoded = inputs.sample(sources.open_path(config.data.path).splits['train'], 0)
+    chosen, encoded = inputs.sample(datasets.open_path(config.data.path).splits['train'], 0)
     limit = inputs.DecodeRate(encoded, 256, 2)
     alone = inputs.PipelineRate(inputs.encoded_in_memory(chosen, encoded), config, 2)
     assert timing.in_turn(alone, limit, 9)['ratio'] > 0.7

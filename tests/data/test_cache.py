@@ -9,20 +9,20 @@ import PIL.Image
 import pytest
 
 from fakeimg.config import Config
-from fakeimg.data import cache, decode, pipeline, sources
+from fakeimg.data import cache, datasets, decode, pipeline
 from fakeimg.errors import UserError
-from fakeimg.training import setup
+from fakeimg.training import program
 
 STEPS = 14  # of 16 pictures, about three epochs of 72
 
 
 def train_batches(config: Config, kept: cache.DecodedPictures | None) -> pipeline.TrainBatches:
-    source = dataclasses.replace(sources.open_data(config).splits['train'], cache=kept)
+    source = dataclasses.replace(datasets.open_data(config).splits['train'], cache=kept)
     return pipeline.TrainBatches(source, config, pipeline.BadPictures('train', len(source), 1.0), STEPS)
 
 
 def kept_pictures(config: Config) -> cache.DecodedPictures:
-    return cache.DecodedPictures(len(sources.open_data(config).splits['train']), config.data.resize_size)
+    return cache.DecodedPictures(len(datasets.open_data(config).splits['train']), config.data.resize_size)
 
 
 def assert_same(batches: pipeline.Batches, expected: pipeline.Batches, threads: int) -> None:
@@ -38,7 +38,7 @@ def test_batches_are_those_of_decoding_each_time(config: Config, image_size: int
     """Whole pictures and random crops; among the files a broken one and two of other sizes."""
     config.data.image_size = image_size
     root = pathlib.Path(config.data.path)
-    names = sources.open_data(config).splits['train'].names
+    names = datasets.open_data(config).splits['train'].names
     (root / names[5]).write_bytes(b'not a picture')
     for name, size in ((names[7], (40, 32)), (names[9], (50, 60))):
         file = io.BytesIO()
@@ -81,7 +81,7 @@ def test_a_place_belongs_to_whoever_claimed_it_first() -> None:
 def test_a_picture_that_could_not_be_read_once_is_kept_the_next_time(config: Config) -> None:
     kept = kept_pictures(config)
     batches = train_batches(config, kept)
-    name = pathlib.Path(config.data.path) / sources.open_data(config).splits['train'].names[5]
+    name = pathlib.Path(config.data.path) / datasets.open_data(config).splits['train'].names[5]
     data = name.read_bytes()
     name.unlink()
     for step in range(5):
@@ -94,7 +94,7 @@ def test_a_picture_that_could_not_be_read_once_is_kept_the_next_time(config: Con
 
 
 def test_evaluation_from_memory_pads_as_ever(config: Config) -> None:
-    source = sources.open_data(config).splits['test']
+    source = datasets.open_data(config).splits['test']
     kept = dataclasses.replace(source, cache=cache.DecodedPictures(len(source), 32))
     bad = pipeline.BadPictures('test', len(source), 0.0)
     expected = [pipeline.EvalBatches(source, config, bad)[step] for step in range(3)]
@@ -108,19 +108,19 @@ def test_evaluation_from_memory_pads_as_ever(config: Config) -> None:
 def test_auto_keeps_what_fits_and_is_used_again(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     config.data.cache = 'auto'
     needed = 96 * 32 * 32 * 3
-    assert setup.build(config).cached_bytes == needed
+    assert program.build(config).cached_bytes == needed
     monkeypatch.setattr(cache, 'available_memory', lambda: 2 * needed - 1)
-    assert setup.build(config).cached_bytes == 0
+    assert program.build(config).cached_bytes == 0
     monkeypatch.undo()
     config.steps = 4  # of 16 pictures, less than an epoch
-    assert setup.build(config).cached_bytes == 0
+    assert program.build(config).cached_bytes == 0
     config.data.cache = 'host'
-    parts = setup.build(config)
+    parts = program.build(config)
     assert parts.cached_bytes == needed
     assert [name for name, source in parts.sources.items() if source.cache is not None] == ['train', 'validation']
     monkeypatch.setattr(cache, 'available_memory', lambda: 1000)
     with pytest.raises(UserError, match='config.data.cache=host wants .* leave it auto'):
-        setup.build(config)
+        program.build(config)
 
 
 def test_a_container_has_its_own_limit(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from fakeimg.config import Config
+from fakeimg.data.datasets import open_path
 from fakeimg.data.labels import class_names
 from fakeimg.data.layouts import read_listing
-from fakeimg.data.sources import open_path
 from fakeimg.errors import UserError
-from fakeimg.training.setup import build
+from fakeimg.training.program import build
 from tests.data.test_files import FORMS, write_form
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fakeimg import models
 from fakeimg.config import Config
-from fakeimg.data import decode, pipeline, sources
+from fakeimg.data import datasets, decode, pipeline
 from fakeimg.errors import UserError
 
 Row = tuple[bytes, int]
@@ -25,15 +25,15 @@ def rows(batch: pipeline.Batch) -> list[Row]:
 
 
 def train_batches(config: Config, steps: int = 12, shard: pipeline.Shard = pipeline.Shard()) -> pipeline.TrainBatches:  # noqa: B008
-    source = sources.open_data(config).splits['train']
+    source = datasets.open_data(config).splits['train']
     bad = pipeline.BadPictures('train', len(source), config.data.max_bad_fraction)
     return pipeline.TrainBatches(source, config, bad, steps, shard=shard)
 
 
 def eval_batches(
     config: Config, split: str = 'test'
-) -> tuple[pipeline.EvalBatches, sources.Source, pipeline.BadPictures]:
-    source = sources.open_data(config).splits[split]
+) -> tuple[pipeline.EvalBatches, datasets.Source, pipeline.BadPictures]:
+    source = datasets.open_data(config).splits[split]
     bad = pipeline.BadPictures(split, len(source), config.data.max_bad_fraction)
     return pipeline.EvalBatches(source, config, bad), source, bad
 
@@ -50,7 +50,7 @@ def test_batches_have_the_promised_form(config: Config) -> None:
 def test_the_device_cuts_out_what_the_host_would(config: Config) -> None:
     """Squares are cropped on the device; among them one that is broken, and others whose crop is the host's already."""
     config.data.image_size, config.data.resize_size, config.data.max_bad_fraction = 24, 32, 1.0
-    root, source = pathlib.Path(config.data.path), sources.open_data(config).splits['train']
+    root, source = pathlib.Path(config.data.path), datasets.open_data(config).splits['train']
     (root / source.names[5]).write_bytes(b'not a picture')
     for index, size in ((7, (40, 32)), (9, (50, 60)), (11, (32, 32))):
         file = io.BytesIO()

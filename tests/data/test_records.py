@@ -18,13 +18,13 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fakeimg.config import Config
-from fakeimg.data import pipeline, records, sources
+from fakeimg.data import datasets, pipeline, records
+from fakeimg.data.datasets import Source, open_path
 from fakeimg.data.example import Row, decode_image, encode_example
 from fakeimg.data.records import open_prepared
-from fakeimg.data.sources import Source, open_path
 from fakeimg.errors import UserError
-from fakeimg.training.setup import build
-from tests.preparing.sets import COUNTS, Sets, sets, tfds_rows
+from fakeimg.training.program import build
+from tests.support.sets import COUNTS, Sets, sets, tfds_rows
 
 __all__ = ['sets']
 Example: Any = getattr(tf_example_pb2, 'Example')  # noqa: B009

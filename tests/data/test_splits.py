@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from fakeimg.config import Config
-from fakeimg.data.sources import DataSet, open_path
+from fakeimg.data.datasets import DataSet, open_path
 from fakeimg.data.splits import carve, hash_order, read_slice
 from fakeimg.errors import UserError
-from fakeimg.training.setup import build
-from tests.preparing.sets import COUNTS, Sets, sets, tfds_rows
+from fakeimg.training.program import build
+from tests.support.sets import COUNTS, Sets, sets, tfds_rows
 
 __all__ = ['sets']
 SLICES = [

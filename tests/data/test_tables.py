@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from fakeimg.data.datasets import open_path
 from fakeimg.data.labels import class_names
 from fakeimg.data.layouts import Listing, read_listing
-from fakeimg.data.sources import open_path
 from fakeimg.errors import UserError
 from tests.data.test_files import FORMS, write_form, write_tree
 

@@ -10,7 +10,7 @@ from fakeimg.errors import UserError
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.training import loop
 from tests.conftest import Verb
-from tests.preparing.sets import prepare
+from tests.support.sets import prepare
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 import sklearn.metrics
 
 from fakeimg.evaluation.metrics import compute_metrics
-from fakeimg.evaluation.scoring import Predictions
+from fakeimg.scoring import Predictions
 
 
 def predictions(labels: np.ndarray, logits: np.ndarray, skipped: int = 0) -> Predictions:

@@ -21,7 +21,7 @@ from ipykernel.kernelspec import write_kernel_spec
 
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import from_plain
-from fakeimg.training.setup import build
+from fakeimg.training.program import build
 from fakeimg.training.state import TrainState
 from tests.conftest import ROOT, verb_command, verb_environment
 

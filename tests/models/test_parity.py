@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests.models import parity
-from tests.models.torch_networks import Arrays, Network, random_state
+from tests.support import parity
+from tests.support.torch_networks import Arrays, Network, random_state
 
 RECORD = pathlib.Path(__file__).parents[1] / 'fixtures/parity.npz'
 FORWARD, BACKWARD = 1e-4, 1e-3  # largest difference, relative to the largest value

@@ -22,17 +22,18 @@ import PIL.ImageFile
 import PIL.JpegImagePlugin
 import pytest
 
-from fakeimg import lock, pool
+from fakeimg import lock
 from fakeimg.data import decode, records
-from fakeimg.data.sources import open_path
+from fakeimg.data.datasets import open_path
 from fakeimg.data.splits import hash_order
 from fakeimg.errors import UserError
 from fakeimg.preparing import build as build_lib
 from fakeimg.preparing.items import Encoding
 from fakeimg.preparing.plan import make_plan
+from fakeimg.runtime import pool
 from tests.conftest import verb_environment
 from tests.data.test_files import INVALID, write_form, write_tree, write_zip
-from tests.preparing.sets import COUNTS, Sets, contents, options_of, picture, prepare, sets, tfds_rows, tree_of_pictures
+from tests.support.sets import COUNTS, Sets, contents, options_of, picture, prepare, sets, tfds_rows, tree_of_pictures
 
 __all__ = ['sets']
 # `python -m fakeimg.prepare`, but with shards small enough that a killed run leaves some behind.

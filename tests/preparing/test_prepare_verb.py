@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from fakeimg.data import openforensics, records
+from fakeimg.data.datasets import open_path
 from fakeimg.data.decode import decode_rgb
-from fakeimg.data.sources import open_path
 from fakeimg.preparing.items import encode_jpeg
+from tests.cli.test_verbs import assert_refused
 from tests.conftest import Verb
 from tests.data.test_files import write_form, write_tree, write_zip
 from tests.data.test_openforensics import coco, face, image
-from tests.preparing.sets import contents, picture
-from tests.test_verbs import assert_refused
+from tests.support.sets import contents, picture
 
 
 def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pathlib.Path) -> None:

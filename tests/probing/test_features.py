@@ -11,7 +11,7 @@ import pytest
 from fakeimg import models
 from fakeimg.config import Config, check_config
 from fakeimg.data import decode, pipeline
-from fakeimg.data.sources import open_data
+from fakeimg.data.datasets import open_data
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, normalize, resnet
 from fakeimg.probing import backbone as backbone_lib

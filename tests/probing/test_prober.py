@@ -12,13 +12,13 @@ import pytest
 from fakeimg import lock
 from fakeimg.config import Config
 from fakeimg.data import labels as labels_lib
-from fakeimg.data.sources import open_data
+from fakeimg.data.datasets import open_data
 from fakeimg.errors import UserError
 from fakeimg.probing import classifiers
 from fakeimg.probing.prober import probe
 from fakeimg.training import loop
+from tests.cli.test_verbs import assert_refused
 from tests.conftest import Verb, flags_of
-from tests.test_verbs import assert_refused
 
 
 def read_json(out: pathlib.Path) -> dict:

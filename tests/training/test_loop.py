@@ -13,9 +13,9 @@ from fakeimg.config import Config
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.evaluation.metrics import compute_metrics
-from fakeimg.evaluation.scoring import score_source
+from fakeimg.scoring import score_source
 from fakeimg.training import loop, resume
-from fakeimg.training.setup import build
+from fakeimg.training.program import build
 
 
 def rows(workdir: pathlib.Path) -> list[dict]:

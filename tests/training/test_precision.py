@@ -6,10 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from fakeimg import parallel
 from fakeimg.config import Config, default_config
-from fakeimg.evaluation.scoring import make_predict_step
 from fakeimg.models import create_model, init_variables
+from fakeimg.runtime import parallel
+from fakeimg.scoring import make_predict_step
 from fakeimg.training.optimizer import create_optimizer, learning_rate_schedule
 from fakeimg.training.state import create_state
 from fakeimg.training.step import make_train_step

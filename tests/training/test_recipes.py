@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import pytest
 
-from fakeimg import parallel
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config, check_config, default_config, learning_rate
 from fakeimg.data import pipeline
@@ -18,7 +17,8 @@ from fakeimg.evaluation import evaluator
 from fakeimg.models import create_model, init_variables, stage_of
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
-from fakeimg.training import loop, optimizer, progress, setup
+from fakeimg.runtime import parallel
+from fakeimg.training import loop, optimizer, program, progress
 from fakeimg.training.state import TrainState, create_state
 from fakeimg.training.step import make_train_step
 
@@ -144,7 +144,7 @@ def test_phases_have_their_own_warm_up_and_the_last_decays_to_zero(config: Confi
     assert rates[24] == 0
 
 
-def states_of(workdir: pathlib.Path, built: setup.Setup) -> dict[int, TrainState]:
+def states_of(workdir: pathlib.Path, built: program.Setup) -> dict[int, TrainState]:
     checkpoints = Checkpoints(workdir / 'checkpoints', read_only=True)
     return {step: checkpoints.restore(built.abstract_state(), step).state for step in checkpoints.steps()}
 
@@ -161,7 +161,7 @@ def test_a_run_in_two_phases_resumes_to_the_same_bits_also_at_the_border(
     config.microbatches = 2
     config.data.balanced_sampling = True
     config.checkpoint_every_steps = 1
-    built = setup.build(config)
+    built = program.build(config)
     monkeypatch.setattr(loop, 'build', lambda _: built)  # compiled once
     loop.train(config, tmp_path / 'whole')
     expected = states_of(tmp_path / 'whole', built)[6]
@@ -274,7 +274,7 @@ def test_each_part_silences_units_of_its_own(config: Config) -> None:
 def test_recipes_that_cannot_work(config: Config, fields: dict[str, object], message: str) -> None:
     config.update_from_flattened_dict(fields)
     with pytest.raises(UserError, match=message):
-        setup.build(config)
+        program.build(config)
 
 
 @dataclasses.dataclass

@@ -13,7 +13,7 @@ import pytest
 
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
-from fakeimg.training.setup import build
+from fakeimg.training.program import build
 from fakeimg.training.state import TrainState
 from tests.conftest import ROOT, flags_of, verb_command, verb_environment
 

@@ -4,11 +4,11 @@ import numpy as np
 import optax
 import pytest
 
-from fakeimg import parallel
 from fakeimg.config import Config
 from fakeimg.models import create_model, init_variables
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
+from fakeimg.runtime import parallel
 from fakeimg.training.optimizer import create_optimizer, is_decayed
 from fakeimg.training.state import TrainState, create_state
 from fakeimg.training.step import make_train_step

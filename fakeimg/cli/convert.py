@@ -1,0 +1,38 @@
+"""Converts ImageNet weights to the file training starts from.
+
+python -m fakeimg.convert_weights resnet50 --source resnet50-11ad3fa6.pth --out weights/resnet50.safetensors
+python -m fakeimg.convert_weights resnet50 --source microsoft/resnet-50
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+
+from fakeimg.cli import verb
+from fakeimg.errors import UserError
+from fakeimg.pretrained import convert
+
+_SOURCE = flags.DEFINE_string(
+    'source',
+    None,
+    'A .safetensors file; a .pth/.pt file where torch is installed; a .h5 file of VGG19 where h5py is; or the name of '
+    'a model on the Hugging Face hub (OWNER/NAME).',
+)
+_OUT = flags.DEFINE_string('out', None, 'File to write; default weights/NAME.safetensors.')
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) != 2 or argv[1] not in convert.CONVERTIBLE:
+        raise UserError(f'say which model to convert: one of {", ".join(convert.CONVERTIBLE)}.')
+    if not _SOURCE.value:
+        raise UserError('say what to convert: --source FILE or --source OWNER/NAME.')
+    model = argv[1]
+    out = pathlib.Path(_OUT.value or f'weights/{model}.safetensors')
+    header = convert.convert(model, _SOURCE.value, out)
+    head = f'its classifier of {header.classes} classes left out' if header.classes else 'no classifier in it'
+    print(f'{header.source} -> {out}: {model}, {head}; train with --config.init.weights={out}')
+
+
+if __name__ == '__main__':
+    verb.run_verb(main)

@@ -1,0 +1,103 @@
+"""Turns pictures into a prepared set: python -m fakeimg.prepare SOURCE --out data/faces
+
+SOURCE is a folder, a zip or tar archive, a table (.csv, .jsonl) of any layout that fakeimg knows, or OpenForensics.
+The same command continues a run that was stopped.
+"""
+
+import pathlib
+from collections.abc import Sequence
+
+import rich.console
+import rich.table
+from absl import flags
+
+from fakeimg.cli import verb
+from fakeimg.data import labels
+from fakeimg.errors import UserError
+from fakeimg.preparing import build, plan
+from fakeimg.preparing.items import Encoding
+from fakeimg.runtime import pool
+
+_OUT = flags.DEFINE_string('out', None, 'Folder to make.')
+_TO_SIZE = flags.DEFINE_integer('to_size', 0, 'Length to bring the short side to, pixels; 0: as it is.')
+_ENCODE = flags.DEFINE_string('encode', '', 'jpeg:QUALITY writes both classes with one encoder; empty: original bytes.')
+_LIMIT = flags.DEFINE_integer('limit', 0, 'Most pictures a split (photos of OpenForensics), by name hash; 0: all.')
+_FRACTION = flags.DEFINE_float(
+    'validation_fraction', None, 'Share of train that becomes validation where there is none; default 0.1 where '
+    'there are no splits at all, else none.')  # fmt: skip
+_LABEL = flags.DEFINE_multi_string('label', [], 'real=NAME or fake=NAME: a folder name or label to know; repeatable.')
+_MARGIN = flags.DEFINE_float('margin', 1.3, 'OpenForensics: side of a crop, in lengths of the face box.')
+_SIZE = flags.DEFINE_integer('size', 224, 'OpenForensics: side of a crop after resizing, pixels.')
+_MIN_FACE = flags.DEFINE_integer('min_face', 32, 'OpenForensics: smaller faces are left out, pixels.')
+_DEDUPE = flags.DEFINE_bool('dedupe', False, 'Leave out copies, from the later split where there are several.')
+_NEAR = flags.DEFINE_bool('near', False, 'With --dedupe: near copies of pictures in an earlier split as well.')
+_WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0: one a core.')
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) != 2:
+        raise UserError('say what to prepare, and nothing else: python -m fakeimg.prepare SOURCE --out DIR.')
+    if not _OUT.value:
+        raise UserError('say where the prepared set goes: --out DIR.')
+    verb.require(_LIMIT.value >= 0, 'limit', _LIMIT.value, '0 (all) or more')
+    verb.require(_WORKERS.value >= 0, 'workers', _WORKERS.value, '0 (one a core) or more')
+    verb.require(1 <= _MARGIN.value <= 10, 'margin', _MARGIN.value, 'from 1 to 10')
+    verb.require(_SIZE.value >= 8, 'size', _SIZE.value, 'at least 8 pixels')
+    verb.require(_MIN_FACE.value >= 1, 'min_face', _MIN_FACE.value, 'at least 1 pixel')
+    options = plan.Options(
+        encoding=Encoding.parse(_TO_SIZE.value, _ENCODE.value),
+        limit=_LIMIT.value,
+        validation_fraction=_FRACTION.value,
+        margin=_MARGIN.value,
+        size=_SIZE.value,
+        min_face=_MIN_FACE.value,
+        class_names=labels.class_names(_LABEL.value),
+        dedupe=_DEDUPE.value,
+        near=_NEAR.value,
+    )
+    verb.require(options.dedupe or not options.near, 'near', True, 'given together with --dedupe')
+    out = pathlib.Path(_OUT.value).expanduser()
+    workers = _WORKERS.value or pool.default_workers()
+    made = plan.make_plan(argv[1], options, workers)
+    verb.say(f'layout: {made.layout}, {made.num_items:,} pictures')
+    for note in made.notes:
+        verb.say(f'!! {note}.')
+    _show_annotations(made)
+    summary = build.build(made, out, workers)
+    _show_summary(summary)
+    if made.dropped:
+        verb.say(f'!! {len(made.dropped):,} copies were left out; {out / build.DROPPED} lists them.')
+    if summary['unreadable']:
+        verb.say(f'!! {summary["unreadable"]:,} pictures cannot be read and were left out; '
+                f'{out / build.BAD_PICTURES} lists them.')  # fmt: skip
+    for split, counts in summary['counts'].items():
+        for name in (name for name, count in counts.items() if not count):
+            verb.say(f'!! split {split} has no {name} pictures.')
+    verb.say(f'prepared: {out}, digest {summary["digest"]}')
+    verb.say(f'next: python -m fakeimg.audit {out}')
+
+
+def _show_annotations(made: plan.Plan) -> None:
+    if not made.counts:
+        return
+    table = rich.table.Table('split', 'what', 'listed', 'found')
+    for split, counts in made.counts.items():
+        for what, listed, found in counts.listed_and_found():
+            table.add_row(split, what, f'{listed:,}', f'{found:,}')
+    rich.console.Console(width=90).print(table)
+    for split, counts in made.counts.items():
+        if left_out := counts.left_out():
+            listed = ', '.join(f'{number:,} {reason}' for reason, number in left_out.items())
+            verb.say(f'!! {split}, left out: {listed}.')
+
+
+def _show_summary(summary: dict) -> None:
+    table = rich.table.Table('split', 'real', 'fake', 'MB', 'shards')
+    for split, counts in summary['counts'].items():
+        size, number = summary['bytes'][split] / 1e6, len(summary['shards'][split])
+        table.add_row(split, f'{counts["real"]:,}', f'{counts["fake"]:,}', f'{size:,.1f}', str(number))
+    rich.console.Console(width=90).print(table)
+
+
+if __name__ == '__main__':
+    verb.run_verb(main)

@@ -1,0 +1,94 @@
+"""Where ImageNet weights come from when a run starts, and how they enter the model."""
+
+import hashlib
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+
+from fakeimg import files
+from fakeimg.config import Config
+from fakeimg.errors import UserError
+from fakeimg.pretrained import convert, hub, weights_file
+
+
+def load_weights(path: pathlib.Path, variables: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """Returns `variables` with everything but the head taken from a converted file.
+
+    Args:
+        path: a file that `convert_weights` wrote.
+        variables: `params` and `batch_stats` as the model initialised them.
+        config: whose `data.mean` and `data.std` must be those that the weights were trained with.
+
+    Raises:
+        UserError: not such a file, a tensor that is missing, extra, or of another shape, or other preprocessing.
+    """
+    loaded, preprocessing = weights_file.read(path)
+    weights_file.check_fit(loaded, variables, str(path))
+    for name in ('mean', 'std'):
+        wanted, given = (preprocessing or {}).get(name), config.data[name]
+        if wanted and not np.allclose(wanted, given, rtol=0, atol=1e-4):
+            text = ','.join(f'{value:.6g}' for value in wanted)
+            raise UserError(
+                f'the weights {path} were trained on pictures normalised with a {name} of ({text}), but '
+                f'config.data.{name} is {tuple(given)}; add "--config.data.{name}=({text})".'
+            )
+    flat = flax.traverse_util.flatten_dict(dict(variables), sep='/')
+    # A network without BatchNorm has empty `batch_stats`, which flattening loses.
+    return {**variables, **flax.traverse_util.unflatten_dict(flat | loaded, sep='/')}
+
+
+def find_weights(config: Config) -> pathlib.Path | None:
+    """Resolves `config.init.weights` to a file, or None for a start from scratch.
+
+    `imagenet` and `auto` look for NAME.safetensors in ./weights, then in the cache folder
+    ($XDG_CACHE_HOME or ~/.cache)/fakeimg, then on the Hugging Face hub, as do names of models there; what is converted
+    from the hub is kept in the cache folder. With the demo faces, `auto` is content with nothing.
+
+    Raises:
+        UserError: the weights that were asked for are not there; the message says how to get them.
+    """
+    weights, name = config.init.weights, config.model.name
+    if weights == 'none':
+        return None
+    if weights not in ('imagenet', 'auto'):
+        path = pathlib.Path(weights).expanduser()
+        if not path.exists() and hub.is_name(weights):
+            return _from_hub(name, weights)
+        if not path.is_file():
+            raise UserError(
+                f'config.init.weights: there is no file {weights} (nor is it one of imagenet, none, auto, OWNER/NAME).'
+            )
+        return path
+    demo = weights == 'auto' and not config.data.path
+    if name not in convert.CONVERTIBLE or (name.startswith('resnet') and config.model.small_stem):
+        if demo:
+            return None
+        kind = f'{name} with a small stem' if name in convert.CONVERTIBLE else name
+        raise UserError(f'there are no ImageNet weights for {kind}; set --config.init.weights=none.')
+    cache = files.cache_folder()
+    for folder in (pathlib.Path('weights'), cache):
+        if (path := folder / f'{name}.safetensors').is_file():
+            return path
+    if demo:
+        return None
+    try:
+        return _from_hub(name, hub.DEFAULTS[name])
+    except UserError as error:
+        raise UserError(
+            f'no ImageNet weights for {name} at hand (looked in weights/ and {cache}, then on the hub: '
+            f'{str(error).split("; ")[0]}); convert a file of torchvision or timm with '
+            f'"python -m fakeimg.convert_weights {name} --source FILE --out weights/{name}.safetensors", '
+            'or start from scratch with --config.init.weights=none.'
+        ) from error
+
+
+def _from_hub(model: str, name: str) -> pathlib.Path:
+    """The converted file of a model on the hub, from the cache folder or newly made."""
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]  # names that differ only in / and -
+    path = files.cache_folder() / f'{model}-{name.replace("/", "-").replace("@", "-")}-{digest}.safetensors'
+    if not path.is_file():
+        convert.convert(model, name, path)
+    return path

@@ -1,0 +1,108 @@
+"""The file of converted weights: our names and layouts in safetensors, and a header that says what they are."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from fakeimg.errors import UserError
+from fakeimg.pretrained.naming import listed
+
+LAYOUT = 'NHWC RGB in [0, 1]'
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What the file's metadata tells.
+
+    Attributes:
+        model: whose weights they are, a name in `models.MODELS`.
+        source: the file or hub name they were converted from.
+        source_sha256: of that file.
+        classes: of the classifier that was left out; None if there was none.
+        mean, std: of RGB in [0, 1], with which the network wants its pictures normalised.
+    """
+
+    model: str
+    source: str
+    source_sha256: str
+    classes: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def write(path: pathlib.Path, flat: Mapping[str, np.ndarray], header: Header) -> None:
+    """Writes the file at once or not at all; several processes may write the same one."""
+    preprocessing = {'mean': list(header.mean), 'std': list(header.std), 'layout': LAYOUT}
+    metadata = {
+        'model': header.model,
+        'source': header.source,
+        'source_sha256': header.source_sha256,
+        'classes': str(header.classes or ''),
+        'preprocessing': json.dumps(preprocessing),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    contiguous = {name: np.ascontiguousarray(value) for name, value in flat.items()}
+    partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
+    safetensors.numpy.save_file(contiguous, partial, metadata=metadata)
+    os.replace(partial, path)
+
+
+def read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
+    """Reads the tensors and what the header says of preprocessing (None if it says nothing).
+
+    Raises:
+        UserError: not a safetensors file, or not one of ours.
+    """
+    try:
+        with safetensors.safe_open(path, 'numpy') as file:
+            metadata = file.metadata() or {}
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+    except (safetensors.SafetensorError, OSError, TypeError) as error:
+        raise UserError(f'{path} is not a readable safetensors file ({error}).') from error
+    if not any(name.startswith('params/') for name in flat):
+        raise UserError(
+            f'{path} is not a file of converted weights; convert it first with '
+            f'"python -m fakeimg.convert_weights NAME --source {path} --out FILE".'
+        )
+    return flat, json.loads(metadata['preprocessing']) if 'preprocessing' in metadata else None
+
+
+def check_fit(flat: Mapping[str, np.ndarray], variables: Mapping[str, Any], source: str) -> None:
+    """Raises UserError unless `flat` is all of `variables` but the head, in finite float32, and nothing else.
+
+    Args:
+        flat: `params/stage1_block1/conv1/kernel` and so on.
+        variables: the model's `params` and `batch_stats`, or their shapes.
+        source: where `flat` comes from, for the message.
+    """
+    leaves: dict[str, Any] = flax.traverse_util.flatten_dict(dict(variables), sep='/')  # pyright: ignore
+    wanted = {name: leaf.shape for name, leaf in leaves.items() if '/head/' not in name}
+    missing = {name: wanted[name] for name in sorted(wanted.keys() - flat.keys())}
+    extra = {name: flat[name].shape for name in sorted(flat.keys() - wanted.keys())}
+    if missing or extra:
+        parts = [f'{len(missing)} tensors missing: {listed(missing)}' if missing else '']
+        parts += [f'{len(extra)} unknown: {listed(extra)}' if extra else '']
+        raise UserError(f'{source} does not fit this model: {"; ".join(filter(None, parts))}.')
+    wrong = [name for name, shape in wanted.items() if flat[name].shape != shape]
+    if wrong:
+        pairs = [
+            f'{name} has shape {list(flat[name].shape)}, the model wants {list(wanted[name])}' for name in wrong[:3]
+        ]
+        more = f'; {len(wrong) - 3} more' if len(wrong) > 3 else ''
+        raise UserError(f'{source} does not fit this model: {"; ".join(pairs)}{more}.')
+    for name, value in flat.items():
+        if value.dtype != np.float32:
+            raise UserError(f'{source} does not fit this model: {name} is {value.dtype}, the model wants float32.')
+        if not np.isfinite(value).all():
+            raise UserError(
+                f'{source} is damaged: {name} {list(value.shape)} holds {np.count_nonzero(~np.isfinite(value))} values '
+                'that are not finite; get the file again.'
+            )

@@ -1,0 +1,160 @@
+"""Devices: the only place that names a mapping, a mesh or a sharding.
+
+A step is written for one device as `step(state, batch) -> replicated outputs`, with collectives over
+`AXIS`; `Devices.map` runs it on every device by pmap or shard_map. State and outputs are replicated and carry no
+device axis; batches are split along their first axis.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fakeimg.data.pipeline import Shard
+from fakeimg.errors import UserError
+from fakeimg.runtime import xla
+
+AXIS = 'batch'
+_REPLICATED, _SPLIT = PartitionSpec(), PartitionSpec(AXIS)
+
+
+def initialize_distributed() -> None:
+    """Joins the processes of one run, if there are several; call before any other use of jax.
+
+    Slurm's variables are understood by jax itself; elsewhere JAX_COORDINATOR_ADDRESS (host:port),
+    JAX_NUM_PROCESSES and JAX_PROCESS_ID say it.
+    """
+    xla.choose_cpu_kernels()
+    xla.keep_memory()
+    xla.keep_compiled()
+    address = os.environ.get('JAX_COORDINATOR_ADDRESS')
+    if not address and int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) <= 1:
+        return
+    jax.config.update('jax_cpu_collectives_implementation', 'gloo')
+    if address and 'JAX_NUM_PROCESSES' in os.environ:
+        count, rank = int(os.environ['JAX_NUM_PROCESSES']), int(os.environ['JAX_PROCESS_ID'])
+        jax.distributed.initialize(address, count, rank)
+    else:
+        jax.distributed.initialize()
+
+
+def has_other_processes() -> bool:
+    """Whether this process has joined a run of several; unlike jax.process_count, it touches no device."""
+    return jax.distributed.is_initialized()
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """All devices of all processes, and how a per-device step is mapped over them."""
+
+    mode: str
+    mesh: Mesh
+
+    @classmethod
+    def create(cls, mode: str, batch_size: int, devices: Sequence[Any] | None = None) -> 'Devices':
+        """Takes the devices given, or every device of the run.
+
+        Raises:
+            UserError: the devices do not divide the global `batch_size`.
+        """
+        # Process by process, as pmap orders them, so that both modes give row i to the same device.
+        devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
+        if batch_size % len(devices):
+            below = batch_size // len(devices) * len(devices)
+            choices = ' or '.join(str(size) for size in (below, below + len(devices)) if size)
+            raise UserError(
+                f'config.batch_size={batch_size} cannot be split over {len(devices)} devices; use {choices}.'
+            )
+        return cls(mode, Mesh(np.array(devices), (AXIS,)))
+
+    @property
+    def count(self) -> int:
+        return self.mesh.size
+
+    def map(self, step: Callable[..., Any], *, donate_state: bool = False) -> Callable[..., Any]:
+        """Compiles `step(state, batch)` for all devices; everything it returns must be replicated."""
+        donated = (0,) if donate_state else ()
+        if self.mode == 'pmap':
+            return jax.pmap(
+                step, AXIS, in_axes=(None, 0), out_axes=None, devices=list(self.mesh.devices), donate_argnums=donated
+            )
+        # check_vma would sum the gradients of replicated parameters by itself; the step does that, as under pmap.
+        mapped = jax.shard_map(
+            step, mesh=self.mesh, in_specs=(_REPLICATED, _SPLIT), out_specs=_REPLICATED, check_vma=False
+        )
+        return jax.jit(mapped, donate_argnums=donated)
+
+    def split(self, batch: Any) -> Any:
+        """Puts this process's rows of a batch (host arrays) on its devices, in the form `map` takes."""
+        if self.mode == 'shard_map':
+            sharding = NamedSharding(self.mesh, _SPLIT)
+            return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), batch)
+        local = self.mesh.local_mesh
+        rows = jax.tree.map(lambda x: x.reshape(local.size, -1, *x.shape[1:]), batch)
+        return jax.device_put(rows, NamedSharding(local, _SPLIT))
+
+    def replicate(self, tree: Any) -> Any:
+        """Copies host arrays, the same in every process, to every device."""
+        sharding = NamedSharding(self.mesh, _REPLICATED)
+        return jax.tree.map(
+            lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda i: np.asarray(x)[i]), tree
+        )
+
+    def abstract(self, tree: Any) -> Any:
+        """Describes a replicated tree by shape, dtype and sharding, for restoring onto these devices."""
+        sharding = NamedSharding(self.mesh, _REPLICATED)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+    def to_global(self, tree: Any) -> Any:
+        """Describes replicated arrays as one over all processes, which is how they are saved; copies nothing."""
+        if jax.process_count() == 1 or self.mode == 'shard_map':
+            return tree
+        return multihost_utils.host_local_array_to_global_array(tree, self.mesh, _REPLICATED)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes files and talks to people."""
+    return jax.process_index() == 0
+
+
+def shard() -> Shard:
+    """The part of every global batch that this process loads."""
+    return Shard(jax.process_index(), jax.process_count())
+
+
+def any_process(flag: bool) -> bool:
+    """True in every process if `flag` is in one. All processes must call it at the same step."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def global_size(array: jax.Array) -> int:
+    """Inside a step: the rows of a split array over all devices."""
+    return array.shape[0] * jax.lax.axis_size(AXIS)
+
+
+def device_index() -> jax.Array:
+    """Inside a step: which of all devices this is."""
+    return jax.lax.axis_index(AXIS)
+
+
+def mean(tree: Any) -> Any:
+    """Inside a step: the mean over all devices."""
+    return jax.lax.pmean(tree, AXIS)
+
+
+def axis_rows(array: jax.Array) -> jax.Array:
+    """Inside a step: the rows of a replicated [B, ...] array that belong to this device."""
+    size = array.shape[0] // jax.lax.axis_size(AXIS)
+    return jax.lax.dynamic_slice_in_dim(array, jax.lax.axis_index(AXIS) * size, size)
+
+
+def gather_rows(array: jax.Array) -> jax.Array:
+    """Inside a step: the rows of all devices, [B / devices, ...] to [B, ...], replicated."""
+    return jax.lax.all_gather(array, AXIS, tiled=True)

@@ -1,0 +1,266 @@
+"""Tries the candidates of a recipe's `get_search()`, each a run of its own, and ranks them by validation alone.
+
+A search is a sequence of stages, a stage a list of candidates, a candidate the fields it changes. Every stage stands
+on the best candidate of the stages before it. The run folder of the search holds one run folder a candidate, each
+with its `candidate.json`, and the table: `search.csv` and `search.html`.
+"""
+
+import dataclasses
+import gc
+import json
+import pathlib
+import re
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+
+from fakeimg import config as config_lib
+from fakeimg import run
+from fakeimg.checkpoint import BEST_BY, Checkpoints
+from fakeimg.config import Config
+from fakeimg.errors import TrainingDiverged, UserError
+from fakeimg.evaluation import metrics as metrics_lib
+from fakeimg.models import create_model, init_variables
+from fakeimg.runtime import parallel
+from fakeimg.searching import report
+from fakeimg.searching.report import Row
+from fakeimg.training import loop, progress
+from fakeimg.training.program import build
+
+Fields = dict[str, Any]  # {'model.layers': 2}, dotted as in --config.model.layers=2
+SHOWN = 5  # rows of the table after each candidate; all of them at the end
+LONGER = 2  # times a candidate's budget for the winner, as cifake.py's 6 epochs are to cifake_search.py's 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """How a call to `search` ended.
+
+    Attributes:
+        rows: the candidates that are done, best first.
+        total: candidates of the whole search.
+        interrupted_by: the signal that ended it, or None.
+        split: on which to evaluate the winner: test where the data has one.
+    """
+
+    rows: list[Row]
+    total: int
+    interrupted_by: signal.Signals | None
+    split: str
+
+
+def search(
+    config: Config, stages: Sequence[Sequence[Fields]], workdir: pathlib.Path, say: Callable[[str], None] = print
+) -> Found:
+    """Trains every candidate that is not done yet, until the last or until SIGTERM or Ctrl-C asks to stop.
+
+    Pictures of the validation split alone decide. A candidate that diverges has a row that says so.
+
+    Raises:
+        UserError: fields or values that cannot work (before anything is trained), data without a validation split,
+            or a stage of which every candidate diverged.
+    """
+    check_stages(config, stages)
+    setup = build(with_fields(config, stages[0][0]))
+    if 'validation' not in setup.sources:
+        raise UserError(
+            'a search chooses by validation, and the data has no such split; set --config.data.validation_split, '
+            'to a part of train for example.'
+        )
+    splits, num_validation, digest = list(setup.sources), len(setup.sources['validation']), setup.data_digest
+    del setup
+    titles = report.titles(field for stage in stages for fields in stage for field in fields)
+    total, number = sum(map(len, stages)), 0
+    rows: dict[str, Row] = {}
+    best: Fields = {}
+    received = None
+    for stage_number, stage in enumerate(stages, start=1):
+        for changes in stage:
+            number += 1
+            fields = {**best, **changes}
+            name = candidate_name(fields, titles)
+            candidate = _Candidate(name, stage_number, fields, with_fields(config, fields), workdir / name, digest)
+            row = candidate.read()
+            if row is not None:
+                say(f'candidate {number} of {total}: {name}, done before')
+                rows[name] = row
+                continue
+            eta = _eta(rows.values(), total - number + 1)
+            say(f'\ncandidate {number} of {total}: {name}{f", ETA of the search {eta}" if eta else ""}')
+            row, received = candidate.train(say)
+            if row is not None:
+                rows[name] = row
+                _write(workdir, rows, total, num_validation)
+                if number < total:
+                    say(report.text(ranked(rows.values()), SHOWN))
+            if received is not None:
+                return Found(ranked(rows.values()), total, received, '')
+        first = ranked(rows.values())[0]
+        if first.metrics is None:
+            raise UserError(
+                f'every candidate so far diverged ({len(rows)} of {total} tried, see {workdir / "search.csv"}); lower '
+                '--config.optimizer.base_learning_rate, or use --config.precision=float32, in a new --workdir.'
+            )
+        best = first.fields
+    _write(workdir, rows, total, num_validation)
+    say(report.text(ranked(rows.values())))
+    return Found(ranked(rows.values()), total, None, 'test' if 'test' in splits else 'validation')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Candidate:
+    """A run folder, and what `candidate.json` in it remembers from one command to the next."""
+
+    name: str
+    stage: int
+    fields: Fields
+    config: Config
+    workdir: pathlib.Path
+    data_digest: str
+
+    def read(self) -> Row | None:
+        """The row, if this very candidate, on these pictures, is done."""
+        saved = self._saved()
+        same = all(saved.get(name) == value for name, value in self._key().items())
+        return self._row(saved) if same and saved['status'] in ('finished', 'diverged') else None
+
+    def train(self, say: Callable[[str], None]) -> tuple[Row | None, signal.Signals | None]:
+        """Trains from where it stands to the end; no row if a signal came before that."""
+        # Unknown once a process died in the middle: it could not write how long it had trained.
+        before = self._saved().get('seconds', 0.0)
+        self._save({'status': 'training', 'seconds': None})
+        start = time.monotonic()
+        received, metrics, reason = None, None, ''
+        try:
+            result = loop.train(self.config, self.workdir)
+            received = result.received
+            status = 'finished' if result.is_finished else 'stopped'
+            if result.is_finished:
+                metrics = _validation_metrics(self.workdir)
+        except TrainingDiverged as error:
+            status, reason = 'diverged', str(error)
+            say(f'!! {reason}')
+        except UserError as error:
+            raise UserError(f'candidate {self.name}: {error}') from error
+        finally:
+            # Compiled steps keep their executables alive, of which a search has hundreds.
+            jax.clear_caches()
+            gc.collect()
+        seconds = None if before is None else before + time.monotonic() - start
+        saved = {'status': status, 'seconds': seconds, 'metrics': metrics, 'reason': reason}
+        self._save(saved)
+        if parallel.any_process(received is not None):  # all processes stop, whichever of them was told to
+            received = received or signal.SIGTERM
+        return None if status == 'stopped' else self._row(saved), received
+
+    def _key(self) -> dict[str, Any]:
+        return {'config': config_lib.to_plain(self.config), 'data_digest': self.data_digest}
+
+    def _row(self, saved: dict[str, Any]) -> Row:
+        parameters = num_parameters(self.config)
+        return Row(self.name, self.stage, self.fields, parameters, saved['seconds'], saved['metrics'], saved['reason'])
+
+    def _saved(self) -> dict[str, Any]:
+        try:
+            return json.loads((self.workdir / 'candidate.json').read_text())
+        except FileNotFoundError:
+            return {}
+
+    def _save(self, values: dict[str, Any]) -> None:
+        if not parallel.is_first_process():
+            return
+        try:
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            run.write_json(self.workdir / 'candidate.json', {**values, **self._key()})
+        except OSError as error:
+            raise UserError(
+                f'{self.workdir} cannot be a run folder ({error.strerror}); choose another --workdir.'
+            ) from error
+
+
+def check_stages(config: Config, stages: Sequence[Sequence[Fields]]) -> None:
+    """Raises UserError at the first candidate that cannot work, whatever the outcome of the stages before."""
+    well_formed = all(stage and all(isinstance(fields, dict) for fields in stage) for stage in stages)
+    if not (stages and well_formed):
+        raise UserError(
+            'get_search() must yield one list a stage, each of {field: value} as in configs/cifake_search.py.'
+        )
+    titles = report.titles(field for stage in stages for fields in stage for field in fields)
+    base: Fields = {}
+    for stage in stages:
+        names = [candidate_name({**base, **fields}, titles) for fields in stage]
+        for name, fields in zip(names, stage, strict=True):
+            if names.count(name) > 1:
+                raise UserError(f'get_search() has the candidate {name} twice in one stage; leave one out.')
+            config_lib.check_config(with_fields(config, {**base, **fields}))
+        base |= stage[0]
+
+
+def with_fields(config: Config, fields: Fields) -> Config:
+    """A copy of `config` with some fields changed. Raises UserError naming a field that cannot be."""
+    changed = config.copy_and_resolve_references().lock()
+    for field, value in fields.items():
+        try:
+            changed.update_from_flattened_dict({field: value})
+        except (AttributeError, KeyError) as error:
+            raise UserError(
+                f'get_search() sets config.{field}, which is no field; all fields stand in fakeimg/config.py.'
+            ) from error
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f'get_search() sets config.{field} to {value!r}, which is not of its type; see fakeimg/config.py.'
+            ) from error
+    return changed
+
+
+def candidate_name(fields: Fields, titles: dict[str, str]) -> str:
+    """The folder of a candidate: `layers=2,filters=32`."""
+    named = (f'{titles[field]}={re.sub(r"[^A-Za-z0-9_.+-]+", "_", str(value))}' for field, value in fields.items())
+    return ','.join(named) or 'unchanged'
+
+
+def num_parameters(config: Config) -> int:
+    """Parameters of the network that `config` describes, without computing any."""
+    model = create_model(config)
+    shapes = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))['params']
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+def ranked(rows: Iterable[Row]) -> list[Row]:
+    """Best first by validation AUC, by which checkpoints are chosen too; those that diverged come last."""
+
+    def key(row: Row) -> tuple[bool, float]:
+        value = None if row.metrics is None else row.metrics[BEST_BY]
+        return row.metrics is not None, -1.0 if value is None else value
+
+    return sorted(rows, key=key, reverse=True)
+
+
+def longer(config: Config) -> Fields:
+    """The field that gives the winner a full training after a candidate's short one."""
+    return {'steps': config.steps * LONGER} if config.steps else {'epochs': config.epochs * LONGER}
+
+
+def _write(workdir: pathlib.Path, rows: dict[str, Row], total: int, num_validation: int) -> None:
+    if parallel.is_first_process():
+        report.write(workdir, ranked(rows.values()), total, num_validation)
+
+
+def _eta(rows: Iterable[Row], left: int) -> str | None:
+    seconds = [row.seconds for row in rows if row.seconds is not None]
+    return progress.format_seconds(left * sum(seconds) / len(seconds)) if seconds else None
+
+
+def _validation_metrics(workdir: pathlib.Path) -> dict[str, float | None]:
+    """The metrics that the checkpoint with the best of them was saved with, the one that evaluation takes."""
+    checkpoints = Checkpoints(workdir / 'checkpoints', read_only=True)
+    try:
+        best = checkpoints.best_step()
+    finally:
+        checkpoints.close()
+    rows = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
+    row = next(row for row in reversed(rows) if row['step'] == best and 'validation/loss' in row)
+    return {name: row.get(f'validation/{name}') for name in metrics_lib.SCALARS}

@@ -1,0 +1,210 @@
+"""Builds a run from its configuration: data, devices, model, optimizer, compiled steps. Nothing is written here."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import grain
+import jax
+import jax.numpy as jnp
+import optax
+
+import fakeimg
+from fakeimg import config as config_lib
+from fakeimg import scoring
+from fakeimg.config import Config
+from fakeimg.data import cache, labels, pipeline
+from fakeimg.data import datasets as sources_lib
+from fakeimg.errors import UserError
+from fakeimg.models import create_model, init_variables
+from fakeimg.pretrained import initial
+from fakeimg.runtime import parallel, precision
+from fakeimg.training import optimizer
+from fakeimg.training.state import TrainState, create_state
+from fakeimg.training.step import Step, balanced_weights, make_train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """All parts of a run.
+
+    Attributes:
+        config: the configuration after overrides.
+        sources: the splits of the data, by name; train is among them.
+        cached_bytes: memory that decoded pictures will fill, 0 without a cache.
+        data_digest: identifies the whole data set.
+        notes: sentences about the data that a person should read.
+        devices: all devices of the run.
+        dtype: of activations.
+        model: the network.
+        tx: the optimizer.
+        total_steps: length of the run.
+        head_steps: of these, the first in which the head learns alone.
+        head_step: the step of that time, like `train_step`; None if there is no such time.
+        train_step: `(state, batch) -> (state, outputs)` over all devices; donates the state.
+        predict: `(variables, batch) -> (logits, weights)` over all devices.
+    """
+
+    config: Config
+    sources: dict[str, sources_lib.Source]
+    cached_bytes: int
+    data_digest: str
+    notes: list[str]
+    devices: parallel.Devices
+    dtype: jnp.dtype
+    model: nn.Module
+    tx: optax.GradientTransformation
+    total_steps: int
+    head_steps: int
+    head_step: Step | None
+    train_step: Step
+    predict: Callable[..., Any]
+
+    @property
+    def num_train(self) -> int:
+        return len(self.sources['train'])
+
+    def abstract_state(self) -> TrainState:
+        """The state's shapes and dtypes, placed on the devices of this run, without computing anything."""
+        shapes = jax.eval_shape(lambda: self._fresh_state(init_variables(self.model, self._image_size, 0)))
+        return self.devices.abstract(shapes)
+
+    def initial_state(self) -> tuple[TrainState, str]:
+        """The state of step 0 on the devices, and where it comes from, in words."""
+        path = initial.find_weights(self.config)
+        variables = init_variables(self.model, self._image_size, self.config.seed)
+        origin = 'from scratch'
+        if path is not None:
+            variables = initial.load_weights(path, variables, self.config)
+            origin = f'from {path}'
+        return self.devices.replicate(jax.device_get(self._fresh_state(variables))), origin
+
+    def _fresh_state(self, variables: dict[str, Any]) -> TrainState:
+        return create_state(variables, self.tx, self.dtype, averaged=self.config.optimizer.ema_decay > 0)
+
+    def advance(self, step: int, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        """Takes step `step` (from 0) of the run, with or without the head alone; donates the state."""
+        if self.head_step is not None and step < self.head_steps:
+            return self.head_step(state, batch)
+        if self.head_step is not None and step == self.head_steps:
+            # Afresh: Adam's bias correction counts its steps, and would enlarge the first ones of weights that join
+            # late about threefold. The old state was saved if this step is resumed from, so it is dropped here.
+            opt_state = jax.jit(self.tx.init)(jax.device_get(state.params))
+            state = state.replace(opt_state=self.devices.replicate(jax.device_get(opt_state)))
+        return self.train_step(state, batch)
+
+    @property
+    def _image_size(self) -> int:
+        return self.config.data.image_size
+
+    def train_batches(self, bad: pipeline.BadPictures) -> pipeline.TrainBatches:
+        """The batches of this run on the host, by step."""
+        return pipeline.TrainBatches(self.sources['train'], self.config, bad, self.total_steps, shard=parallel.shard())
+
+    def device_batches(self, batches: pipeline.Batches) -> grain.IterDataset:
+        """Batches in order, already on the devices, two ahead of whoever reads them."""
+        dataset = pipeline.read_batches(batches, self.config.data.threads).map(self.devices.split)
+        return grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2)
+
+    def meta(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the state, so that others can rebuild and trust the model."""
+        return {
+            'fakeimg': fakeimg.__version__,
+            'config': config_lib.to_plain(self.config),
+            'labels': labels.LABELS,
+            'preprocessing': {
+                name: config_lib.to_plain(self.config.data)[name]
+                for name in ('image_size', 'resize_size', 'mean', 'std')
+            },
+            'data_digest': self.data_digest,
+        }
+
+
+def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
+    """Checks a configuration against data and devices (None: every device there is) and builds the run.
+
+    Raises:
+        UserError: anything in the configuration or the data that cannot work.
+    """
+    config_lib.check_config(config)
+    mapped = parallel.Devices.create(config.parallel, config.batch_size, devices)
+    pictures = config.batch_size // mapped.count
+    if pictures % config.microbatches:
+        raise UserError(
+            f'config.batch_size={config.batch_size} leaves {pictures} pictures to each device, which '
+            f'config.microbatches={config.microbatches} does not divide; change one of them.'
+        )
+    dtype = precision.resolve(config.precision)
+    model = create_model(config, dtype, parallel.AXIS)
+    data = sources_lib.open_data(config)
+    sources, cached_bytes = _with_caches(_training_splits(data, config), config)
+    train = sources['train']
+    real, fake = sources_lib.class_counts(train)
+    if not (real and fake):
+        missing = 'real' if fake else 'fake'
+        raise UserError(
+            f'the split {config.data.train_split} of {config.data.path} has no {missing} pictures '
+            f'({real} real, {fake} fake); a detector needs both classes.'
+        )
+    schedule = optimizer.learning_rate_schedule(config, len(train))
+    *head_schedule, last_schedule = optimizer.phase_schedules(config, len(train))
+    tx = optimizer.create_optimizer(config, last_schedule, model)
+    class_weights = balanced_weights(real, fake) if config.loss.class_weights == 'balanced' else (1.0, 1.0)
+    train_step = make_train_step(model, tx, schedule, config, dtype, class_weights)
+    head_step = None
+    if head_schedule:
+        head_tx = optimizer.create_optimizer(config, head_schedule[0], model)
+        head_model = model.clone(frozen_stages=len(model.stages) - 1)
+        head_step = make_train_step(head_model, head_tx, schedule, config, dtype, class_weights)
+    return Setup(
+        config=config,
+        sources=sources,
+        cached_bytes=cached_bytes,
+        data_digest=data.digest,
+        notes=data.notes,
+        devices=mapped,
+        dtype=dtype,
+        model=model,
+        tx=tx,
+        total_steps=config_lib.total_steps(config, len(train)),
+        head_steps=config_lib.head_steps(config, len(train)),
+        head_step=head_step and mapped.map(head_step, donate_state=True),
+        train_step=mapped.map(train_step, donate_state=True),
+        predict=mapped.map(scoring.make_predict_step(model, config, dtype)),
+    )
+
+
+def _with_caches(sources: dict[str, sources_lib.Source], config: Config) -> tuple[dict[str, sources_lib.Source], int]:
+    """Gives train and validation memory for their decoded pictures, as `config.data.cache` says; its bytes too."""
+    side, used = config.data.resize_size, [name for name in ('train', 'validation') if name in sources]
+    needed = sum(cache.size_in_bytes(len(sources[name]), side) for name in used)
+    # Other processes of this run may share the machine, and in the end each of them keeps every picture.
+    available = cache.available_memory() // jax.process_count()
+    is_read_again = config_lib.total_steps(config, len(sources['train'])) * config.batch_size > len(sources['train'])
+    if config.data.cache == 'host' and needed > available:
+        raise UserError(
+            f'config.data.cache=host wants {needed / 1e9:,.1f} GB for decoded pictures and {available / 1e9:,.1f} GB '
+            'are available to this process; leave it auto.'
+        )
+    fits = needed <= cache.SHARE * available
+    if config.data.cache == 'none' or (config.data.cache == 'auto' and not (fits and is_read_again)):
+        return sources, 0
+    caches = {name: cache.DecodedPictures(len(sources[name]), side) for name in used}
+    cached = {name: dataclasses.replace(source, cache=caches.get(name)) for name, source in sources.items()}
+    return cached, needed
+
+
+def _training_splits(data: sources_lib.DataSet, config: Config) -> dict[str, sources_lib.Source]:
+    """The splits as the configuration slices them."""
+    wanted = {'train': config.data.train_split, 'validation': config.data.validation_split}
+    if wanted['validation'] == 'validation' and 'validation' not in data.splits:
+        del wanted['validation']
+    sources = {**data.splits, **{name: data.get(spec) for name, spec in wanted.items()}}
+    shared = set(sources['train'].names) & set(sources['validation'].names) if 'validation' in wanted else ()
+    if shared:
+        raise UserError(
+            f'config.data.train_split={wanted["train"]} and config.data.validation_split={wanted["validation"]} share '
+            f'{len(shared)} pictures; choose splits that have none in common.'
+        )
+    return sources
