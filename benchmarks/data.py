@@ -109,13 +109,13 @@ def compare_prepare(folder: pathlib.Path, work: pathlib.Path, title: str) -> Non
                 yield items.files.take(range(start, min(start + made.shard_items, len(items))))
 
     def baseline() -> None:
-        for _ in pool.run_tasks(read_and_hash, parts(), workers(), made.num_items, 'reading'):
+        for _ in pool.run_tasks(read_and_hash, parts(), workers=workers(), total=made.num_items, title='reading'):
             pass
 
     def copy() -> None:
         (work / 'copies').mkdir(exist_ok=True)
         tasks = ((part, str(work / 'copies' / str(number))) for number, part in enumerate(parts()))
-        for _ in pool.run_tasks(read_hash_and_copy, tasks, workers(), made.num_items, 'copying'):
+        for _ in pool.run_tasks(read_hash_and_copy, tasks, workers=workers(), total=made.num_items, title='copying'):
             pass
 
     def prepare() -> None:

@@ -3,13 +3,13 @@
 import base64
 import html
 import io
-import os
 import pathlib
 from typing import Any
 
 import matplotlib.figure
 import PIL.Image
 
+from fakeimg import files
 from fakeimg.data import decode
 
 REAL_COLOUR, FAKE_COLOUR = '#2b6cb0', '#c05621'  # told apart by colour-blind people too
@@ -41,9 +41,8 @@ figcaption {{ overflow-wrap: anywhere }}
 
 def write_page(path: pathlib.Path, title: str, body: str) -> None:
     """Writes a page whose `body` is HTML and whose `title` is text; a reader finds the old page or the new one."""
-    partial = path.with_name(f'{path.name}.partial')
-    partial.write_text(_PAGE.format(title=escape(title), body=body), encoding='utf-8')
-    os.replace(partial, path)
+    with files.replacing(path, encoding='utf-8') as file:
+        file.write(_PAGE.format(title=escape(title), body=body))
 
 
 def escape(text: str) -> str:

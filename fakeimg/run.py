@@ -19,35 +19,16 @@ from typing import Any
 
 import jax
 
-from fakeimg import lock
-from fakeimg.errors import UserError
+from fakeimg import files
 
 PACKAGES = ('fakeimg', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy', 'simplejpeg', 'pillow')
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON so that a reader finds the old file or the new one, never half of it."""
-    partial = path.with_name(f'{path.name}.partial')
-    partial.write_text(json.dumps(value, indent=2) + '\n')
-    os.replace(partial, path)
-
-
 @contextlib.contextmanager
 def open_workdir(workdir: pathlib.Path) -> Iterator[None]:
-    """Makes the run folder and keeps other trainings out of it; the lock dies with the process, however it ends.
-
-    Raises:
-        UserError: the folder cannot be made or written to, or another training is using it.
-    """
-    index = jax.process_index()
-    try:
-        (workdir / 'checkpoints').mkdir(parents=True, exist_ok=True)
-        held = contextlib.ExitStack()
-        refusal = f'another training is using {workdir}; wait for it, or choose another --workdir.'
-        held.enter_context(lock.hold(workdir / ('.lock' if index == 0 else f'.lock.{index}'), refusal))
-    except OSError as error:
-        raise UserError(f'{workdir} cannot be a run folder ({error.strerror}); choose another --workdir.') from error
-    with held:
+    """Makes the run folder and keeps other trainings out of it, see `files.hold_folder`."""
+    with files.hold_folder(workdir, 'training', jax.process_index()):
+        (workdir / 'checkpoints').mkdir(exist_ok=True)
         yield
 
 
@@ -101,9 +82,8 @@ class MetricsWriter:
             return
         path = workdir / 'metrics.jsonl'
         rows = [json.loads(line) for line in path.read_text().splitlines() if _is_row(line)] if path.exists() else []
-        partial = path.with_name('metrics.jsonl.partial')
-        partial.write_text(''.join(json.dumps(row) + '\n' for row in rows if row['step'] <= start_step))
-        os.replace(partial, path)
+        with files.replacing(path) as file:
+            file.writelines(json.dumps(row) + '\n' for row in rows if row['step'] <= start_step)
         self._file = open(path, 'a', buffering=1)
         with _as_if_not_installed('torch'):  # tensorboardX imports it for a type: 1.5 s of each start
             import tensorboardX

@@ -1,7 +1,7 @@
 """Scores a split: the one function behind validation while training and behind the separate evaluation."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fakeimg.config import Config
+from fakeimg.console import SILENT, Console
 from fakeimg.data import pipeline
 from fakeimg.data.datasets import Source
 from fakeimg.errors import TrainingDiverged
@@ -45,6 +46,10 @@ class Predictions:
         return np.where(logits >= 0, 1.0, np.exp(-np.abs(logits))) / (1 + np.exp(-np.abs(logits)))
 
 
+class Stopped(Exception):
+    """Scoring was given up because `stop` said so."""
+
+
 def make_predict_step(
     model: nn.Module, config: Config, dtype: jnp.dtype, *, features: bool = False
 ) -> Callable[..., Any]:
@@ -69,7 +74,8 @@ def score_source(
     config: Config,
     devices: parallel.Devices,
     *,
-    track: Callable[[Iterable], Iterable] = iter,
+    console: Console = SILENT,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Predictions, pipeline.BadPictures]:
     """Scores every picture of a source once.
 
@@ -80,7 +86,8 @@ def score_source(
         split: its name, for messages.
         config: the run's configuration.
         devices: where to compute.
-        track: wraps the iterable of batches, to show progress.
+        console: shows the progress.
+        stop: is asked before each batch whether to give up.
 
     Returns:
         The predictions, and the pictures that could not be read.
@@ -88,8 +95,9 @@ def score_source(
     Raises:
         UserError: more than `config.data.max_bad_fraction` of the split is unreadable.
         TrainingDiverged: a score is not finite.
+        Stopped: `stop` said so.
     """
-    logits, kept, bad = predict_source(predict, variables, source, split, config, devices, track=track)
+    logits, kept, bad = predict_source(predict, variables, source, split, config, devices, console=console, stop=stop)
     if not np.isfinite(logits).all():
         raise TrainingDiverged(
             f'the scores of split {split} are not finite: these weights are ruined; take an earlier checkpoint, '
@@ -109,7 +117,8 @@ def predict_source(
     config: Config,
     devices: parallel.Devices,
     *,
-    track: Callable[[Iterable], Iterable] = iter,
+    console: Console = SILENT,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[np.ndarray, np.ndarray, pipeline.BadPictures]:
     """Runs `predict` on every picture of a source once; the arguments are those of `score_source`.
 
@@ -123,7 +132,10 @@ def predict_source(
     bad = pipeline.BadPictures(split, len(source), config.data.max_bad_fraction)
     batches = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
     pending, parts = None, []
-    for batch in track(pipeline.read_batches(batches, config.data.threads)):
+    dataset = pipeline.read_batches(batches, config.data.threads)
+    for batch in console.track(dataset, f'scoring {split}', len(batches), config.batch_size):
+        if stop():
+            raise Stopped
         bad.check()
         outputs = predict(variables, devices.split(batch))
         if pending is not None:  # read the last batch's outputs while this one is computed

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakeimg.auditing import facts as facts_lib
+from fakeimg.console import SILENT, Console
 from fakeimg.data.files import Files, read_ahead
 from fakeimg.runtime import pool
 
@@ -31,10 +32,14 @@ class Measured:
     facts: NDArray
 
 
-def measure(files: dict[str, Files], workers: int) -> Measured:
-    """Measures the pictures of each split. Raises UserError when a worker is killed."""
+def measure(files: dict[str, Files], workers: int, console: Console = SILENT) -> Measured:
+    """Measures the pictures of each split, with 0 `workers` in this process. Raises UserError when one is killed."""
     sizes = [len(part) for part in files.values()]
-    results = pool.run_tasks(_measure_part, _parts(files), workers, sum(sizes), 'measuring')
+    results = map(_measure_part, _parts(files))
+    if workers:
+        results = pool.run_tasks(
+            _measure_part, _parts(files), workers=workers, total=sum(sizes), title='measuring', console=console
+        )
     return Measured(
         splits=tuple(files),
         split=np.repeat(np.arange(len(files), dtype=np.int32), sizes),

@@ -1,21 +1,19 @@
 """An audit as people read it: a table on the terminal, a page with plots and the pictures in question, and JSON."""
 
-import json
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 import matplotlib.figure
-import rich.console
 import rich.markup
 import rich.table
 
 import fakeimg
-from fakeimg import pages
+from fakeimg import files, pages
 from fakeimg.auditing.finding import Audited, Finding
 from fakeimg.auditing.shortcuts import AUC_LINES, SHOWN_STATISTICS
+from fakeimg.console import Console
 from fakeimg.data import decode
 from fakeimg.data.datasets import DataSet, Source
 
@@ -31,7 +29,7 @@ def verdict(findings: Sequence[Finding], allowed: Sequence[str]) -> str:
     return next((level for level in ('fail', 'warn') if level in levels), 'ok')
 
 
-def print_finding(finding: Finding, allowed: Sequence[str]) -> None:
+def print_finding(finding: Finding, allowed: Sequence[str], console: Console) -> None:
     """Prints a finding, and beneath it what to do."""
     level = 'fail, allowed' if finding.name in allowed and finding.level == 'fail' else finding.level
     text = rich.markup.escape(_printable(finding.sentence))
@@ -41,7 +39,7 @@ def print_finding(finding: Finding, allowed: Sequence[str]) -> None:
     for width in (13, 28, None):
         table.add_column(width=width)
     table.add_row(f'[{_STYLES[finding.level]}]{level}[/]', finding.name, text)
-    rich.console.Console(highlight=False, width=None if os.isatty(1) else 120).print(table)
+    console.table(table)
 
 
 def write_json(
@@ -67,9 +65,7 @@ def write_json(
             for finding in findings
         ],
     }
-    partial = path.with_name(f'{path.name}.partial')
-    partial.write_text(json.dumps(report, indent=2) + '\n')
-    os.replace(partial, path)
+    files.write_json(path, report)
 
 
 def write_page(

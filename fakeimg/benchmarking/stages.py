@@ -2,13 +2,14 @@
 
 import pathlib
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from fakeimg.benchmarking import inputs, machine, roofline, steps, timing
 from fakeimg.config import Config
+from fakeimg.console import Console
 from fakeimg.data import pipeline
 from fakeimg.data.datasets import Source
 from fakeimg.training import program
@@ -18,7 +19,7 @@ DATA, DEVICE = ('decode', 'input'), ('step', 'train', 'eval', 'save')
 
 
 def measure(
-    config: Config, stages: Sequence[str], seconds: float, arguments: Sequence[str], say: Callable[[str], None]
+    config: Config, stages: Sequence[str], seconds: float, arguments: Sequence[str], console: Console
 ) -> dict[str, Any]:
     """Measures the stages one after the other.
 
@@ -27,7 +28,7 @@ def measure(
         stages: some of STAGES.
         seconds: to measure each rate for.
         arguments: the recipe and its overrides as flags, for the start of another process.
-        say: takes sentences for the person who runs this.
+        console: is told what is measured.
 
     Returns:
         A part for each stage, and `roofline`, `scaling`, `first_step_seconds`, `peak_memory` of those on devices.
@@ -37,12 +38,12 @@ def measure(
     """
     figures: dict[str, Any] = {}
     if 'start' in stages:  # first of all: once this process has a GPU, another one would find no memory on it
-        say('two starts from an empty compilation cache ...')
+        console.say('two starts from an empty compilation cache ...')
         figures['start'] = machine.start_seconds(arguments)
     parts = program.build(config)
     for note in parts.notes:
-        say(f'!! {note}.')
-    say(
+        console.warn(note)
+    console.say(
         f'{config.model.name}, {config.data.image_size} px, {config.batch_size} pictures on {parts.devices.count} '
         f'device(s), {parts.dtype.name}, {config.parallel}; {seconds:g} s a rate'
     )
@@ -107,7 +108,7 @@ def _on_some(config: Config, count: int, each: int) -> program.Setup:
     return program.build(own, jax.devices()[:count])
 
 
-def sweep(config: Config, sizes: Sequence[int], seconds: float, say: Callable[[str], None]) -> dict[str, float]:
+def sweep(config: Config, sizes: Sequence[int], seconds: float, console: Console) -> dict[str, float]:
     """The step's images/s per device by batch size; one that does not fit into memory has 0."""
     rates = {}
     for size in sizes:
@@ -120,9 +121,9 @@ def sweep(config: Config, sizes: Sequence[int], seconds: float, say: Callable[[s
                 raise
             rate = 0.0
         rates[str(size)] = rate
-        say(f'batch size {size}: {f"{rate:,.1f} images/s per device" if rate else "does not fit into memory"}')
+        console.say(f'batch size {size}: {f"{rate:,.1f} images/s per device" if rate else "does not fit into memory"}')
     best = max(rates, key=lambda size: rates[size])
-    say(f'best: --config.batch_size={best}')
+    console.say(f'best: --config.batch_size={best}')
     return rates
 
 

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-import rich.console
 import rich.table
 
+from fakeimg.console import Console
 
-def print_table(figures: dict[str, Any]) -> None:
+
+def print_table(figures: dict[str, Any], console: Console) -> None:
     """The rates, then the ratios that tell where the time goes."""
     table = rich.table.Table('images/s per device', 'median', 'min to max', 'ms a step, p50', 'p95')
     titles = {'step': 'training step alone', 'train': 'training end to end', 'eval': 'evaluation end to end'}
@@ -17,9 +18,9 @@ def print_table(figures: dict[str, Any]) -> None:
             times = (f'{row[key]:,.1f}' for key in ('step_ms_p50', 'step_ms_p95'))
             table.add_row(title, f'{row["images_per_second_per_device"]:,.1f}', spread, *times)
     if table.row_count:
-        rich.console.Console(width=100).print(table)
+        console.table(table, 100)
     for line in summary(figures):
-        print(line)
+        console.say(line)
 
 
 def summary(figures: dict[str, Any]) -> list[str]:

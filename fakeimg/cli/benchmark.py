@@ -1,4 +1,4 @@
-"""Measures throughput per device: python -m fakeimg.benchmark --config configs/resnet50.py [--stage STAGE]
+"""Measures throughput per device: fakeimg benchmark --config configs/resnet50.py [--stage STAGE]
 
 decode: nothing but decoding, the limit of the input pipeline; input: the pipeline, alone and from memory; step: the
 compiled training step on random pictures, also against the roofline and on fewer devices; train: end to end; eval:
@@ -13,14 +13,15 @@ from collections.abc import Sequence
 from absl import flags
 
 from fakeimg import config as config_lib
-from fakeimg import run
+from fakeimg import files, run
 from fakeimg.benchmarking import stages as stages_lib
 from fakeimg.benchmarking import table
-from fakeimg.cli import verb
+from fakeimg.cli import recipe, verb
 from fakeimg.errors import UserError
 from fakeimg.runtime import parallel
+from fakeimg.runtime.start import start
 
-_CONFIG = verb.define_config()
+_CONFIG = recipe.define_config()
 _STAGE = flags.DEFINE_enum('stage', 'all', ('all', 'data', 'first', *stages_lib.STAGES), 'What to measure.')
 _JSON = flags.DEFINE_string('json', None, 'File to write the figures to; default runs/benchmark_NAME.json.')
 _SECONDS = flags.DEFINE_float('seconds', 10.0, 'Time to measure each rate for, compilation apart.')
@@ -31,31 +32,28 @@ def main(argv: Sequence[str]) -> None:
     verb.refuse_arguments(argv)
     verb.require(_SECONDS.value > 0, 'seconds', _SECONDS.value, 'more than 0')
     sizes = _sizes(_SWEEP.value)
-    config, name = verb.read_config(_CONFIG)
-    parallel.initialize_distributed()
+    config, name = recipe.read_config(_CONFIG)
+    start()
+    console = verb.console()
     if _STAGE.value == 'first':
         stages_lib.take_one_step(config)
         return
     stages = {'all': stages_lib.STAGES, 'data': stages_lib.DATA}.get(_STAGE.value, (_STAGE.value,))
     if parallel.has_other_processes():
         stages = [stage for stage in stages if stage not in ('start', 'save')]
-    figures = stages_lib.measure(config, stages, _SECONDS.value, shlex.split(verb.recipe_flags({})), verb.say)
+    figures = stages_lib.measure(config, stages, _SECONDS.value, shlex.split(recipe.as_flags({})), console)
     if sizes:
-        figures['sweep'] = stages_lib.sweep(config, sizes, _SECONDS.value, verb.say)
+        figures['sweep'] = stages_lib.sweep(config, sizes, _SECONDS.value, console)
     if not parallel.is_first_process():
         return
-    table.print_table(figures)
+    table.print_table(figures, console)
     path = pathlib.Path(_JSON.value or f'runs/benchmark_{name}.json')
     path.parent.mkdir(parents=True, exist_ok=True)
-    run.write_json(path, {**figures, 'config': config_lib.to_plain(config), 'environment': run.environment()})
-    verb.say(f'written to {path}')
+    files.write_json(path, {**figures, 'config': config_lib.to_plain(config), 'environment': run.environment()})
+    console.say(f'written to {path}')
 
 
 def _sizes(texts: Sequence[str]) -> list[int]:
     if not all(text.strip().isdecimal() and int(text) > 0 for text in texts):
         raise UserError(f'--sweep is {",".join(texts)}; it must be batch sizes, such as 64,128,256.')
     return [int(text) for text in texts]
-
-
-if __name__ == '__main__':
-    verb.run_verb(main)

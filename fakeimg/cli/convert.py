@@ -1,7 +1,7 @@
 """Converts ImageNet weights to the file training starts from.
 
-python -m fakeimg.convert_weights resnet50 --source resnet50-11ad3fa6.pth --out weights/resnet50.safetensors
-python -m fakeimg.convert_weights resnet50 --source microsoft/resnet-50
+fakeimg convert resnet50 --source resnet50-11ad3fa6.pth --out weights/resnet50.safetensors
+fakeimg convert resnet50 --source microsoft/resnet-50
 """
 
 import pathlib
@@ -31,8 +31,4 @@ def main(argv: Sequence[str]) -> None:
     out = pathlib.Path(_OUT.value or f'weights/{model}.safetensors')
     header = convert.convert(model, _SOURCE.value, out)
     head = f'its classifier of {header.classes} classes left out' if header.classes else 'no classifier in it'
-    print(f'{header.source} -> {out}: {model}, {head}; train with --config.init.weights={out}')
-
-
-if __name__ == '__main__':
-    verb.run_verb(main)
+    verb.console().say(f'{header.source} -> {out}: {model}, {head}; train with --config.init.weights={out}')

@@ -1,20 +1,17 @@
-"""Evaluates a trained detector: python -m fakeimg.evaluate --workdir runs/resnet50 --split test
+"""Evaluates a trained detector: fakeimg evaluate --workdir runs/resnet50 --split test
 
 Reads a checkpoint, scores every picture of the split once, writes evaluations/SPLIT/ in the run folder.
 """
 
 import pathlib
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import rich.console
-import rich.progress
 from absl import flags
 
 from fakeimg.cli import verb
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator, metrics
-from fakeimg.runtime import parallel
+from fakeimg.runtime.start import start
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
 _SPLIT = flags.DEFINE_string('split', 'test', 'train, validation, test, or a part as TFDS slices it: test[:10%].')
@@ -26,19 +23,12 @@ _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Pictures per step over all 
 _THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which a picture is called fake.')
 
 
-def track(batches: Iterable, total: int) -> Iterable:
-    """Shows a bar with an ETA on a terminal."""
-    console = rich.console.Console(stderr=True)
-    return rich.progress.track(
-        batches, 'scoring', total=total, console=console, disable=not sys.stderr.isatty(), transient=True
-    )
-
-
 def main(argv: Sequence[str]) -> None:
     verb.refuse_arguments(argv)
     if not _WORKDIR.value:
         raise UserError('say which run to evaluate: --workdir runs/NAME.')
-    parallel.initialize_distributed()
+    start()
+    console = verb.console()
     results, folder = evaluator.evaluate(
         pathlib.Path(_WORKDIR.value).expanduser(),
         _SPLIT.value,
@@ -46,15 +36,12 @@ def main(argv: Sequence[str]) -> None:
         data_path=_DATA_PATH.value,
         batch_size=_BATCH_SIZE.value,
         threshold=_THRESHOLD.value,
-        track=track,
-        say=verb.say,
+        console=console,
     )
-    verb.say(f'{_SPLIT.value}, checkpoint {results["step"]}: {metrics.one_line(results)}')
+    console.say(f'{_SPLIT.value}, checkpoint {results["step"]}: {metrics.one_line(results)}')
     if others := results.get('without_copies'):
-        verb.say(f'!! {others["copies"]:,} of them are in train or validation too, byte for byte; without these: '
-                f'{metrics.one_line(others)}')  # fmt: skip
-    verb.say(f'report: {folder / "report.html"}')
-
-
-if __name__ == '__main__':
-    verb.run_verb(main)
+        console.warn(
+            f'{others["copies"]:,} of them are in train or validation too, byte for byte; without these: '
+            f'{metrics.one_line(others)}'
+        )
+    console.say(f'report: {folder / "report.html"}')

@@ -1,21 +1,21 @@
-"""Turns pictures into a prepared set: python -m fakeimg.prepare SOURCE --out data/faces
+"""Turns pictures into a prepared set: fakeimg prepare SOURCE --out data/faces
 
 SOURCE is a folder, a zip or tar archive, a table (.csv, .jsonl) of any layout that fakeimg knows, or OpenForensics.
 The same command continues a run that was stopped.
 """
 
 import pathlib
+import shlex
 from collections.abc import Sequence
 
-import rich.console
-import rich.table
 from absl import flags
 
 from fakeimg.cli import verb
 from fakeimg.data import labels
 from fakeimg.errors import UserError
-from fakeimg.preparing import build, plan
+from fakeimg.preparing import plan
 from fakeimg.preparing.items import Encoding
+from fakeimg.preparing.prepare import prepare
 from fakeimg.runtime import pool
 
 _OUT = flags.DEFINE_string('out', None, 'Folder to make.')
@@ -36,7 +36,7 @@ _WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0: one a core.')
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
-        raise UserError('say what to prepare, and nothing else: python -m fakeimg.prepare SOURCE --out DIR.')
+        raise UserError('say what to prepare, and nothing else: fakeimg prepare SOURCE --out DIR.')
     if not _OUT.value:
         raise UserError('say where the prepared set goes: --out DIR.')
     verb.require(_LIMIT.value >= 0, 'limit', _LIMIT.value, '0 (all) or more')
@@ -56,48 +56,9 @@ def main(argv: Sequence[str]) -> None:
         near=_NEAR.value,
     )
     verb.require(options.dedupe or not options.near, 'near', True, 'given together with --dedupe')
+    console = verb.console()
     out = pathlib.Path(_OUT.value).expanduser()
     workers = _WORKERS.value or pool.default_workers()
-    made = plan.make_plan(argv[1], options, workers)
-    verb.say(f'layout: {made.layout}, {made.num_items:,} pictures')
-    for note in made.notes:
-        verb.say(f'!! {note}.')
-    _show_annotations(made)
-    summary = build.build(made, out, workers)
-    _show_summary(summary)
-    if made.dropped:
-        verb.say(f'!! {len(made.dropped):,} copies were left out; {out / build.DROPPED} lists them.')
-    if summary['unreadable']:
-        verb.say(f'!! {summary["unreadable"]:,} pictures cannot be read and were left out; '
-                f'{out / build.BAD_PICTURES} lists them.')  # fmt: skip
-    for split, counts in summary['counts'].items():
-        for name in (name for name, count in counts.items() if not count):
-            verb.say(f'!! split {split} has no {name} pictures.')
-    verb.say(f'prepared: {out}, digest {summary["digest"]}')
-    verb.say(f'next: python -m fakeimg.audit {out}')
-
-
-def _show_annotations(made: plan.Plan) -> None:
-    if not made.counts:
-        return
-    table = rich.table.Table('split', 'what', 'listed', 'found')
-    for split, counts in made.counts.items():
-        for what, listed, found in counts.listed_and_found():
-            table.add_row(split, what, f'{listed:,}', f'{found:,}')
-    rich.console.Console(width=90).print(table)
-    for split, counts in made.counts.items():
-        if left_out := counts.left_out():
-            listed = ', '.join(f'{number:,} {reason}' for reason, number in left_out.items())
-            verb.say(f'!! {split}, left out: {listed}.')
-
-
-def _show_summary(summary: dict) -> None:
-    table = rich.table.Table('split', 'real', 'fake', 'MB', 'shards')
-    for split, counts in summary['counts'].items():
-        size, number = summary['bytes'][split] / 1e6, len(summary['shards'][split])
-        table.add_row(split, f'{counts["real"]:,}', f'{counts["fake"]:,}', f'{size:,.1f}', str(number))
-    rich.console.Console(width=90).print(table)
-
-
-if __name__ == '__main__':
-    verb.run_verb(main)
+    summary = prepare(argv[1], options, out, workers=workers, console=console)
+    console.say(f'prepared: {out}, digest {summary["digest"]}')
+    console.say(f'next: fakeimg audit {shlex.quote(str(out))}')

@@ -1,23 +1,20 @@
-"""Probes a frozen network with simple classifiers: python -m fakeimg.probe --config configs/resnet50_probe.py
+"""Probes a frozen network with simple classifiers: fakeimg probe --config configs/resnet50_probe.py
 
 Computes the features of every picture once, cross-validates logistic regression, a linear and an RBF SVM on the
 training split, then scores another. --workdir runs/NAME in place of --config takes the network of a trained checkpoint.
 """
 
 import pathlib
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import rich.console
-import rich.progress
 from absl import flags
 
-from fakeimg.cli import verb
+from fakeimg.cli import recipe, verb
 from fakeimg.errors import UserError
 from fakeimg.probing import prober, report
-from fakeimg.runtime import parallel
+from fakeimg.runtime.start import start
 
-_CONFIG = verb.define_config()
+_CONFIG = recipe.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder, whose checkpoint and data are taken instead of a recipe.')
 _STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of the run: best (validation AUC), latest, or its step.')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'With --workdir, pictures per step; 0: as in training.')
@@ -25,14 +22,6 @@ _SPLIT = flags.DEFINE_string('split', 'test', 'The split to score; validation is
 _FOLDS = flags.DEFINE_integer('folds', 5, 'Folds of the cross-validation on the training split.')
 _MAX_EXAMPLES = flags.DEFINE_integer('max_examples', 10_000, 'Most pictures that the RBF SVM is fitted on.')
 _OUT = flags.DEFINE_string('out', None, 'Folder to write to; default runs/probe_NAME, or WORKDIR/probe.')
-
-
-def track(batches: Iterable, total: int) -> Iterable:
-    """Shows a bar with an ETA on a terminal."""
-    console = rich.console.Console(stderr=True)
-    return rich.progress.track(
-        batches, 'features', total=total, console=console, disable=not sys.stderr.isatty(), transient=True
-    )
 
 
 def main(argv: Sequence[str]) -> None:
@@ -46,10 +35,11 @@ def main(argv: Sequence[str]) -> None:
         workdir = pathlib.Path(_WORKDIR.value).expanduser()
         out = workdir / 'probe'
     else:
-        config, name = verb.read_config(_CONFIG)
+        config, name = recipe.read_config(_CONFIG)
         out = pathlib.Path(f'runs/probe_{name.removesuffix("_probe")}')
     out = pathlib.Path(_OUT.value).expanduser() if _OUT.value else out
-    parallel.initialize_distributed()
+    start()
+    console = verb.console()
     results = prober.probe(
         config,
         out,
@@ -59,14 +49,9 @@ def main(argv: Sequence[str]) -> None:
         split=_SPLIT.value,
         folds=_FOLDS.value,
         max_examples=_MAX_EXAMPLES.value,
-        track=track,
-        say=verb.say,
+        console=console,
     )
     if results:
-        verb.say(f'{results["features"]:,} features of {results["model"]}, {results["weights"]}')
-        report.print_table(results)
-    verb.say(f'report: {out / "report.html"}')
-
-
-if __name__ == '__main__':
-    verb.run_verb(main)
+        console.say(f'{results["features"]:,} features of {results["model"]}, {results["weights"]}')
+        report.print_table(results, console)
+    console.say(f'report: {out / "report.html"}')

@@ -12,7 +12,6 @@ import pathlib
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import grain
 import numpy as np
@@ -21,9 +20,9 @@ from fakeimg.config import Config
 from fakeimg.data import cache, decode
 from fakeimg.data.datasets import Source
 from fakeimg.errors import UserError
+from fakeimg.files import TEXT
 
 Batch = dict[str, np.ndarray]
-_TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape'}  # file names may be any bytes
 
 
 class BadPictures:
@@ -59,11 +58,11 @@ class BadPictures:
             rows = [(self._split, name, reason) for name, reason in sorted(self._reasons.items())]
         listed = set()
         if path.exists():
-            with open(path, newline='', **_TEXT) as file:
+            with open(path, **TEXT) as file:
                 listed = {tuple(row[:2]) for row in csv.reader(file)}
         new = [row for row in rows if row[:2] not in listed]
         if new:
-            with open(path, 'a', newline='', **_TEXT) as file:
+            with open(path, 'a', **TEXT) as file:
                 csv.writer(file).writerows(([] if listed else [('split', 'name', 'reason')]) + new)
 
 

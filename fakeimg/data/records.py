@@ -25,12 +25,12 @@ from array_record.python import (
 from fakeimg.data.example import decode_image
 from fakeimg.data.labels import LABELS
 from fakeimg.errors import UserError
+from fakeimg.files import TEXT
 
 VERSION = 1  # of this layout of files
 MANIFEST, SUMMARY = 'manifest.csv', 'prepared.json'
 # One record a chunk for random access; pictures are compressed already.
 WRITER_OPTIONS = 'group_size:1,uncompressed'
-_TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}  # names may be any bytes
 _RUN = 128  # records that `RecordFiles.read_ahead` reads at a time
 
 
@@ -161,7 +161,7 @@ def open_prepared(path: str) -> Prepared:
         names: dict[str, list[str]] = {}
         columns: dict[str, dict[str, list[str]]] = {}
         digests: dict[str, bytearray] = {}
-        with open(folder / MANIFEST, **_TEXT) as file:
+        with open(folder / MANIFEST, **TEXT) as file:
             reader = csv.reader(file)
             next(reader)
             for split, name, label, source, group, *_, sha256 in reader:

@@ -1,19 +1,18 @@
 """The separate evaluation: a checkpoint and a split in, metrics, predictions and a report out."""
 
 import csv
-import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
 import numpy as np
 
 from fakeimg import config as config_lib
-from fakeimg import run, scoring
+from fakeimg import files, run, scoring
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
+from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets as sources_lib
 from fakeimg.data import layouts
 from fakeimg.errors import UserError
@@ -31,8 +30,7 @@ def evaluate(
     data_path: str | None = None,
     batch_size: int = 0,
     threshold: float = 0.5,
-    track: Callable[[Iterable, int], Iterable] = lambda batches, _: batches,
-    say: Callable[[str], None] = lambda text: None,
+    console: Console = SILENT,
 ) -> tuple[dict[str, Any], pathlib.Path]:
     """Scores a split with a checkpoint of a run and writes `evaluations/<split>/` in the run folder.
 
@@ -45,8 +43,7 @@ def evaluate(
         data_path: another set of pictures; None takes the one the run was trained on.
         batch_size: pictures per step over all devices; 0 takes the run's.
         threshold: on P(fake), from which a picture is called fake.
-        track: wraps (batches, their number), to show progress.
-        say: takes sentences for the person who runs this.
+        console: is told warnings and progress.
 
     Returns:
         The metrics, and the folder with `metrics.json`, `predictions.csv` and `report.html`. Of a prepared set,
@@ -77,20 +74,17 @@ def evaluate(
         if data_path is None and data.digest != meta['data_digest']:
             notes.append('the pictures are not the ones this run was trained on; some may have been trained on since')
         for note in notes:
-            say(f'!! {note}.')
+            console.warn(note)
         model = create_model(config)
         variables = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))
         restored = checkpoints.restore_variables(devices.abstract(variables), wanted)
         for note in restored.notes:
-            say(f'!! {note}.')
+            console.warn(note)
     finally:
         checkpoints.close()
     dtype = precision.resolve(config.precision)
     predict = devices.map(scoring.make_predict_step(create_model(config, dtype), config, dtype))
-    num_batches = -(-len(source) // config.batch_size)
-    predictions, bad = scoring.score_source(
-        predict, restored.state, source, split, config, devices, track=lambda batches: track(batches, num_batches)
-    )
+    predictions, bad = scoring.score_source(predict, restored.state, source, split, config, devices, console=console)
     metrics = {
         'split': split,
         'step': restored.step,
@@ -106,7 +100,7 @@ def evaluate(
     folder = workdir / 'evaluations' / name
     if parallel.is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
-        run.write_json(folder / 'metrics.json', metrics)
+        files.write_json(folder / 'metrics.json', metrics)
         write_predictions(folder / 'predictions.csv', predictions)
         report.write_report(folder / 'report.html', metrics, predictions, source, meta)
     bad.write(run.bad_pictures_file(folder))
@@ -138,11 +132,9 @@ def resolve_step(checkpoints: Checkpoints, step: str) -> int | None:
 
 def write_predictions(path: pathlib.Path, predictions: scoring.Predictions) -> None:
     """Writes one row per picture: name, label (0 real, 1 fake), probability (P(fake)), logit."""
-    partial = path.with_name(f'{path.name}.partial')
-    with open(partial, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file:
+    with files.replacing(path, **files.TEXT) as file:
         rows = csv.writer(file)
         rows.writerow(('name', 'label', 'probability', 'logit'))
         columns = (predictions.names, predictions.labels, predictions.probabilities, predictions.logits)
         for name, label, probability, logit in zip(*columns, strict=True):
             rows.writerow((name, int(label), f'{probability:.6f}', f'{logit:.6f}'))
-    os.replace(partial, path)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import fakeimg
-from fakeimg import lock
+from fakeimg import files
+from fakeimg.console import SILENT, Console
 from fakeimg.data import records
 from fakeimg.data.example import Row
 from fakeimg.data.labels import LABELS
@@ -24,10 +25,9 @@ from fakeimg.runtime import pool
 _LOCK, _PLAN = '.lock', '.plan'
 BAD_PICTURES, DROPPED = 'bad_pictures.csv', 'dropped.csv'
 _LEFTOVER = re.compile(r'.*\.\d+\.(partial|rows|json)')  # of a worker that was killed
-_TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}
 
 
-def build(plan: Plan, out: pathlib.Path, workers: int) -> dict[str, Any]:
+def build(plan: Plan, out: pathlib.Path, workers: int, console: Console = SILENT) -> dict[str, Any]:
     """Writes a prepared set, or what is left of it to write.
 
     Until it is whole it lies in `OUT.partial`, where the same command finds its finished shards.
@@ -36,6 +36,7 @@ def build(plan: Plan, out: pathlib.Path, workers: int) -> dict[str, Any]:
         plan: what to write.
         out: the folder to be made; an empty one may be there.
         workers: processes.
+        console: shows the progress.
 
     Returns:
         The summary, as in `prepared.json`.
@@ -48,7 +49,7 @@ def build(plan: Plan, out: pathlib.Path, workers: int) -> dict[str, Any]:
         if finished is not None:
             return finished
         if not (partial / records.SUMMARY).exists():
-            _write_shards(plan, partial, workers)
+            _write_shards(plan, partial, workers, console)
         summary = json.loads((partial / records.SUMMARY).read_text())
         _clean(partial)
         try:
@@ -62,21 +63,21 @@ def build(plan: Plan, out: pathlib.Path, workers: int) -> dict[str, Any]:
 def _claimed(out: pathlib.Path, partial: pathlib.Path, key: str) -> Iterator[dict[str, Any] | None]:
     """Makes and locks the unfinished folder; yields the summary where `out` is this very set already."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UserError(f'{out} exists and is not a folder; choose another --out.')
+        raise UserError(f'{out} exists and is not a folder; choose another folder.')
     if records.is_prepared(str(out)):
         summary = json.loads((out / records.SUMMARY).read_text())
         if summary['plan'] != key:
-            raise UserError(f'{out} holds a set prepared from other pictures or options; choose another --out.')
+            raise UserError(f'{out} holds a set prepared from other pictures or options; choose another folder.')
         yield summary
         return
     if out.exists() and any(out.iterdir()):
-        raise UserError(f'{out} exists and holds something else; choose another --out.')
+        raise UserError(f'{out} exists and holds something else; choose another folder.')
     try:
         partial.mkdir(parents=True, exist_ok=True)
         held = contextlib.ExitStack()
-        held.enter_context(lock.hold(partial / _LOCK, f'another prepare is writing {out}; wait for it.'))
+        held.enter_context(files.hold(partial / _LOCK, f'another prepare is writing {out}; wait for it.'))
     except OSError as error:
-        raise UserError(f'{partial} cannot be written to ({error.strerror}); choose another --out.') from None
+        raise UserError(f'{partial} cannot be written to ({error.strerror}); choose another folder.') from None
     with held:
         with _named_errors(partial):
             _sign(partial, key)
@@ -91,7 +92,7 @@ def _sign(partial: pathlib.Path, key: str) -> None:
     elif summary.exists():  # whole, and stopped while it was being cleaned
         earlier_key = json.loads(summary.read_text())['plan']
     elif any(path.name not in (_LOCK, new.name) for path in partial.iterdir()):
-        raise UserError(f'{partial} exists and holds something else; move it away, or choose another --out.')
+        raise UserError(f'{partial} exists and holds something else; move it away, or choose another folder.')
     else:
         new.write_text(key)
         os.replace(new, earlier)  # never half a key
@@ -99,18 +100,22 @@ def _sign(partial: pathlib.Path, key: str) -> None:
     if earlier_key != key:
         raise UserError(
             f'{partial} holds an unfinished set of other pictures or options; finish it with its own command, '
-            'remove it, or choose another --out.'
+            'remove it, or choose another folder.'
         )
 
 
-def _write_shards(plan: Plan, partial: pathlib.Path, workers: int) -> None:
+def _write_shards(plan: Plan, partial: pathlib.Path, workers: int, console: Console) -> None:
     for leftover in partial.iterdir():
         if _LEFTOVER.fullmatch(leftover.name):
             leftover.unlink(missing_ok=True)  # an orphan may be at work for half a second more
     written: dict[str, list[shards.Written]] = {split: [] for split in plan.splits}
     owners = [split for split in plan.splits for _ in range(plan.num_shards(split))]
     tasks = _tasks(plan, partial)
-    with contextlib.closing(pool.run_tasks(shards.write_shard, tasks, workers, plan.num_items, 'preparing')) as results:
+    with contextlib.closing(
+        pool.run_tasks(
+            shards.write_shard, tasks, workers=workers, total=plan.num_items, title='preparing', console=console
+        )
+    ) as results:
         for split, result in zip(owners, results, strict=True):
             written[split].append(result)
     with _named_errors(partial):
@@ -128,12 +133,12 @@ def _tasks(plan: Plan, partial: pathlib.Path) -> Iterator[shards.Task]:
 def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[shards.Written]]) -> None:
     counts: dict[str, dict[str, int]] = {}
     bad: list[tuple[str, str, str]] = []
-    with open(partial / records.MANIFEST, 'w', **_TEXT) as manifest:
+    with open(partial / records.MANIFEST, 'w', **files.TEXT) as manifest:
         records.write_rows(manifest).writerow(Row._fields)
         for split, parts in written.items():
             counts[split] = dict.fromkeys(LABELS, 0)
             for part in parts:
-                with open(shards.rows_file(part.path), **_TEXT) as rows:
+                with open(shards.rows_file(part.path), **files.TEXT) as rows:
                     shutil.copyfileobj(rows, manifest)
                     rows.seek(0)
                     for row in csv.reader(rows):
@@ -143,10 +148,10 @@ def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sh
         shutil.rmtree(partial)  # or the same command would find the shards, and refuse again
         raise UserError(f'none of the pictures can be read (first: {bad[0][1]}: {bad[0][2]}); nothing was prepared.')
     if bad:
-        with open(partial / BAD_PICTURES, 'w', **_TEXT) as file:
+        with open(partial / BAD_PICTURES, 'w', **files.TEXT) as file:
             records.write_rows(file).writerows([('split', 'name', 'reason'), *bad])
     if plan.dropped:
-        with open(partial / DROPPED, 'w', **_TEXT) as file:
+        with open(partial / DROPPED, 'w', **files.TEXT) as file:
             rows = [dataclasses.astuple(dropped) for dropped in plan.dropped]
             records.write_rows(file).writerows([('split', 'name', 'reason', 'kept'), *rows])
     lengths = {split: [part.num_records for part in parts] for split, parts in written.items()}
@@ -167,9 +172,7 @@ def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sh
         'shard_bytes': {split: [os.path.getsize(part.path) for part in parts] for split, parts in written.items()},
         'plan': plan.key,
     }
-    path = partial / f'{records.SUMMARY}.partial'
-    path.write_text(json.dumps(summary, indent=2) + '\n')
-    os.replace(path, partial / records.SUMMARY)  # from here on the set is whole, but for its name
+    files.write_json(partial / records.SUMMARY, summary)  # from here on the set is whole, but for its name
 
 
 _CLASS = {str(label): name for name, label in LABELS.items()}

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from fakeimg.auditing import copies, measure
+from fakeimg.console import SILENT, Console
 from fakeimg.preparing.items import Items, Pictures
 
 
@@ -18,7 +19,9 @@ class Dropped:
     kept: str
 
 
-def drop_copies(parts: dict[str, Items], near: bool, workers: int) -> tuple[dict[str, Items], list[Dropped]]:
+def drop_copies(
+    parts: dict[str, Items], near: bool, workers: int, console: Console = SILENT
+) -> tuple[dict[str, Items], list[Dropped]]:
     """Leaves out copies by decoded pixels: later ones of a split, those in a later split, and all of a picture that
     carries both labels.
 
@@ -26,11 +29,12 @@ def drop_copies(parts: dict[str, Items], near: bool, workers: int) -> tuple[dict
         parts: the items of each split, earlier splits first; of OpenForensics, whole photos.
         near: leave out those in a later split that nearly repeat a picture of an earlier one, too.
         workers: processes that read and decode all pictures.
+        console: shows the progress.
 
     Returns:
         The items that remain, and those that do not.
     """
-    measured = measure.measure({split: items.files for split, items in parts.items()}, workers)
+    measured = measure.measure({split: items.files for split, items in parts.items()}, workers, console)
     labels = np.concatenate([items.source.labels if isinstance(items, Pictures) else np.zeros(len(items), np.int32)
                              for items in parts.values()])  # fmt: skip
     exact = copies.find_exact(measured.facts)

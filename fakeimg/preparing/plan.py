@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 import fakeimg
+from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets, layouts, openforensics, records, splits
 from fakeimg.data import files as files_lib
 from fakeimg.errors import UserError
@@ -79,7 +80,7 @@ class Plan:
         return sum(map(len, self.splits.values()))
 
 
-def make_plan(path: str, options: Options, workers: int = 1) -> Plan:
+def make_plan(path: str, options: Options, workers: int = 1, console: Console = SILENT) -> Plan:
     """Lists the pictures of `path` and decides where each will go.
 
     To leave out copies all pictures are read and decoded, by `workers` processes; otherwise none is.
@@ -109,7 +110,7 @@ def make_plan(path: str, options: Options, workers: int = 1) -> Plan:
     dropped: list[Dropped] = []
     if options.dedupe:
         sizes = {split: len(items) for split, items in parts.items()}
-        parts, dropped = drop_copies(parts, options.near, workers)
+        parts, dropped = drop_copies(parts, options.near, workers, console)
         notes += describe(dropped, sizes)
     ordered = {}
     for split, items in parts.items():

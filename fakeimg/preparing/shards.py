@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import pathlib
-from typing import Any
 
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -12,11 +11,11 @@ from fakeimg.data.example import encode_example
 from fakeimg.data.files import read_ahead
 from fakeimg.data.records import WRITER_OPTIONS, write_rows
 from fakeimg.errors import UserError
+from fakeimg.files import TEXT
 from fakeimg.preparing.items import Items
 from fakeimg.runtime import pool
 
 _TICK_EVERY = 64  # pictures between reports of progress
-_TEXT: dict[str, Any] = {'encoding': 'utf-8', 'errors': 'surrogateescape', 'newline': ''}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +64,7 @@ def write_shard(task: Task) -> Written:
     bad: list[tuple[str, str]] = []
     num_records = num_bytes = 0
     try:
-        with open(partial.with_suffix('.rows'), 'w', **_TEXT) as file:
+        with open(partial.with_suffix('.rows'), 'w', **TEXT) as file:
             rows = write_rows(file)
             writer = array_record_module.ArrayRecordWriter(str(partial), WRITER_OPTIONS)
             for index in read_ahead(task.items.files):

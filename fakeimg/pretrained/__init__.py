@@ -1,1 +1,1 @@
-"""From published ImageNet weights to the file training starts from: read, rename, check, write."""
+"""Published ImageNet weights: found, converted to our names and layouts, checked, and loaded into a network."""

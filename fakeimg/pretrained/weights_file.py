@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from fakeimg import files
 from fakeimg.errors import UserError
 from fakeimg.pretrained.naming import listed
 
@@ -50,9 +50,8 @@ def write(path: pathlib.Path, flat: Mapping[str, np.ndarray], header: Header) ->
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     contiguous = {name: np.ascontiguousarray(value) for name, value in flat.items()}
-    partial = path.with_name(f'{path.name}.{os.getpid()}.partial')
-    safetensors.numpy.save_file(contiguous, partial, metadata=metadata)
-    os.replace(partial, path)
+    with files.replacing(path, 'wb') as file:
+        safetensors.numpy.save_file(contiguous, file.name, metadata)  # streams, where `save` would copy
 
 
 def read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:

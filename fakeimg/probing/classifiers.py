@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from fakeimg.console import SILENT, Console, format_seconds
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics
 
@@ -169,7 +170,7 @@ def cross_validate(
     fold_of: np.ndarray,
     max_examples: int,
     seed: int,
-    say: Callable[[str], None] = lambda text: None,
+    console: Console = SILENT,
 ) -> CrossValidated:
     """Fits each C on all folds but one and scores that one, in turn.
 
@@ -180,7 +181,7 @@ def cross_validate(
         fold_of: int64[n], see `assign_folds`.
         max_examples: a quadratic classifier is fitted on no more of the other folds' pictures.
         seed: of that draw.
-        say: takes a line of progress after each fold.
+        console: is told a line of progress after each fold.
     """
     folds = int(fold_of.max()) + 1
     accuracy, auc = np.empty((len(classifier.grid), folds)), np.empty((len(classifier.grid), folds))
@@ -195,7 +196,8 @@ def cross_validate(
             auc[row, fold] = metrics.roc_auc(labels[held], decisions)
         elapsed = time.monotonic() - start
         left = elapsed / (fold + 1) * (folds - fold - 1)
-        say(f'{classifier.name}: fold {fold + 1} of {folds}, {elapsed:.0f} s, about {left:.0f} s to go')
+        times = f'{format_seconds(elapsed)}, about {format_seconds(left)} left'
+        console.say(f'{classifier.name}: fold {fold + 1} of {folds}, {times}')
     return CrossValidated(accuracy, auc, int(auc.mean(1).argmax()))
 
 

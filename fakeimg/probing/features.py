@@ -3,19 +3,18 @@
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 import fakeimg
 from fakeimg import config as config_lib
-from fakeimg import run, scoring
+from fakeimg import files, run, scoring
+from fakeimg.console import SILENT, Console
 from fakeimg.data.datasets import Source
 from fakeimg.errors import UserError
 from fakeimg.probing.backbone import Backbone
@@ -54,8 +53,7 @@ def read_features(
     data_digest: str,
     folder: pathlib.Path,
     *,
-    track: Callable[[Iterable, int], Iterable] = lambda batches, _: batches,
-    say: Callable[[str], None] = lambda text: None,
+    console: Console = SILENT,
 ) -> Features:
     """Returns the features of a split: those in `folder` if they are of these weights and pictures, else new ones.
 
@@ -68,8 +66,7 @@ def read_features(
         split: its name.
         data_digest: of the whole data set.
         folder: gets `features-SPLIT.npz`, and `bad_pictures.csv` if a picture cannot be read.
-        track: wraps (batches, their number), to show progress.
-        say: takes sentences for the person who runs this.
+        console: is told what is read or computed, and the progress.
 
     Raises:
         UserError: too many unreadable pictures, or features that are not finite.
@@ -87,10 +84,10 @@ def read_features(
         'pictures': _pictures_digest(source),
     }
     path = features_file(folder, split)
-    kept = _load(path, key, say)
+    kept = _load(path, key, console)
     # All processes compute or none, for they compute together.
     if not parallel.any_process(kept is None) and kept is not None:
-        say(f'{split}: features of {len(kept.rows):,} pictures read from {path}')
+        console.say(f'{split}: features of {len(kept.rows):,} pictures read from {path}')
         return kept
     values, rows, bad = scoring.predict_source(
         backbone.extract,
@@ -99,7 +96,7 @@ def read_features(
         split,
         config,
         backbone.devices,
-        track=lambda batches: track(batches, -(-len(source) // config.batch_size)),
+        console=console,
     )
     bad.write(run.bad_pictures_file(folder))
     if not np.isfinite(values).all():
@@ -125,13 +122,11 @@ def _pictures_digest(source: Source) -> str:
 
 
 def _save(path: pathlib.Path, features: Features, key: dict[str, Any]) -> None:
-    partial = path.with_name(f'{path.name}.partial')
-    with open(partial, 'wb') as file:
+    with files.replacing(path, 'wb') as file:
         np.savez(file, values=features.values, rows=features.rows, key=json.dumps(key))
-    os.replace(partial, path)
 
 
-def _load(path: pathlib.Path, key: dict[str, Any], say: Callable[[str], None]) -> Features | None:
+def _load(path: pathlib.Path, key: dict[str, Any], console: Console) -> Features | None:
     """Features that were kept, or None if there are none, of something else, or in a file that is damaged."""
     try:
         with open(path, 'rb') as file, np.load(file) as arrays:
@@ -139,9 +134,9 @@ def _load(path: pathlib.Path, key: dict[str, Any], say: Callable[[str], None]) -
             changed = [name for name, value in key.items() if kept.get(name) != value]
             if not changed:
                 return Features(arrays['values'], arrays['rows'])  # the zip's checksums are compared here
-        say(f'{path} is of other {", ".join(changed)}; computed again.')
+        console.say(f'{path} was computed with different {", ".join(changed)}; recomputing.')
     except FileNotFoundError:
         pass
     except (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error):
-        say(f'!! {path} is damaged; computed again.')
+        console.warn(f'{path} is damaged; recomputing')
     return None

@@ -4,17 +4,16 @@ As in E. Rezende, G. Ruppert and T. Carvalho, Detecting Computer Generated Image
 Networks, SIBGRAPI 2017, where ResNet50 knows ImageNet and an SVM does the rest.
 """
 
-import contextlib
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 import fakeimg
 from fakeimg import config as config_lib
-from fakeimg import lock, run
+from fakeimg import files
 from fakeimg.config import Config
+from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets as sources_lib
 from fakeimg.data import labels as labels_lib
 from fakeimg.errors import UserError
@@ -37,8 +36,7 @@ def probe(
     split: str = 'test',
     folds: int = 5,
     max_examples: int = 10_000,
-    track: Callable[[Iterable, int], Iterable] = lambda batches, _: batches,
-    say: Callable[[str], None] = lambda text: None,
+    console: Console = SILENT,
 ) -> dict[str, Any]:
     """Probes the network of a recipe or of a run, and writes the folder `out`.
 
@@ -51,8 +49,7 @@ def probe(
         split: scored once after everything else; the validation split is too, where there is one.
         folds: of the cross-validation on the training split.
         max_examples: the RBF SVM, quadratic in pictures, is fitted on no more than so many.
-        track: wraps (batches, their number), to show progress.
-        say: takes sentences for the person who runs this.
+        console: is told warnings and progress.
 
     Returns:
         What is written to `metrics.json`; an empty dict in all processes but the first.
@@ -75,10 +72,10 @@ def probe(
     config = network.config
     notes = [*data.notes, *network.notes, *_provenance(network, data)]
     for note in notes:
-        say(f'!! {note}.')
-    with _open_folder(out):
+        console.warn(note)
+    with files.hold_folder(out, 'probe', parallel.shard().index):
         features = {
-            name: read_features(network, source, name, data.digest, out, track=track, say=say)
+            name: read_features(network, source, name, data.digest, out, console=console)
             for name, source in sources.items()
         }
         if not parallel.is_first_process():
@@ -91,7 +88,7 @@ def probe(
         found = {}
         for classifier in classifiers.CLASSIFIERS:
             found[classifier.name], predictions = _classify(
-                classifier, values, read, skipped, fold_of, max_examples, config.seed, say
+                classifier, values, read, skipped, fold_of, max_examples, config.seed, console
             )
             for name, predicted in predictions.items():
                 part = f'{file_part(name)}-{classifier.name.replace(" ", "_").lower()}'
@@ -116,7 +113,7 @@ def probe(
             'data_digest': data.digest,
             'notes': notes,
         }
-        run.write_json(out / 'metrics.json', results)
+        files.write_json(out / 'metrics.json', results)
         report.write_report(out / 'report.html', results)
         return results
 
@@ -129,18 +126,18 @@ def _classify(
     fold_of: np.ndarray,
     max_examples: int,
     seed: int,
-    say: Callable[[str], None],
+    console: Console,
 ) -> tuple[dict[str, Any], dict[str, Predictions]]:
     """Cross-validates on the first split, fits all of it, and scores the others once each."""
     train, *others = sources
     labels = sources[train].labels
     if classifier.is_quadratic and len(labels) > max_examples:
-        say(
-            f'!! {classifier.name}: every fit takes {max_examples:,} pictures at the most, drawn from the '
-            f'{len(labels):,} of {train} with the same share of each class (--max_examples).'
+        console.warn(
+            f'{classifier.name}: every fit takes {max_examples:,} pictures at the most, drawn from the '
+            f'{len(labels):,} of {train} with the same share of each class (max_examples)'
         )
     limits = (max_examples, seed)
-    found = classifiers.cross_validate(classifier, values[train], labels, fold_of, *limits, say=say)
+    found = classifiers.cross_validate(classifier, values[train], labels, fold_of, *limits, console=console)
     c = classifier.grid[found.best]
     decide = classifiers.fit_all(classifier, values[train], labels, c, *limits)
     scored, predictions = {}, {}
@@ -180,21 +177,6 @@ def _provenance(network: Backbone, data: sources_lib.DataSet) -> list[str]:
             'cross-validation on them flatters; other splits do not'
         ]
     return ['the pictures are not the ones this run was trained on; some may have been trained on since']
-
-
-@contextlib.contextmanager
-def _open_folder(out: pathlib.Path) -> Iterator[None]:
-    """Makes the folder and keeps other probes out of it."""
-    index = parallel.shard().index
-    held = contextlib.ExitStack()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        refusal = f'another probe is writing to {out}; wait for it, or choose another --out.'
-        held.enter_context(lock.hold(out / ('.lock' if index == 0 else f'.lock.{index}'), refusal))
-    except OSError as error:
-        raise UserError(f'{out} cannot be written to ({error.strerror}); choose another --out.') from error
-    with held:
-        yield
 
 
 def _open_splits(

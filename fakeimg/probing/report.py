@@ -1,17 +1,16 @@
 """What a probe found: a table on the terminal, a page, and the decisions of each classifier as CSV."""
 
 import csv
-import os
 import pathlib
 from typing import Any
 
 import matplotlib
 import matplotlib.figure
 import numpy as np
-import rich.console
 import rich.table
 
-from fakeimg import pages
+from fakeimg import files, pages
+from fakeimg.console import Console
 from fakeimg.scoring import Predictions
 
 _COLOURS = ('#a0aec0', '#4a5568', '#1a202c')  # cross-validation, then the splits that were scored
@@ -40,25 +39,23 @@ def rows(results: dict[str, Any]) -> list[list[str]]:
     return table
 
 
-def print_table(results: dict[str, Any]) -> None:
+def print_table(results: dict[str, Any], console: Console) -> None:
     """Prints the table."""
     table = rich.table.Table()
     for name in columns(results):
         table.add_column(name.replace(' ', '\n'), no_wrap=name == 'classifier')
     for row in rows(results):
         table.add_row(*row)
-    rich.console.Console(highlight=False, width=None if os.isatty(1) else 130).print(table)
+    console.table(table)
 
 
 def write_predictions(path: pathlib.Path, predictions: Predictions) -> None:
     """Writes one row per picture: name, label (0 real, 1 fake), decision (fake at 0 and above; no probability)."""
-    partial = path.with_name(f'{path.name}.partial')
-    with open(partial, 'w', newline='', encoding='utf-8', errors='surrogateescape') as file:
+    with files.replacing(path, **files.TEXT) as file:
         writer = csv.writer(file)
         writer.writerow(('name', 'label', 'decision'))
         for name, label, decision in zip(predictions.names, predictions.labels, predictions.logits, strict=True):
             writer.writerow((name, int(label), f'{decision:.6f}'))
-    os.replace(partial, path)
 
 
 def write_report(path: pathlib.Path, results: dict[str, Any]) -> None:

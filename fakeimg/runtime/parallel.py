@@ -17,21 +17,17 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fakeimg.data.pipeline import Shard
 from fakeimg.errors import UserError
-from fakeimg.runtime import xla
 
 AXIS = 'batch'
 _REPLICATED, _SPLIT = PartitionSpec(), PartitionSpec(AXIS)
 
 
-def initialize_distributed() -> None:
-    """Joins the processes of one run, if there are several; call before any other use of jax.
+def join_processes() -> None:
+    """Joins the processes of one run, if there are several.
 
     Slurm's variables are understood by jax itself; elsewhere JAX_COORDINATOR_ADDRESS (host:port),
     JAX_NUM_PROCESSES and JAX_PROCESS_ID say it.
     """
-    xla.choose_cpu_kernels()
-    xla.keep_memory()
-    xla.keep_compiled()
     address = os.environ.get('JAX_COORDINATOR_ADDRESS')
     if not address and int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) <= 1:
         return

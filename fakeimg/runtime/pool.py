@@ -6,25 +6,20 @@ Workers import what their function needs and nothing else: no jax, no GPU memory
 import collections
 import concurrent.futures
 import contextlib
-import datetime
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar
 
-import rich.console
-import rich.progress
-
+from fakeimg.console import SILENT, Console
 from fakeimg.errors import UserError
 
 Task = TypeVar('Task')
 Result = TypeVar('Result')
 
-_LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 _worker: dict[str, Any] = {}  # in a worker process: what `tick` needs
 
 
@@ -47,7 +42,13 @@ def tick(count: int) -> None:
 
 
 def run_tasks(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, total: int, title: str
+    function: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    *,
+    workers: int,
+    total: int,
+    title: str,
+    console: Console = SILENT,
 ) -> Generator[Result, None, None]:
     """Yields `function(task)` for each task, in order, while showing progress over `total` pictures.
 
@@ -59,6 +60,7 @@ def run_tasks(
         workers: processes.
         total: pictures in all tasks.
         title: what is being done, for the progress bar.
+        console: shows the progress.
 
     Raises:
         UserError: a worker was killed.
@@ -73,7 +75,8 @@ def run_tasks(
     )
     pending: collections.deque[concurrent.futures.Future] = collections.deque()
     try:
-        with _meter(title, total, done.get_obj()):
+        counter = done.get_obj()
+        with console.watch(title, total, lambda: counter.value):
             for task in tasks:
                 with _interrupts_held():
                     pending.append(executor.submit(function, task))
@@ -85,7 +88,7 @@ def run_tasks(
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()  # the executor forgets, and then waits for, one that was just starting
         raise UserError(
-            'a worker process was killed, by lack of memory perhaps; run it again with fewer --workers.'
+            'a worker process was killed, by lack of memory perhaps; run it again with fewer workers.'
         ) from None
     finally:
         stop.value = 1
@@ -111,48 +114,3 @@ def _die_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
-
-
-@contextlib.contextmanager
-def _meter(title: str, total: int, done) -> Iterator[None]:
-    """Shows a bar with an ETA on a terminal, a line now and then elsewhere."""
-    if sys.stderr.isatty():
-        columns = (
-            '{task.description}',
-            rich.progress.BarColumn(),
-            rich.progress.MofNCompleteColumn(),
-            rich.progress.TaskProgressColumn(show_speed=True),
-            rich.progress.TimeRemainingColumn(),
-        )
-        bar = rich.progress.Progress(*columns, console=rich.console.Console(stderr=True), transient=True)
-        row = bar.add_task(title, total=total)
-        with bar, _repeat(0.2, lambda: bar.update(row, completed=done.value)):
-            yield
-        return
-    started = time.monotonic()
-
-    def say() -> None:
-        if done.value:
-            rate = done.value / (time.monotonic() - started)
-            left = datetime.timedelta(seconds=round((total - done.value) / rate))
-            print(f'{title}: {done.value:,} of {total:,}, {rate:,.0f}/s, {left} left', flush=True)
-
-    with _repeat(_LINE_EVERY, say):
-        yield
-
-
-@contextlib.contextmanager
-def _repeat(seconds: float, action: Callable[[], Any]) -> Iterator[None]:
-    ended = threading.Event()
-
-    def loop() -> None:
-        while not ended.wait(seconds):
-            action()
-
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

@@ -12,8 +12,8 @@ import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 
-from fakeimg import pages
-from fakeimg.training.progress import format_seconds
+from fakeimg import files, pages
+from fakeimg.console import format_seconds
 
 METRICS = ('accuracy', 'auc', 'f1', 'loss')
 STAGE_COLOURS = ('#2b6cb0', '#c05621', '#2f855a', '#6b46c1')  # told apart by colour-blind people too
@@ -62,8 +62,7 @@ def text(rows: Sequence[Row], limit: int | None = None) -> str:
 def write(workdir: pathlib.Path, rows: Sequence[Row], total: int, num_validation: int) -> None:
     """Writes `search.csv` and `search.html`; `rows` are the ranked candidates so far, of `total`."""
     names = titles(field for row in rows for field in row.fields)
-    partial = workdir / 'search.csv.partial'
-    with open(partial, 'w', newline='') as file:
+    with files.replacing(workdir / 'search.csv', newline='') as file:
         writer = csv.writer(file)
         writer.writerow(['name', 'stage', *names, 'parameters', *METRICS, 'seconds', 'diverged'])
         for row in rows:
@@ -71,7 +70,6 @@ def write(workdir: pathlib.Path, rows: Sequence[Row], total: int, num_validation
             values = [row.metrics and row.metrics[name] for name in METRICS]
             fields = [row.fields.get(field) for field in names]
             writer.writerow([row.name, row.stage, *fields, row.parameters, *values, seconds, row.reason])
-    partial.replace(workdir / 'search.csv')
     pages.write_page(workdir / 'search.html', f'Search in {workdir.name}', _body(rows, total, num_validation))
 
 

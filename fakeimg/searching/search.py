@@ -12,22 +12,23 @@ import pathlib
 import re
 import signal
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 
 from fakeimg import config as config_lib
-from fakeimg import run
+from fakeimg import files
 from fakeimg.checkpoint import BEST_BY, Checkpoints
 from fakeimg.config import Config
+from fakeimg.console import SILENT, Console, format_seconds
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.models import create_model, init_variables
 from fakeimg.runtime import parallel
 from fakeimg.searching import report
 from fakeimg.searching.report import Row
-from fakeimg.training import loop, progress
+from fakeimg.training import loop
 from fakeimg.training.program import build
 
 Fields = dict[str, Any]  # {'model.layers': 2}, dotted as in --config.model.layers=2
@@ -53,7 +54,7 @@ class Found:
 
 
 def search(
-    config: Config, stages: Sequence[Sequence[Fields]], workdir: pathlib.Path, say: Callable[[str], None] = print
+    config: Config, stages: Sequence[Sequence[Fields]], workdir: pathlib.Path, console: Console = SILENT
 ) -> Found:
     """Trains every candidate that is not done yet, until the last or until SIGTERM or Ctrl-C asks to stop.
 
@@ -85,17 +86,17 @@ def search(
             candidate = _Candidate(name, stage_number, fields, with_fields(config, fields), workdir / name, digest)
             row = candidate.read()
             if row is not None:
-                say(f'candidate {number} of {total}: {name}, done before')
+                console.say(f'candidate {number} of {total}: {name}, done before')
                 rows[name] = row
                 continue
             eta = _eta(rows.values(), total - number + 1)
-            say(f'\ncandidate {number} of {total}: {name}{f", ETA of the search {eta}" if eta else ""}')
-            row, received = candidate.train(say)
+            console.say(f'\ncandidate {number} of {total}: {name}{f", ETA of the search {eta}" if eta else ""}')
+            row, received = candidate.train(console)
             if row is not None:
                 rows[name] = row
                 _write(workdir, rows, total, num_validation)
                 if number < total:
-                    say(report.text(ranked(rows.values()), SHOWN))
+                    console.say(report.text(ranked(rows.values()), SHOWN))
             if received is not None:
                 return Found(ranked(rows.values()), total, received, '')
         first = ranked(rows.values())[0]
@@ -106,7 +107,7 @@ def search(
             )
         best = first.fields
     _write(workdir, rows, total, num_validation)
-    say(report.text(ranked(rows.values())))
+    console.say(report.text(ranked(rows.values())))
     return Found(ranked(rows.values()), total, None, 'test' if 'test' in splits else 'validation')
 
 
@@ -127,7 +128,7 @@ class _Candidate:
         same = all(saved.get(name) == value for name, value in self._key().items())
         return self._row(saved) if same and saved['status'] in ('finished', 'diverged') else None
 
-    def train(self, say: Callable[[str], None]) -> tuple[Row | None, signal.Signals | None]:
+    def train(self, console: Console) -> tuple[Row | None, signal.Signals | None]:
         """Trains from where it stands to the end; no row if a signal came before that."""
         # Unknown once a process died in the middle: it could not write how long it had trained.
         before = self._saved().get('seconds', 0.0)
@@ -135,14 +136,14 @@ class _Candidate:
         start = time.monotonic()
         received, metrics, reason = None, None, ''
         try:
-            result = loop.train(self.config, self.workdir)
+            result = loop.train(self.config, self.workdir, console)
             received = result.received
             status = 'finished' if result.is_finished else 'stopped'
             if result.is_finished:
                 metrics = _validation_metrics(self.workdir)
         except TrainingDiverged as error:
             status, reason = 'diverged', str(error)
-            say(f'!! {reason}')
+            console.say(f'!! {reason}')
         except UserError as error:
             raise UserError(f'candidate {self.name}: {error}') from error
         finally:
@@ -174,7 +175,7 @@ class _Candidate:
             return
         try:
             self.workdir.mkdir(parents=True, exist_ok=True)
-            run.write_json(self.workdir / 'candidate.json', {**values, **self._key()})
+            files.write_json(self.workdir / 'candidate.json', {**values, **self._key()})
         except OSError as error:
             raise UserError(
                 f'{self.workdir} cannot be a run folder ({error.strerror}); choose another --workdir.'
@@ -251,7 +252,7 @@ def _write(workdir: pathlib.Path, rows: dict[str, Row], total: int, num_validati
 
 def _eta(rows: Iterable[Row], left: int) -> str | None:
     seconds = [row.seconds for row in rows if row.seconds is not None]
-    return progress.format_seconds(left * sum(seconds) / len(seconds)) if seconds else None
+    return format_seconds(left * sum(seconds) / len(seconds)) if seconds else None
 
 
 def _validation_metrics(workdir: pathlib.Path) -> dict[str, float | None]:

@@ -5,7 +5,6 @@ import functools
 import pathlib
 import signal
 import time
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import grain
@@ -13,9 +12,10 @@ import jax
 import numpy as np
 
 from fakeimg import config as config_lib
-from fakeimg import run, scoring
+from fakeimg import files, run, scoring
 from fakeimg.checkpoint import BEST_BY, Checkpoints, Restored
 from fakeimg.config import Config
+from fakeimg.console import SILENT, Console, Progress, format_seconds
 from fakeimg.data import pipeline
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation import metrics as metrics_lib
@@ -52,7 +52,7 @@ class Result:
         return None if self.is_finished else self.received
 
 
-def train(config: Config, workdir: pathlib.Path) -> Result:
+def train(config: Config, workdir: pathlib.Path, console: Console = SILENT) -> Result:
     """Trains until the configured number of steps, or until SIGTERM or Ctrl-C asks to stop.
 
     Where `workdir` holds a checkpoint, the run continues from it, bit for bit on a CPU.
@@ -64,32 +64,42 @@ def train(config: Config, workdir: pathlib.Path) -> Result:
     setup = build(config)
     state, restored, origin = resume.starting_point(setup, workdir / 'checkpoints')
     with run.open_workdir(workdir):
-        return _train(setup, workdir, state, restored, origin)
+        return _train(setup, workdir, state, restored, origin, console)
 
 
-def _train(setup: Setup, workdir: pathlib.Path, state: TrainState, restored: Restored | None, origin: str) -> Result:
+def _train(
+    setup: Setup,
+    workdir: pathlib.Path,
+    state: TrainState,
+    restored: Restored | None,
+    origin: str,
+    console: Console,
+) -> Result:
     """Opens everything that writes to the run folder, runs the loop, and closes it again."""
     config, start_step = setup.config, restored.step if restored else 0
     checkpoints = Checkpoints(workdir / 'checkpoints')
     if restored:
         checkpoints.set_aside_after(restored.step)
     if parallel.is_first_process():
-        run.write_json(workdir / 'config.json', config_lib.to_plain(config))
-        run.write_json(workdir / 'environment.json', run.environment())
-    display = progress.Display(start_step, setup.total_steps)
-    for line in progress.preflight(setup, workdir, state, origin, start_step) + resume.changes(setup, restored):
-        display.line(line)
+        files.write_json(workdir / 'config.json', config_lib.to_plain(config))
+        files.write_json(workdir / 'environment.json', run.environment())
+    for line in progress.preflight(setup, workdir, state, origin, start_step):
+        console.say(line)
+    for note in setup.notes + resume.changes(setup, restored):
+        console.warn(note)
     writer = run.MetricsWriter(workdir, start_step)
     bad = pipeline.BadPictures('train', setup.num_train, config.data.max_bad_fraction)
     batches = iter(setup.device_batches(setup.train_batches(bad)))
     if restored:
         batches.set_state(restored.data['iterator'])
     try:
-        with Interrupts() as interrupts:
-            loop = _Loop(setup, workdir, checkpoints, display, writer, bad, interrupts, start_step)
+        with (
+            Interrupts() as interrupts,
+            console.progress('compiling', setup.total_steps, start_step, lines=False) as bar,
+        ):
+            loop = _Loop(setup, workdir, checkpoints, console, bar, writer, bad, interrupts, start_step)
             return loop.run(state, batches)
     finally:
-        display.close()
         checkpoints.close()  # first of what can fail: a save may be under way
         batches.close()
         writer.close()
@@ -103,7 +113,8 @@ class _Loop:
     setup: Setup
     workdir: pathlib.Path
     checkpoints: Checkpoints
-    display: progress.Display
+    console: Console
+    bar: Progress
     writer: run.MetricsWriter
     bad: pipeline.BadPictures
     interrupts: Interrupts
@@ -140,8 +151,8 @@ class _Loop:
                 first = (
                     'first step' if step == self.start_step + 1 else f'step {step:,}, the first of more than the head,'
                 )
-                self.display.line(f'  {first} {time.monotonic() - before:.1f} s, compilation included')
-                self.display.busy('training')
+                self.console.say(f'  {first} {time.monotonic() - before:.1f} s, compilation included')
+                self.bar.update(step, 'training')
                 self.meter = self.new_meter()  # rates and ETA leave compilation, and so this step, out
             self.read_pending()  # of the step before: the devices are busy with this one meanwhile
             self.pending = (step, outputs)
@@ -208,26 +219,21 @@ class _Loop:
         try:
             predictions, bad = scoring.score_source(
                 self.setup.predict, state.variables, self.setup.sources['validation'], 'validation',
-                self.setup.config, self.setup.devices, track=self.until_interrupted,
+                self.setup.config, self.setup.devices, console=self.console, stop=self.must_stop_validating,
             )  # fmt: skip
-        except _ValidationInterruptedError:
+        except scoring.Stopped:
             self.validation_cut_short = True
             return None
         bad.write(run.bad_pictures_file(self.workdir))
         metrics = metrics_lib.compute_metrics(predictions)
         self.writer.write(step, {f'validation/{name}': metrics[name] for name in metrics_lib.SCALARS})
         epoch = step * self.setup.config.batch_size / self.setup.num_train
-        self.display.line(f'validation at step {step:,} (epoch {epoch:.1f}): {metrics_lib.one_line(metrics)}')
+        self.console.say(f'validation at step {step:,} (epoch {epoch:.1f}): {metrics_lib.one_line(metrics)}')
         return metrics
 
-    def until_interrupted(self, batches: Iterable) -> Iterator:
-        """Passes batches on until a signal comes; with several processes always all of them, for the collectives."""
-        total = -(-len(self.setup.sources['validation']) // self.setup.config.batch_size)
-        for number, batch in enumerate(batches, start=1):
-            self.display.busy(f'validating, {number}/{total} batches')
-            if self.interrupts.received is not None and jax.process_count() == 1:
-                raise _ValidationInterruptedError
-            yield batch
+    def must_stop_validating(self) -> bool:
+        """Whether a signal came; several processes score the whole split all the same, for the collectives."""
+        return self.interrupts.received is not None and jax.process_count() == 1
 
     def read_pending(self) -> None:
         """Fetches the outputs of the step before, checks them, and logs when an interval is full."""
@@ -239,7 +245,7 @@ class _Loop:
             self.meter.count_step()
         self.check_finite(step, outputs)
         self.interval.append(outputs)
-        self.display.step(step)
+        self.bar.update(step)
         if step % self.setup.config.log_every_steps == 0 or step == self.setup.total_steps:
             self.log(step)
 
@@ -282,16 +288,15 @@ class _Loop:
             scalars['train/loss_scale'] = float(last['loss_scale'])
             scalars['train/skipped_steps'] = float(sum(row['skipped'] for row in self.interval))
         self.writer.write(step, scalars)
-        eta = progress.format_seconds(self.meter.eta(self.setup.total_steps - step))
+        eta = format_seconds(self.meter.eta(self.setup.total_steps - step))
         shown = [f'ETA {eta}', f'loss {scalars["train/loss"]:.4f}']
         if auc is not None:
             shown.append(f'auc {auc:.4f}')
         rate, share = rates['images_per_second_per_device'], rates['input_wait_share']
         if rate is not None and share is not None:  # not in an interval of nothing but the compiling step
             shown += [f'{rate:,.0f} images/s/device', f'input wait {share:.0%}']
-        self.display.interval(step, '  '.join(shown))
+        if self.console.has_bars:
+            self.bar.update(step, '  '.join(shown))
+        else:
+            self.console.say(f'step {step:,}/{self.setup.total_steps:,}  {"  ".join(shown)}')
         self.interval = []
-
-
-class _ValidationInterruptedError(Exception):
-    """A signal came while validating; the state is saved without its metrics."""

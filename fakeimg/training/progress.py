@@ -1,16 +1,13 @@
-"""What a person sees while a run trains: a preflight, then a bar on a terminal or a line per interval in a log."""
+"""What a run says of itself before it trains, and the rates at which it then does."""
 
 import contextlib
 import pathlib
-import sys
 import time
 from collections.abc import Iterator
 
 import clu.parameter_overview
 import flax
 import jax
-import rich.console
-import rich.progress
 
 import fakeimg
 from fakeimg import config as config_lib
@@ -44,7 +41,7 @@ def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: st
         lines.append(f'  options    {", ".join(options)}')
     if start_step:
         lines.append(f'  continues  at step {start_step:,} of {setup.total_steps:,}')
-    return lines + [f'!! {note}.' for note in setup.notes]
+    return lines
 
 
 def _options(setup: Setup) -> list[str]:
@@ -106,59 +103,3 @@ class Meter:
     def eta(self, steps_left: int) -> float | None:
         """Seconds of training left, without compilation and validation; None before the first interval."""
         return steps_left * self._all_seconds / self._all_steps if self._all_steps else None
-
-
-class Display:
-    """A bar on a terminal, lines elsewhere; silent in all processes but the first."""
-
-    def __init__(self, start_step: int, total_steps: int):
-        self._silent = jax.process_index() != 0
-        self._total = total_steps
-        console = rich.console.Console(highlight=False)
-        self._bar = None
-        if sys.stdout.isatty() and not self._silent:  # is_terminal also means FORCE_COLOR, as in notebooks
-            self._bar = rich.progress.Progress(
-                rich.progress.TextColumn('{task.completed:,}/{task.total:,}'),
-                rich.progress.BarColumn(bar_width=10),
-                rich.progress.TextColumn('{task.description}'),
-                console=console,
-            )
-            self._task = self._bar.add_task('compiling', total=total_steps, completed=start_step)
-            self._bar.start()
-
-    def line(self, text: str) -> None:
-        """Prints a line that stays."""
-        if self._bar:
-            self._bar.console.print(text, markup=False, style='bold red' if text.startswith('!!') else None)
-        elif not self._silent:
-            print(text, flush=True)
-
-    def step(self, step: int) -> None:
-        """Moves the bar."""
-        if self._bar:
-            self._bar.update(self._task, completed=step)
-
-    def busy(self, text: str) -> None:
-        """Says beside the bar what is going on; a log gets no line for it."""
-        if self._bar:
-            self._bar.update(self._task, description=text)
-
-    def interval(self, step: int, text: str) -> None:
-        """Shows an interval's figures: beside the bar, or as a line."""
-        if self._bar:
-            self._bar.update(self._task, completed=step, description=text)
-        else:
-            self.line(f'step {step:,}/{self._total:,}  {text}')
-
-    def close(self) -> None:
-        if self._bar:
-            self._bar.stop()
-
-
-def format_seconds(seconds: float | None) -> str:
-    """`75` -> `1:15`, `4000` -> `1:06:40`; `-` for None."""
-    if seconds is None:
-        return '-'
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'

@@ -55,4 +55,4 @@ def changes(setup: Setup, restored: Restored | None) -> list[str]:
         notes.append(f'the configuration changed since the checkpoint: {"; ".join(fields)}')
     if restored.meta['data_digest'] != setup.meta()['data_digest']:
         notes.append('the pictures are not the ones that this run was started on')
-    return [f'!! {note}.' for note in notes]
+    return notes

@@ -6,12 +6,11 @@ import json
 import pathlib
 import shutil
 
-import numpy as np
 import PIL.Image
 import pytest
 
-from fakeimg.auditing import checks, measure
-from fakeimg.auditing.finding import Audited, Finding
+from fakeimg.auditing.audit import audit as audit_data
+from fakeimg.auditing.finding import Finding
 from fakeimg.data import datasets, decode, demo, records
 from fakeimg.preparing import build, plan
 from fakeimg.preparing.items import Encoding
@@ -34,21 +33,8 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def audit(path: pathlib.Path) -> dict[str, Finding]:
     """The findings on a set, by name; measured in this process."""
-    data = datasets.open_path(str(path))
-    parts = list(data.splits.values())
-    measured = measure.Measured(
-        splits=tuple(data.splits),
-        split=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
-        names=[name for part in parts for name in part.names],
-        facts=np.concatenate([measure._measure_part(part.files) for part in parts]),
-    )
-    audited = Audited(
-        measured,
-        np.concatenate([part.labels for part in parts]),
-        [source for part in parts for source in part.sources],
-        [group for part in parts for group in part.groups],
-    )
-    return {finding.name: finding for finding in checks.run_checks(audited)}
+    findings = audit_data(datasets.open_path(str(path)), workers=0).findings
+    return {finding.name: finding for finding in findings}
 
 
 def named_pairs(finding: Finding, path: pathlib.Path) -> set[tuple[str, ...]]:

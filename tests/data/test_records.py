@@ -188,7 +188,7 @@ def test_only_what_fits_is_read_ahead(sets: Sets, config: Config, monkeypatch: p
     assert not is_read_ahead()
     config.data.cache = 'auto'
     assert is_read_ahead()
-    monkeypatch.setattr(sources, 'available_memory', lambda: 10_000)
+    monkeypatch.setattr(datasets, 'available_memory', lambda: 10_000)
     assert not is_read_ahead()
 
 

@@ -10,6 +10,7 @@ from fakeimg.errors import UserError
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.training import loop
 from tests.conftest import Verb
+from tests.support.console import Recorder
 from tests.support.sets import prepare
 
 
@@ -34,12 +35,12 @@ def test_another_folder_is_scored_whole_and_kept_apart(
 
 
 def test_pictures_that_changed_since_training_are_mentioned(workdir: pathlib.Path, faces: pathlib.Path) -> None:
-    said: list[str] = []
-    evaluate(workdir, say=said.append)
-    assert not any('not the ones' in line for line in said)
+    said = Recorder()
+    evaluate(workdir, console=said)
+    assert not any('not the ones' in line for line in said.lines)
     shutil.copy(faces / 'test/real/000000.jpg', faces / 'train/real/new.jpg')
-    evaluate(workdir, say=said.append)
-    assert any('the pictures are not the ones this run was trained on' in line for line in said)
+    evaluate(workdir, console=said)
+    assert any('the pictures are not the ones this run was trained on' in line for line in said.lines)
 
 
 def test_pictures_that_train_holds_too_are_scored_apart(

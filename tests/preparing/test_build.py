@@ -22,7 +22,7 @@ import PIL.ImageFile
 import PIL.JpegImagePlugin
 import pytest
 
-from fakeimg import lock
+from fakeimg import files
 from fakeimg.data import decode, records
 from fakeimg.data.datasets import open_path
 from fakeimg.data.splits import hash_order
@@ -40,13 +40,13 @@ __all__ = ['sets']
 DRIVER = """
 from fakeimg.preparing import plan
 plan.SHARD_ITEMS = (40, 40)
-from fakeimg import cli, prepare
+from fakeimg import cli
 make_plan = plan.make_plan
 def make(*arguments):
     print('ready', flush=True)
     return make_plan(*arguments)
 plan.make_plan = make
-cli.run_verb(prepare.main)
+cli.main('prepare')
 """
 LIMITED = 'import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))\n'
 KILLS = 10
@@ -187,7 +187,7 @@ def test_what_an_orphan_takes_away_meanwhile_is_not_missed(
     assert contents(tmp_path / 'out') == contents(sets.prepared)
 
 
-def run_here(function, tasks, *_others) -> Iterator:
+def run_here(function, tasks, **_others) -> Iterator:
     """pool.run_tasks without processes."""
     yield from map(function, tasks)
 
@@ -345,7 +345,7 @@ def test_programming_errors_are_not_called_a_full_disk(
 def test_two_runs_into_one_folder_are_one_too_many(sets: Sets, tmp_path: pathlib.Path) -> None:
     out, partial = tmp_path / 'out', tmp_path / 'out.partial'
     partial.mkdir()
-    with lock.hold(partial / '.lock', 'held'):
+    with files.hold(partial / '.lock', 'held'):
         with pytest.raises(UserError, match='another prepare is writing .*out; wait for it'):
             prepare(sets.folder, out)
     prepare(sets.folder, out)
@@ -370,12 +370,12 @@ def test_other_things_in_the_way_are_refused_and_untouched(sets: Sets, tmp_path:
     (tmp_path / 'other.partial').write_text('mine')
     before = contents(tmp_path)
     for name, message in (
-        ('file', 'file exists and is not a folder; choose another --out'),
-        ('link', 'link exists and is not a folder; choose another --out'),
-        ('folder', 'folder exists and holds something else; choose another --out'),
-        ('new', r'new\.partial exists and holds something else; move it away, or choose another --out'),
-        ('other', r'other\.partial cannot be written to \(.*\); choose another --out'),
-        ('file/below', r'file/below\.partial cannot be written to \(Not a directory\); choose another --out'),
+        ('file', 'file exists and is not a folder; choose another folder'),
+        ('link', 'link exists and is not a folder; choose another folder'),
+        ('folder', 'folder exists and holds something else; choose another folder'),
+        ('new', r'new\.partial exists and holds something else; move it away, or choose another folder'),
+        ('other', r'other\.partial cannot be written to \(.*\); choose another folder'),
+        ('file/below', r'file/below\.partial cannot be written to \(Not a directory\); choose another folder'),
     ):
         with pytest.raises(UserError, match=message):
             prepare(sets.folder, tmp_path / name)

@@ -67,7 +67,7 @@ def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pa
         (('faces', '--out=out', '--validation_fraction=0.5'), '--validation_fraction is 0.5; it must be'),
         (('faces', '--out=out', '--label=genuine'), "--label is 'genuine'; say --label real=NAME"),
         (('faces', '--out=out', '--margin=0.5'), '--margin is 0.5; it must be from 1 to 10'),
-        (('faces', '--out=faces'), 'faces exists and holds something else; choose another --out'),
+        (('faces', '--out=faces'), 'faces exists and holds something else; choose another folder'),
     ],
 )
 def test_mistakes_on_the_command_line(

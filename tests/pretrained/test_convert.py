@@ -25,7 +25,7 @@ from tests.support.torch_networks import random_state, shapes
 FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
 
 
-def published(name: str) -> dict[str, np.ndarray]:
+def published_tensors(name: str) -> dict[str, np.ndarray]:
     """Zeros under the recorded names and shapes; broadcast, so that 144 million of them cost nothing."""
     rows = json.loads((FIXTURES / 'published_names.json').read_text())[name]
     parts = [row.partition(' ') for row in rows]
@@ -72,7 +72,7 @@ def test_torchvision_names_of_every_model_are_known(model: str, config: Config) 
     ],
 )
 def test_names_of_other_publishers_are_known(model: str, name: str, config: Config) -> None:
-    assert_converts(model, published(name), config)
+    assert_converts(model, published_tensors(name), config)
 
 
 def test_hugging_face_blocks_land_where_torchvisions_do() -> None:

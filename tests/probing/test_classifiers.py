@@ -12,6 +12,7 @@ from sklearn.svm import SVC
 from fakeimg.errors import UserError
 from fakeimg.probing import classifiers
 from fakeimg.probing.classifiers import CLASSIFIERS, Classifier, assign_folds
+from tests.support.console import Recorder
 
 BY_NAME = pytest.mark.parametrize('classifier', CLASSIFIERS, ids=lambda classifier: classifier.name)
 
@@ -28,14 +29,14 @@ def easy_set(count: int = 200, seed: int = 0, share: float = 0.5) -> tuple[np.nd
 @BY_NAME
 def test_an_easy_set_is_separated_and_shuffled_labels_stay_at_chance(classifier: Classifier) -> None:
     features, labels = easy_set()
-    said: list[str] = []
+    said = Recorder()
     fold_of = assign_folds(labels, [''] * 200, 5, 0)
-    found = classifiers.cross_validate(classifier, features, labels, fold_of, 1000, 0, said.append)
+    found = classifiers.cross_validate(classifier, features, labels, fold_of, 1000, 0, said)
     assert found.auc.shape == (len(classifier.grid), 5)
     assert found.auc[found.best].mean() > 0.97
     assert found.accuracy[found.best].mean() > 0.9
-    assert len(said) == 5
-    assert re.fullmatch(rf'{classifier.name}: fold 2 of 5, \d+ s, about \d+ s to go', said[1])
+    assert len(said.lines) == 5
+    assert re.fullmatch(rf'{classifier.name}: fold 2 of 5, \d+:\d\d, about \d+:\d\d left', said.lines[1])
     others, truths = easy_set(seed=1)
     decide = classifiers.fit_all(classifier, features, labels, classifier.grid[found.best], 1000, 0)
     assert ((decide(others) >= 0) == truths).mean() > 0.9

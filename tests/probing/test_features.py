@@ -16,6 +16,7 @@ from fakeimg.errors import UserError
 from fakeimg.models import create_model, normalize, resnet
 from fakeimg.probing import backbone as backbone_lib
 from fakeimg.probing import features as features_lib
+from tests.support.console import Recorder
 
 
 def read(
@@ -24,10 +25,10 @@ def read(
     check_config(config)
     folder.mkdir(exist_ok=True)
     data = open_data(config)
-    said: list[str] = []
+    said = Recorder()
     network = network or backbone_lib.from_recipe(config)
-    found = features_lib.read_features(network, data.get(split), split, data.digest, folder, say=said.append)
-    return found, said
+    found = features_lib.read_features(network, data.get(split), split, data.digest, folder, console=said)
+    return found, said.lines
 
 
 @pytest.mark.parametrize(('model', 'count', 'parallel'), [('cnn', 64, 'pmap'), ('tiny_resnet', 8, 'shard_map')])
@@ -141,7 +142,7 @@ def test_a_damaged_file_is_computed_again(config: Config, tmp_path: pathlib.Path
     for damaged in (whole[:-500], bytes(flipped), b'features', b''):
         path.write_bytes(damaged)
         second, said = read(config, tmp_path / 'out', 'test', network)
-        assert said == [f'!! {path} is damaged; computed again.']
+        assert said == [f'!! {path} is damaged; recomputing.']
         np.testing.assert_array_equal(second.values, first.values)
         assert path.read_bytes() == whole
 

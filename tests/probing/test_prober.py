@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fakeimg import lock
+from fakeimg import files
 from fakeimg.config import Config
 from fakeimg.data import labels as labels_lib
 from fakeimg.data.datasets import open_data
@@ -19,6 +19,7 @@ from fakeimg.probing.prober import probe
 from fakeimg.training import loop
 from tests.cli.test_verbs import assert_refused
 from tests.conftest import Verb, flags_of
+from tests.support.console import Recorder
 
 
 def read_json(out: pathlib.Path) -> dict:
@@ -27,10 +28,12 @@ def read_json(out: pathlib.Path) -> dict:
 
 def test_probe_of_random_weights_says_so_and_writes_everything(config: Config, tmp_path: pathlib.Path) -> None:
     out = tmp_path / 'out'
-    said: list[str] = []
-    results = probe(config, out, folds=3, max_examples=20, say=said.append)
-    assert any(line.startswith('!! RANDOM WEIGHTS (config.init.weights=none)') for line in said)
-    assert any('RBF SVM: every fit takes 20 pictures at the most, drawn from the 72 of train' in line for line in said)
+    said = Recorder()
+    results = probe(config, out, folds=3, max_examples=20, console=said)
+    assert any(line.startswith('!! RANDOM WEIGHTS (config.init.weights=none)') for line in said.lines)
+    assert any(
+        'RBF SVM: every fit takes 20 pictures at the most, drawn from the 72 of train' in line for line in said.lines
+    )
     assert sorted(path.name for path in out.iterdir()) == [
         '.lock', 'features-test.npz', 'features-train.npz', 'features-validation.npz', 'metrics.json',
         *(f'predictions-{split}-{name}.csv' for split in ('test', 'validation')
@@ -61,27 +64,27 @@ def test_probe_of_random_weights_says_so_and_writes_everything(config: Config, t
     assert 'whole groups' not in page
 
     said.clear()
-    assert probe(config, out, folds=3, max_examples=20, say=said.append) == results
-    assert sum('pictures read from' in line for line in said) == 3
+    assert probe(config, out, folds=3, max_examples=20, console=said) == results
+    assert sum('pictures read from' in line for line in said.lines) == 3
 
 
 def test_probe_of_a_checkpoint_says_what_flatters(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
     config.steps = 2
     loop.train(config, tmp_path / 'run')
-    said: list[str] = []
+    said = Recorder()
     out = tmp_path / 'run/probe'
-    results = probe(None, out, workdir=tmp_path / 'run', folds=2, say=said.append)
+    results = probe(None, out, workdir=tmp_path / 'run', folds=2, console=said)
     assert results['weights'] == f'checkpoint 2 of {tmp_path / "run"}'
-    assert any('cross-validation on them flatters' in line for line in said)
-    assert not any('RANDOM' in line for line in said)
+    assert any('cross-validation on them flatters' in line for line in said.lines)
+    assert not any('RANDOM' in line for line in said.lines)
     fresh = probe(config, tmp_path / 'fresh', folds=2, split='validation')
     assert fresh['n'] == {'train': 72, 'validation': 24}
     assert fresh['weights_sha256'] != results['weights_sha256']
 
     said.clear()
     shutil.copy(faces / 'test/real/000000.jpg', faces / 'train/real/new.jpg')
-    probe(None, out, workdir=tmp_path / 'run', folds=2, say=said.append)
-    assert any('the pictures are not the ones this run was trained on' in line for line in said)
+    probe(None, out, workdir=tmp_path / 'run', folds=2, console=said)
+    assert any('the pictures are not the ones this run was trained on' in line for line in said.lines)
     with pytest.raises(UserError, match='there are no checkpoints in'):
         probe(None, out, workdir=tmp_path / 'nothing')
     with pytest.raises(UserError, match='no checkpoint 7'):
@@ -158,9 +161,9 @@ def test_one_class_can_be_scored_and_not_learned(config: Config, faces: pathlib.
 def test_a_folder_that_is_taken_or_no_folder_is_refused(config: Config, tmp_path: pathlib.Path) -> None:
     out = tmp_path / 'out'
     out.mkdir()
-    with lock.hold(out / '.lock', ''), pytest.raises(UserError, match='another probe is writing to'):
+    with files.hold(out / '.lock', ''), pytest.raises(UserError, match='another probe is using'):
         probe(config, out)
-    with pytest.raises(UserError, match='cannot be written to .Not a directory.; choose another --out'):
+    with pytest.raises(UserError, match='cannot be written to .Not a directory.; choose another folder'):
         probe(config, out / '.lock/below')
 
 

@@ -16,10 +16,12 @@ from jax.experimental.compilation_cache import compilation_cache
 from fakeimg import scoring
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
+from fakeimg.console import Console
 from fakeimg.errors import UserError
 from fakeimg.searching import search
 from fakeimg.training import loop
 from tests.conftest import ROOT, Verb, flags_of, verb_command, verb_environment
+from tests.support.console import Recorder
 
 WIDTHS = [[{'model.filters': 2}, {'model.filters': 4}]]
 STAGES = [*WIDTHS, [{'model.dense_layers': 1, 'model.dense': 4}]]
@@ -65,9 +67,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names = []
     train = loop.train
 
-    def recorded(config: Config, workdir: pathlib.Path) -> loop.Result:
+    def recorded(config: Config, workdir: pathlib.Path, console: Console) -> loop.Result:
         names.append(workdir.name)
-        return train(config, workdir)
+        return train(config, workdir, console)
 
     monkeypatch.setattr(loop, 'train', recorded)
     return names
@@ -97,13 +99,13 @@ def test_table_and_choice_are_by_validation_and_later_runs_train_nothing_again(
         predictions.logits[:] = sign * (20.0 * predictions.labels - 10)
         return predictions, bad
 
-    said: list[str] = []
+    said = Recorder()
     workdir = tmp_path / 'search'
     with monkeypatch.context() as patched:
         patched.setattr(scoring, 'score_source', scored)
-        search.search(tiny, WIDTHS, workdir, said.append)
+        search.search(tiny, WIDTHS, workdir, said)
         assert trained == ['filters=2', 'filters=4']
-        found = search.search(tiny, STAGES, workdir, said.append)
+        found = search.search(tiny, STAGES, workdir, said)
     assert trained == ['filters=2', 'filters=4', 'filters=2,dense_layers=1,dense=4']
     assert [row.name for row in found.rows] == ['filters=2', 'filters=4', 'filters=2,dense_layers=1,dense=4']
     assert (found.total, found.interrupted_by, found.split) == (3, None, 'test')
@@ -122,24 +124,24 @@ def test_table_and_choice_are_by_validation_and_later_runs_train_nothing_again(
     assert [row['auc'] for row in rows] == ['1.0', '0.0', '0.0']
     assert [row['accuracy'] for row in rows] == ['1.0', '0.0', '0.0']
     assert all(float(row['seconds']) > 0 for row in rows)
-    assert any(re.fullmatch(r'\ncandidate 2 of 2: filters=4, ETA of the search \d+:\d\d', line) for line in said)
+    assert any(re.fullmatch(r'candidate 2 of 2: filters=4, ETA of the search \d+:\d\d', line) for line in said.lines)
     page = (workdir / 'search.html').read_text()
     assert '3 of 3 candidates, ranked by AUC on 24 validation pictures. Best: <b>filters=2</b>' in page
     assert page.count('<tr>') == 3 and 'data:image/png' in page
 
-    again = search.search(tiny, STAGES, workdir, said.append)
+    again = search.search(tiny, STAGES, workdir, said)
     assert len(trained) == 3
     assert [(row.name, row.seconds) for row in again.rows] == [(row.name, row.seconds) for row in found.rows]
     assert table(workdir) == rows
     tiny.steps = 8  # a longer budget goes on with what is there
-    search.search(tiny, [WIDTHS[0][:1]], workdir, said.append)
+    search.search(tiny, [WIDTHS[0][:1]], workdir, said)
     assert trained[3:] == ['filters=2']
     assert Checkpoints(workdir / 'filters=2/checkpoints', read_only=True).steps()[-1] == 8
 
 
 def test_rows_are_of_the_checkpoint_that_evaluation_takes(tiny: Config, tmp_path: pathlib.Path) -> None:
     tiny.validate_every_epochs = 0.34  # every step
-    found = search.search(tiny, [WIDTHS[0][:1]], tmp_path / 'search', lambda _: None)
+    found = search.search(tiny, [WIDTHS[0][:1]], tmp_path / 'search')
     checkpoints = Checkpoints(tmp_path / 'search/filters=2/checkpoints', read_only=True)
     by_step = validations(tmp_path / 'search/filters=2')
     best = by_step[checkpoints.best_step() or 0]
@@ -151,7 +153,7 @@ def test_rows_are_of_the_checkpoint_that_evaluation_takes(tiny: Config, tmp_path
 def test_a_signal_stops_the_search_and_it_goes_on_with_that_candidate(
     tiny: Config, tmp_path: pathlib.Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = search.search(tiny, [WIDTHS[0][1:]], tmp_path / 'uninterrupted', lambda _: None).rows[0]
+    expected = search.search(tiny, [WIDTHS[0][1:]], tmp_path / 'uninterrupted').rows[0]
     must_stop = loop._Loop.must_stop
 
     def interrupted_at(step: int):
@@ -165,13 +167,13 @@ def test_a_signal_stops_the_search_and_it_goes_on_with_that_candidate(
     workdir = tmp_path / 'search'
     with monkeypatch.context() as patched:
         patched.setattr(loop._Loop, 'must_stop', interrupted_at(2))
-        stopped = search.search(tiny, WIDTHS, workdir, lambda _: None)
+        stopped = search.search(tiny, WIDTHS, workdir)
     assert stopped.interrupted_by == signal.SIGINT
     assert [row.name for row in stopped.rows] == ['filters=2'] == [row['name'] for row in table(workdir)]
     assert Checkpoints(workdir / 'filters=4/checkpoints', read_only=True).steps() == [2]
     before = json.loads((workdir / 'filters=4/candidate.json').read_text())['seconds']
     trained.clear()
-    found = search.search(tiny, WIDTHS, workdir, lambda _: None)
+    found = search.search(tiny, WIDTHS, workdir)
     assert trained == ['filters=4']
     resumed = next(row for row in found.rows if row.name == 'filters=4')
     assert resumed.metrics == expected.metrics
@@ -187,23 +189,23 @@ def test_a_signal_stops_the_search_and_it_goes_on_with_that_candidate(
 
     with monkeypatch.context() as patched:
         patched.setattr(loop._Loop, 'save', interrupt_last)
-        late = search.search(tiny, [WIDTHS[0][::-1]], tmp_path / 'late', lambda _: None)
+        late = search.search(tiny, [WIDTHS[0][::-1]], tmp_path / 'late')
     assert (late.interrupted_by, [row.name for row in late.rows]) == (signal.SIGINT, ['filters=4'])
 
 
 def test_a_diverging_candidate_is_a_row(tiny: Config, tmp_path: pathlib.Path, trained: list[str]) -> None:
     tiny.optimizer.warmup_epochs = tiny.optimizer.clip_norm = 0.0
     rates = [{'optimizer.base_learning_rate': 1e36}, {'optimizer.base_learning_rate': 1e-3}]
-    said: list[str] = []
+    said = Recorder()
     for _ in range(2):  # the second time nothing is trained
-        found = search.search(tiny, [rates], tmp_path / 'search', said.append)
+        found = search.search(tiny, [rates], tmp_path / 'search', said)
         assert [row.name for row in found.rows] == ['base_learning_rate=0.001', 'base_learning_rate=1e+36']
         assert (found.rows[0].metrics is None, found.rows[1].metrics) == (False, None)
     assert trained == ['base_learning_rate=1e+36', 'base_learning_rate=0.001']
     assert 'not finite in step' in table(tmp_path / 'search')[1]['diverged']
-    assert re.search(r'\n2 +1e\+36 +[\d,]+ +diverged', said[-1])
+    assert re.search(r'\n2 +1e\+36 +[\d,]+ +diverged', said.text)
     with pytest.raises(UserError, match=r'every candidate so far diverged \(1 of 2 tried, see .*search.csv\)'):
-        search.search(tiny, [rates[:1], [{'model.filters': 4}]], tmp_path / 'search', said.append)
+        search.search(tiny, [rates[:1], [{'model.filters': 4}]], tmp_path / 'search', said)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +241,7 @@ def test_no_validation_split(tiny: Config, faces: pathlib.Path, tmp_path: pathli
 
 def test_names_tell_fields_apart() -> None:
     fields = {'model.name': 'cnn', 'optimizer.name': 'sgd', 'augment.jpeg': (30, 90), 'optimizer.clip_norm': 0.5}
-    assert search.candidate_name(fields, search.search_report.titles(fields)) == (
+    assert search.candidate_name(fields, search.report.titles(fields)) == (
         'model.name=cnn,optimizer.name=sgd,jpeg=_30_90_,clip_norm=0.5'
     )
     assert search.candidate_name({}, {}) == 'unchanged'
@@ -258,7 +260,7 @@ def test_cifake_search_is_the_grid_of_the_paper() -> None:
     dense = {(2, 32, n, 2**power) for n in (1, 2, 3) for power in range(5, 13)}
     assert topologies == convolutional | dense
     assert len(topologies) == len(candidates) == 36
-    titles = search.search_report.titles(field for fields in candidates for field in fields)
+    titles = search.report.titles(field for fields in candidates for field in fields)
     names = [search.candidate_name(fields, titles) for fields in candidates]
     assert len(set(names)) == 36
     assert {'layers=1,filters=16', 'layers=2,filters=32,dense_layers=3,dense=4096'} <= set(names)
@@ -270,9 +272,9 @@ def test_search_verb_after_kill_9(verb: Verb, tiny: Config, tmp_path: pathlib.Pa
     (work / 'recipe.py').write_text(RECIPE)
     tiny.checkpoint_every_steps = 1
     flags = [flag for flag in flags_of(tiny) if not flag.startswith('--config.model.filters')]
-    arguments = ['--config', 'recipe.py', '--search', *flags]
+    arguments = ['--config', 'recipe.py', *flags]
     killed = subprocess.Popen(
-        verb_command('main', *arguments), cwd=work, env=verb_environment(), stdout=subprocess.PIPE, text=True
+        verb_command('search', *arguments), cwd=work, env=verb_environment(), stdout=subprocess.PIPE, text=True
     )
     assert killed.stdout is not None
     lines = iter(killed.stdout.readline, '')
@@ -302,7 +304,7 @@ def test_search_verb_after_kill_9(verb: Verb, tiny: Config, tmp_path: pathlib.Pa
     ],
 )
 def test_mistakes_with_search(verb: Verb, tmp_path: pathlib.Path, recipe: str, flags: list[str], sentence: str) -> None:
-    refused = verb('main', '--config', recipe, '--search', *flags)
+    refused = verb('search', '--config', recipe, *flags)
     assert refused.returncode == 2
     assert refused.stderr.startswith('fakeimg: ') and sentence in refused.stderr
     assert refused.stderr.count('\n') == 1

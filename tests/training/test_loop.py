@@ -8,6 +8,7 @@ import signal
 import pytest
 from flax.training import dynamic_scale
 
+from fakeimg import scoring
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.errors import TrainingDiverged, UserError
@@ -37,15 +38,15 @@ def test_interrupted_last_validation_is_made_up_for(
     config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.validate_every_epochs = 100.0
-    until_interrupted = loop._Loop.until_interrupted
+    score_source = scoring.score_source
 
-    def interrupt_first(self, batches):
+    def interrupt_first(*arguments, **options):
         signal.raise_signal(signal.SIGINT)
-        return until_interrupted(self, batches)
+        return score_source(*arguments, **options)
 
     workdir = tmp_path / 'run'
     with monkeypatch.context() as patched:
-        patched.setattr(loop._Loop, 'until_interrupted', interrupt_first)
+        patched.setattr(scoring, 'score_source', interrupt_first)
         result = loop.train(config, workdir)
     assert result.step == 12
     assert result.interrupted_by == signal.SIGINT

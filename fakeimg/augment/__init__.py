@@ -1,0 +1,1 @@
+"""What happens to images on the device: flips, mixing, and the degradations that images meet in the wild."""

@@ -1,0 +1,61 @@
+"""The command line: `fakeimg VERB FLAGS`, the same as `python -m fakeimg.VERB FLAGS`. One file a verb."""
+
+import difflib
+import importlib
+import sys
+from typing import NoReturn
+
+import fakeimg
+
+VERBS = {
+    'train': 'train a detector; the same command continues a run that stopped',
+    'evaluate': 'score a split with a checkpoint and write metrics and a report',
+    'audit': 'find what is wrong with a data set before training on it',
+    'prepare': 'convert images of any known layout to a prepared set of ArrayRecord shards',
+    'probe': 'fit simple classifiers on the features of a frozen network',
+    'search': "train a recipe's candidates and rank them by validation",
+    'benchmark': 'measure throughput per device against the limits of the machine',
+    'convert': 'convert published ImageNet weights to the file that training starts from',
+}
+
+
+def main(verb: str | None = None) -> NoReturn:
+    """Runs one verb and exits.
+
+    Args:
+        verb: its name; None takes it from the first argument, as the `fakeimg` command does.
+    """
+    arguments = sys.argv[1:]
+    if verb is None:
+        verb, *arguments = arguments or ['--help']
+    if verb in ('-h', '--help', 'help'):
+        print(_help())
+        sys.exit(0)
+    if verb == '--version':
+        print(f'fakeimg {fakeimg.__version__}')
+        sys.exit(0)
+    if verb not in VERBS:
+        close = difflib.get_close_matches(verb, VERBS, 1)
+        advice = f'did you mean {close[0]}?' if close else f'it must be one of {", ".join(VERBS)}.'
+        print(f'fakeimg: there is no verb {verb!r}; {advice}', file=sys.stderr)
+        sys.exit(2)
+    # Only what was asked for is imported: flags are global, and jax takes a second.
+    from fakeimg.cli import verb as runner
+
+    runner.run(importlib.import_module(f'fakeimg.cli.{verb}'), arguments)
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    lines = [f'  {name:{width}}  {summary}' for name, summary in VERBS.items()]
+    return '\n'.join(
+        [
+            'Trains, evaluates and applies detectors of generated and forged face images.',
+            '',
+            'usage: fakeimg VERB [FLAGS]        fakeimg VERB --help lists the flags of a verb',
+            '',
+            *lines,
+            '',
+            f'fakeimg {fakeimg.__version__}; python -m fakeimg.VERB is the same command.',
+        ]
+    )

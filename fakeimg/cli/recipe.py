@@ -1,0 +1,116 @@
+"""The flag --config: recipes by name or path, and an override for each of their fields."""
+
+import pathlib
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
+
+import fakeimg
+from fakeimg import config as config_lib
+from fakeimg.config import Config
+from fakeimg.errors import UserError
+
+
+def define_config() -> flags.FlagHolder:
+    """Defines `--config` and an override for each field of the recipe (`--config.batch_size=64`)."""
+    return config_flags.DEFINE_config_file('config', None, 'Recipe, by name or path.')
+
+
+def read_config(holder: flags.FlagHolder) -> tuple[Config, str]:
+    """Returns the configuration after overrides, and the recipe's name (its file name without .py).
+
+    Raises:
+        UserError: no recipe was given, or its file cannot be read.
+    """
+    config = holder.value
+    if config is None:
+        raise UserError(f'no recipe given; add --config NAME, one of {", ".join(names())}, or the path of your own.')
+    try:
+        config.lock()  # a recipe that failed to load reports it at its first use
+    except (OSError, SyntaxError) as error:
+        raise UserError(unreadable(error)) from error
+    return config, path().stem
+
+
+def folder() -> pathlib.Path:
+    """Where the recipes lie: beside the package in a clone, inside it where a wheel was installed."""
+    package = pathlib.Path(fakeimg.__file__).parent
+    inside = package / 'configs'
+    return inside if inside.is_dir() else package.parent / 'configs'
+
+
+def names() -> list[str]:
+    """The recipes that come with fakeimg."""
+    return sorted(path.stem for path in folder().glob('*.py') if not path.stem.startswith('_'))
+
+
+def resolve_names(arguments: Sequence[str]) -> list[str]:
+    """Replaces the name of a recipe after --config by its path.
+
+    Raises:
+        UserError: neither a file nor a recipe that comes with fakeimg.
+    """
+    resolved = list(arguments)
+    for place, argument in enumerate(resolved):
+        if argument in ('--config', '-config') and place + 1 < len(resolved):
+            resolved[place + 1] = _resolve(resolved[place + 1])
+        elif argument.startswith(('--config=', '-config=')):
+            resolved[place] = f'--config={_resolve(argument.split("=", 1)[1])}'
+    return resolved
+
+
+def _resolve(name: str) -> str:
+    if pathlib.Path(name).exists():
+        return name
+    shipped = folder() / f'{pathlib.Path(name).name.removesuffix(".py")}.py'
+    if shipped.is_file() and name in (shipped.stem, shipped.name, f'configs/{shipped.name}'):
+        return str(shipped)
+    if '/' not in name and not name.endswith('.py'):
+        raise UserError(f'there is no recipe {name!r}; it must be one of {", ".join(names())}, or the path of a file.')
+    return name  # reading it will say what is wrong
+
+
+def path() -> pathlib.Path:
+    """The file that was given as --config."""
+    return pathlib.Path(config_flags.get_config_filename(flags.FLAGS['config']).split(':')[0])
+
+
+def overrides() -> dict[str, Any]:
+    """The fields that were changed on the command line: `{'data.path': 'DIR'}`."""
+    return config_flags.get_override_values(flags.FLAGS['config'])
+
+
+def as_flags(changes: dict[str, Any]) -> str:
+    """The recipe and overrides of this command line, with `changes` on top, as a person types them."""
+    fields = {**overrides(), **changes}
+    recipe = path().stem if path().parent == folder() else str(path())
+    return shlex.join(['--config', recipe, *(f'--config.{field}={value}' for field, value in fields.items())])
+
+
+def unreadable(error: Exception) -> str:
+    """The sentence about a recipe that cannot be loaded."""
+    reason = str(error).strip().splitlines()[-1].strip()
+    return f'the recipe given with --config cannot be read: {reason}; recipes lie in configs/.'
+
+
+def unknown_field(message: str, argv: Sequence[str]) -> str:
+    """The sentence about an override of a field that does not exist."""
+    words = re.findall(r'\w+', message)
+    overridden = [argument[2:].split('=')[0] for argument in argv if argument.startswith('--config.')]
+    # The message names the part that is missing; the whole path stands on the command line.
+    field = next((path for path in overridden if words and words[0] in path.split('.')), message)
+    hint = re.search(r'Did you mean "(\w+)"', message)
+    advice = f' Did you mean {hint.group(1)}?' if hint else ' All fields stand in fakeimg/config.py.'
+    return f'unknown config field {field}.{advice}'
+
+
+def help_text() -> str:
+    """All fields of a recipe, as config.py describes them."""
+    return (
+        f'Recipes: {", ".join(names())}.\n--config.FIELD=VALUE overrides a field, all of which stand in '
+        f'{config_lib.__file__} with what they mean.'
+    )

@@ -1,0 +1,212 @@
+"""All that fakeimg tells its user: sentences, warnings, tables, and the progress of long work."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any, TypeVar
+
+import rich.console
+import rich.progress
+import rich.table
+
+Item = TypeVar('Item')
+LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
+_REFRESH = 0.2  # seconds between looks at a counter, for a bar
+_PLAIN_WIDTH = 120  # columns of a table where there is no terminal
+
+
+class Console:
+    """Writes to one stream; `SILENT` writes nowhere.
+
+    A stream that is gone (a closed pipe, terminal or descriptor) is given up without a word: it must not stop the work.
+
+    Args:
+        stream: sys.stdout, for example; None is silent.
+    """
+
+    def __init__(self, stream: IO[str] | None):
+        self._stream = None if stream is None else _Stream(stream)
+        self._rich = rich.console.Console(file=self._stream, highlight=False) if self._stream else None  # pyright: ignore
+        self._bar: rich.progress.Progress | None = None
+
+    @property
+    def has_bars(self) -> bool:
+        """Whether progress is a bar that moves; else it is a line now and then."""
+        return bool(self._stream and self._stream.isatty() and os.environ.get('TERM') not in ('dumb', 'unknown'))
+
+    def _beside(self, text: str) -> None:
+        assert self._bar is not None
+        self._bar.update(self._bar.task_ids[0], description=text)
+
+    def say(self, text: str) -> None:
+        """Writes a line."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, soft_wrap=True)
+        elif self._stream:
+            self._stream.write(f'{text}\n')
+            self._stream.flush()
+
+    def warn(self, sentence: str) -> None:
+        """Writes a sentence, given without its full stop, that the user must not overlook."""
+        if self._bar is not None:
+            self._bar.console.print(f'!! {sentence}.', markup=False, soft_wrap=True, style='bold red')
+        else:
+            self.say(f'!! {sentence}.')
+
+    def table(self, table: rich.table.Table, width: int | None = None) -> None:
+        """Writes a table, `width` columns wide at the most; None takes the terminal's width."""
+        if self._rich:
+            terminal = self._stream is not None and self._stream.isatty()
+            self._rich.print(table, width=width or (None if terminal else _PLAIN_WIDTH))
+
+    def track(self, items: Iterable[Item], title: str, total: int, each: int = 1) -> Iterator[Item]:
+        """Yields the items, and shows how many of `total` are done, with an ETA; an item counts as `each`."""
+        if self._bar is not None:  # of something longer, beside which the title will do
+            for done, item in enumerate(items):
+                self._beside(f'{title}, {done:,}/{total:,}')
+                yield item
+            return
+        with self.progress(title, total * each) as progress:
+            for done, item in enumerate(items):
+                progress.update(done * each)
+                yield item
+
+    @contextlib.contextmanager
+    def watch(self, title: str, total: int, done: Callable[[], int]) -> Iterator[None]:
+        """Shows, while the block runs, what `done()` says of `total`."""
+        with self.progress(title, total) as progress:
+            every = _REFRESH if self.has_bars else LINE_EVERY
+            with _repeat(every, lambda: progress.update(done())):
+                yield
+
+    @contextlib.contextmanager
+    def progress(self, title: str, total: int, completed: int = 0, *, lines: bool = True) -> Iterator['Progress']:
+        """A bar on a terminal, from `completed` to `total`; elsewhere a line every LINE_EVERY seconds, if `lines`."""
+        if not self.has_bars:
+            yield Progress(self, None, title, total, completed, lines)
+            return
+        assert self._rich is not None
+        bar = rich.progress.Progress(
+            rich.progress.TextColumn('{task.completed:,}/{task.total:,}'),
+            rich.progress.BarColumn(bar_width=10),
+            rich.progress.TextColumn('{task.description}'),
+            console=self._rich,
+            transient=lines,
+        )
+        with bar:
+            self._bar = bar
+            try:
+                yield Progress(self, bar, title, total, completed, lines)
+            finally:
+                self._bar = None
+
+
+class Progress:
+    """How far some work has come; made by `Console.progress`."""
+
+    def __init__(
+        self,
+        console: Console,
+        bar: rich.progress.Progress | None,
+        title: str,
+        total: int,
+        completed: int,
+        lines: bool,
+    ):
+        self._console, self._bar, self._title, self._lines = console, bar, title, lines
+        self._start, self._total = completed, total
+        self._since = self._last_line = time.monotonic()
+        self._task = bar.add_task(title, total=total, completed=completed) if bar else None
+
+    def update(self, completed: int, text: str | None = None) -> None:
+        """Moves the bar; beside it stands `text`, or by default the title with rate and ETA."""
+        now = time.monotonic()
+        if self._bar is not None and self._task is not None:
+            described = self._described(completed, now) if text is None and self._lines else text
+            self._bar.update(self._task, completed=completed, description=described)
+        elif self._lines and completed > self._start and now - self._last_line >= LINE_EVERY - 0.5:
+            self._last_line = now
+            self._console.say(f'{self._title}: {completed:,} of {self._total:,}, {self._rates(completed, now)}')
+
+    def _described(self, completed: int, now: float) -> str:
+        return f'{self._title}, {self._rates(completed, now)}' if completed > self._start else self._title
+
+    def _rates(self, completed: int, now: float) -> str:
+        rate = (completed - self._start) / max(now - self._since, 1e-9)
+        return f'{rate:,.0f}/s, {format_seconds((self._total - completed) / rate)} left'
+
+
+def format_seconds(seconds: float | None) -> str:
+    """`75` -> `1:15`, `4000` -> `1:06:40`; `-` for None."""
+    if seconds is None:
+        return '-'
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'
+
+
+class _Stream:
+    """A stream that stays quiet once a write to it has failed."""
+
+    def __init__(self, stream: IO[str]):
+        self._stream: IO[str] | None = stream
+        self.encoding = getattr(stream, 'encoding', None) or 'utf-8'
+
+    def write(self, text: str) -> int:
+        with self._given_up_on_failure():
+            if self._stream:
+                try:
+                    self._stream.write(text)
+                except UnicodeEncodeError:  # the name of a file, on a terminal of another encoding
+                    self._stream.write(text.encode(self.encoding, 'backslashreplace').decode(self.encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        with self._given_up_on_failure():
+            if self._stream:
+                self._stream.flush()
+
+    def isatty(self) -> bool:
+        try:
+            return self._stream is not None and self._stream.isatty()
+        except ValueError:  # closed
+            return False
+
+    def fileno(self) -> int:
+        if self._stream is None:
+            raise OSError('the stream was given up')
+        return self._stream.fileno()
+
+    @contextlib.contextmanager
+    def _given_up_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError):
+            stream, self._stream = self._stream, None
+            # What its buffer still holds would fail again, with a message, when Python flushes it at the end.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, stream.fileno())  # pyright: ignore[reportOptionalMemberAccess]
+                os.close(null)
+
+
+@contextlib.contextmanager
+def _repeat(seconds: float, action: Callable[[], Any]) -> Iterator[None]:
+    ended = threading.Event()
+
+    def loop() -> None:
+        while not ended.wait(seconds):
+            action()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+SILENT = Console(None)

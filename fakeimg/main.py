@@ -1,0 +1,6 @@
+"""`python -m fakeimg.main` is `fakeimg train`."""
+
+from fakeimg.cli import main
+
+if __name__ == '__main__':
+    main('train')

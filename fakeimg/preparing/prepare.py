@@ -1,0 +1,69 @@
+"""The preparation as a whole: any layout in, a prepared set out, and what its user should know on the console."""
+
+import pathlib
+from typing import Any
+
+import rich.table
+
+from fakeimg.console import SILENT, Console
+from fakeimg.preparing import build, plan
+
+
+def prepare(
+    path: str, options: plan.Options, out: pathlib.Path, *, workers: int = 1, console: Console = SILENT
+) -> dict[str, Any]:
+    """Writes a prepared set, or what is left of it to write.
+
+    Args:
+        path: a folder, an archive, a table, or OpenForensics as it was released.
+        options: of the user.
+        out: the folder to be made.
+        workers: processes.
+        console: is told the layout, warnings, progress and counts.
+
+    Returns:
+        The summary, as in `prepared.json`.
+
+    Raises:
+        UserError: see `plan.make_plan` and `build.build`.
+    """
+    planned = plan.make_plan(path, options, workers, console)
+    console.say(f'layout: {planned.layout}, {planned.num_items:,} pictures')
+    for note in planned.notes:
+        console.warn(note)
+    _show_annotations(planned, console)
+    summary = build.build(planned, out, workers, console)
+    _show_summary(summary, console)
+    if planned.dropped:
+        console.warn(f'{len(planned.dropped):,} copies were left out; {out / build.DROPPED} lists them')
+    if summary['unreadable']:
+        console.warn(
+            f'{summary["unreadable"]:,} pictures cannot be read and were left out; {out / build.BAD_PICTURES} '
+            'lists them'
+        )
+    for split, counts in summary['counts'].items():
+        for name in (name for name, count in counts.items() if not count):
+            console.warn(f'split {split} has no {name} pictures')
+    return summary
+
+
+def _show_annotations(planned: plan.Plan, console: Console) -> None:
+    if not planned.counts:
+        return
+    table = rich.table.Table('split', 'what', 'listed', 'found')
+    for split, counts in planned.counts.items():
+        for what, listed, found in counts.listed_and_found():
+            table.add_row(split, what, f'{listed:,}', f'{found:,}')
+    console.table(table, 90)
+    for split, counts in planned.counts.items():
+        if left_out := counts.left_out():
+            listed = ', '.join(f'{number:,} {reason}' for reason, number in left_out.items())
+            console.warn(f'{split}, left out: {listed}')
+
+
+def _show_summary(summary: dict[str, Any], console: Console) -> None:
+    table = rich.table.Table('split', 'real', 'fake', 'MB', 'shards')
+    for split, counts in summary['counts'].items():
+        size, number = summary['bytes'][split] / 1e6, len(summary['shards'][split])
+        table.add_row(split, f'{counts["real"]:,}', f'{counts["fake"]:,}', f'{size:,.1f}', str(number))
+    console.table(table, 90)
