@@ -1,7 +1,7 @@
 """Our rates over PyTorch's on this machine: python benchmarks/against_torch.py --workdir /tmp/bench [--cifake SET]
 
 Needs torch (make parity). Ratios above 1 say that fakeimg is faster; both sides are measured in turn, and a figure is
-the median over rounds. --cifake is a prepared set of pictures of 32 px; without it that row is left out.
+the median over rounds. --cifake is a prepared set of images of 32 px; without it that row is left out.
 """
 
 import functools
@@ -28,21 +28,21 @@ from fakeimg.data import datasets, decode, demo, pipeline
 from fakeimg.runtime import xla
 from fakeimg.training import program
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for drawn pictures and their prepared set.', required=True)
-_CIFAKE = flags.DEFINE_string('cifake', '', 'Prepared set of pictures of 32 px.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for drawn images and their prepared set.', required=True)
+_CIFAKE = flags.DEFINE_string('cifake', '', 'Prepared set of images of 32 px.')
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each comparison.')
 _ONLY = flags.DEFINE_list(
     'only', [], 'Rows: input, input32, scaled, cnn, resnet18, resnet50, resnet50_eval; empty: all.'
 )
 
-PICTURES, SIDE = 8000, 256
+IMAGES, SIDE = 8000, 256
 
 
 def draw_set(work: pathlib.Path) -> str:
     """A prepared set of JPEGs of smooth noise, 256 px, about 13 KB each as face crops are."""
     target = work / 'drawn256'
     if not target.exists():
-        for seed in range(PICTURES):
+        for seed in range(IMAGES):
             noise = np.random.default_rng(seed).normal(128, 22, (SIDE // 4, SIDE // 4, 3)).clip(0, 255).astype(np.uint8)
             path = work / 'jpegs' / 'train' / ('real', 'fake')[seed % 2] / f'{seed:05d}.jpg'
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def draw_set(work: pathlib.Path) -> str:
     return str(target)
 
 
-class Pictures(torch.utils.data.Dataset):
+class Images(torch.utils.data.Dataset):
     """What a PyTorch user writes: Pillow, a random crop, a flip, float32, normalised."""
 
     def __init__(self, source: datasets.Source, config: Config):
@@ -65,12 +65,12 @@ class Pictures(torch.utils.data.Dataset):
         return len(self.source)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        picture = np.asarray(PIL.Image.open(io.BytesIO(self.source[index])).convert('RGB'))
-        top, left = (int(torch.randint(0, side - self.size + 1, ())) for side in picture.shape[:2])
-        picture = picture[top : top + self.size, left : left + self.size]
+        pixels = np.asarray(PIL.Image.open(io.BytesIO(self.source[index])).convert('RGB'))
+        top, left = (int(torch.randint(0, side - self.size + 1, ())) for side in pixels.shape[:2])
+        pixels = pixels[top : top + self.size, left : left + self.size]
         if torch.rand(()) < 0.5:
-            picture = picture[:, ::-1]
-        image = torch.from_numpy(picture.transpose(2, 0, 1).copy()).float().div(255)
+            pixels = pixels[:, ::-1]
+        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float().div(255)
         return (image - self.mean) / self.std, int(self.source.labels[index])
 
 
@@ -81,7 +81,7 @@ def compare_input(path: str, config: Config, say: Callable[[str], None]) -> None
     cores, threads = len(os.sched_getaffinity(0)), pipeline.num_threads(0, side)
     sample, encoded = inputs.sample(datasets.open_path(path).splits['train'], 0)
     loader = torch.utils.data.DataLoader(
-        torch.utils.data.Subset(Pictures(sample, config), range(min(len(sample), PICTURES))),
+        torch.utils.data.Subset(Images(sample, config), range(min(len(sample), IMAGES))),
         config.batch_size,
         shuffle=True,
         num_workers=cores,
@@ -95,14 +95,14 @@ def compare_input(path: str, config: Config, say: Callable[[str], None]) -> None
 
     theirs()  # starts the workers
     limit = inputs.DecodeRate(encoded, side, threads)
-    encoded_pictures = inputs.encoded_in_memory(sample, encoded)
-    decoded_pictures = inputs.decoded_in_memory(sample, side)
+    encoded_images = inputs.encoded_in_memory(sample, encoded)
+    decoded_images = inputs.decoded_in_memory(sample, side)
     for title, source, other_title, other in (
-        ('encoded pictures in memory', encoded_pictures, 'pure decoding', limit),
+        ('encoded images in memory', encoded_images, 'pure decoding', limit),
         ('prepared set, first epoch', sample, 'pure decoding', limit),
         ('prepared set, first epoch', sample, 'DataLoader', theirs),
-        ('encoded pictures in memory', encoded_pictures, 'DataLoader', theirs),
-        ('decoded pictures in memory', decoded_pictures, 'DataLoader', theirs),
+        ('encoded images in memory', encoded_images, 'DataLoader', theirs),
+        ('decoded images in memory', decoded_images, 'DataLoader', theirs),
     ):
         found = timing.in_turn(inputs.PipelineRate(source, config, threads), other, _ROUNDS.value)
         say(f'input, {size} px, {title} ÷ {other_title}: {_ratio(found)}')
@@ -112,22 +112,22 @@ def compare_scaled(say: Callable[[str], None], count: int = 32) -> None:
     """Demo faces of 1024 px for 224: decoded at a fraction in the DCT domain against whole, then resized."""
     encoded = [demo.DemoFaces('train', size=1024, num_examples=count)[index] for index in range(count)]
 
-    def picture(data: bytes, min_side: int) -> np.ndarray:
+    def image(data: bytes, min_side: int) -> np.ndarray:
         out = np.empty((224, 224, 3), np.uint8)
         decode.crop_square(decode.decode_rgb(data, min_side), 256, 224, (0.5, 0.5), out)
         return out
 
     def rate(min_side: int) -> float:
-        return count / torch_steps.seconds(lambda: [picture(data, min_side) for data in encoded])
+        return count / torch_steps.seconds(lambda: [image(data, min_side) for data in encoded])
 
-    errors = [np.square(picture(data, 256).astype(float) - picture(data, 0)).mean() for data in encoded]
+    errors = [np.square(image(data, 256).astype(float) - image(data, 0)).mean() for data in encoded]
     worst = 10 * np.log10(255**2 / max(errors))
     found = timing.in_turn(lambda: rate(256), lambda: rate(0), _ROUNDS.value)
     say(f'1024 px for 224, scaled in the DCT ÷ decoded whole: {_ratio(found)}; worst of {count}: {worst:.1f} dB')
 
 
 def compare_steps(row: str, say: Callable[[str], None]) -> None:
-    """A step on pictures in memory against PyTorch's: in our process, with its malloc, and in one of its own."""
+    """A step on images in memory against PyTorch's: in our process, with its malloc, and in one of its own."""
     title, config, training = torch_steps.ROWS[row]
     batch, their_step = config.batch_size, torch_steps.step(config, training)
     parts = program.build(config)

@@ -1,6 +1,6 @@
 """Measures preparing, reading and auditing data: python benchmarks/data.py --workdir /tmp/bench [--cifake DATASET]
 
-Prints ratios of rates taken in turn on this machine, medians of several rounds. The pictures are JPEGs of smooth noise,
+Prints ratios of rates taken in turn on this machine, medians of several rounds. The images are JPEGs of smooth noise,
 256 px; 4 GB are written below the work folder and left there.
 """
 
@@ -26,28 +26,28 @@ from fakeimg.preparing import build, plan
 from fakeimg.preparing.items import Encoding
 from fakeimg.runtime import pool
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for pictures and prepared sets.', required=True)
-_CIFAKE = flags.DEFINE_string('cifake', '', 'Folder of the unpacked CIFAKE, for pictures of 32 px and the audit.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for images and prepared sets.', required=True)
+_CIFAKE = flags.DEFINE_string('cifake', '', 'Folder of the unpacked CIFAKE, for images of 32 px and the audit.')
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Rounds of each comparison.')
 _WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0: one a core.')
 _ONLY = flags.DEFINE_string('only', '', 'One of prepare, memory, read, audit; empty: all.')
 
-PICTURES, DISTINCT, SIDE = 40_000, 1_000, 256
+IMAGES, DISTINCT, SIDE = 40_000, 1_000, 256
 MEMORY_RECORDS = (10_000, 200_000)
 AUDITED = 100_000
 
 
-def make_pictures(root: pathlib.Path, count: int, link: bool) -> pathlib.Path:
-    """Writes `count` pictures below `root`, files of their own or hard links to a few."""
+def make_images(root: pathlib.Path, count: int, link: bool) -> pathlib.Path:
+    """Writes `count` images below `root`, files of their own or hard links to a few."""
     if (root / 'done').exists():
         return root / 'set'
     encoded = []
     for seed in range(DISTINCT):
         noise = np.random.default_rng(seed).normal(128, 22, (SIDE // 4, SIDE // 4, 3)).clip(0, 255).astype(np.uint8)
-        picture = PIL.Image.fromarray(noise).resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
+        image = PIL.Image.fromarray(noise).resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
         path = root / 'distinct' / f'{seed}.jpg'
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, quality=85)
+        image.save(path, quality=85)
         encoded.append(path)
     for index in range(count):
         folder = root / 'set' / 'train' / ('real', 'fake')[index % 2]
@@ -135,7 +135,7 @@ def compare_prepare(folder: pathlib.Path, work: pathlib.Path, title: str) -> Non
         print(f'prepare, {title}, {workers()} processes, from the {state}: '
               f'{statistics.median(row[0] / row[2] for row in times):.2f} of reading and hashing, '
               f'{statistics.median(row[1] / row[2] for row in times):.2f} of reading, hashing and copying '
-              f'({full:,.0f}, {plain:,.0f}, {copied:,.0f} pictures/s)', flush=True)  # fmt: skip
+              f'({full:,.0f}, {plain:,.0f}, {copied:,.0f} images/s)', flush=True)  # fmt: skip
 
 
 def peak_memory(command: list[str]) -> tuple[float, float]:
@@ -166,7 +166,7 @@ def peak_memory(command: list[str]) -> tuple[float, float]:
 def compare_memory(work: pathlib.Path) -> None:
     peaks = []
     for count in MEMORY_RECORDS:
-        folder = make_pictures(work / f'linked{count}', count, link=True)
+        folder = make_images(work / f'linked{count}', count, link=True)
         shutil.rmtree(work / 'out', ignore_errors=True)
         main, worker = peak_memory([sys.executable, '-m', 'fakeimg.prepare', str(folder), '--out', str(work / 'out')])
         print(f'prepare, {count:,} records: peak resident memory {main:,.0f} MB in the main process, '
@@ -202,7 +202,7 @@ def time_audit(cifake: pathlib.Path, work: pathlib.Path) -> None:
     command = [sys.executable, '-m', 'fakeimg.audit', str(work / 'cifake'), '--out', str(work / 'audit'),
                f'--workers={workers()}']  # fmt: skip
     taken = seconds(lambda: subprocess.run(command, check=False, stdout=subprocess.DEVNULL))
-    print(f'audit of {made.num_items:,} pictures of CIFAKE, {workers()} processes: {taken:.0f} s')
+    print(f'audit of {made.num_items:,} images of CIFAKE, {workers()} processes: {taken:.0f} s')
 
 
 def main(argv: list[str]) -> None:
@@ -210,13 +210,13 @@ def main(argv: list[str]) -> None:
     work = pathlib.Path(_WORKDIR.value)
     only, cifake = _ONLY.value, pathlib.Path(_CIFAKE.value) if _CIFAKE.value else None
     if only in ('', 'prepare'):
-        compare_prepare(make_pictures(work / 'own', PICTURES, link=False), work, f'{SIDE} px')
+        compare_prepare(make_images(work / 'own', IMAGES, link=False), work, f'{SIDE} px')
         if cifake:
             compare_prepare(cifake, work, '32 px (CIFAKE)')
     if only in ('', 'memory'):
         compare_memory(work)
     if only in ('', 'read'):
-        compare_reading(make_pictures(work / 'own', PICTURES, link=False), work, f'{SIDE} px')
+        compare_reading(make_images(work / 'own', IMAGES, link=False), work, f'{SIDE} px')
         if cifake:
             compare_reading(cifake, work, '32 px (CIFAKE)')
     if only in ('', 'audit') and cifake:

@@ -19,7 +19,7 @@ from absl import app, flags
 _DATA = flags.DEFINE_string('data', None, 'CIFAKE: a folder with train/ and test/.', required=True)
 _ACCURACY = flags.DEFINE_float('accuracy', 0.9298, "To be reached; Bird & Lotfi's by default.")
 _SEEDS = flags.DEFINE_integer('seeds', 3, 'Runs of each side.')
-_SIDES = {'fakeimg': 'fakeimg', 'files': 'PyTorch, DataLoader', 'memory': 'PyTorch, pictures in one tensor'}
+_SIDES = {'fakeimg': 'fakeimg', 'files': 'PyTorch, DataLoader', 'memory': 'PyTorch, images in one tensor'}
 
 ROOT = pathlib.Path(__file__).parents[1]
 

@@ -75,7 +75,7 @@ def network(config: Config) -> torch.nn.Module:
 
 
 def step(config: Config, training: bool) -> Callable[[], None]:
-    """A step of the same network in PyTorch on random pictures in memory: channels_last, float32, AdamW."""
+    """A step of the same network in PyTorch on random images in memory: channels_last, float32, AdamW."""
     batch, size = config.batch_size, config.data.image_size
     model: Any = network(config).to(memory_format=torch.channels_last).train(training)  # pyright: ignore
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)

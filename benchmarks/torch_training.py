@@ -1,7 +1,7 @@
 """What a PyTorch user writes to train configs/cifake.py: python benchmarks/torch_training.py DATASET SEED files|memory
 
 DATASET has train/ and test/ with REAL/ and FAKE/ in them. Network, AdamW, clipping, warm-up and cosine, batches, flips
-and normalisation are the recipe's, initial weights PyTorch's own; float32, channels_last. `files` reads the pictures by
+and normalisation are the recipe's, initial weights PyTorch's own; float32, channels_last. `files` reads the images by
 a DataLoader with as many workers as cores; `memory` decodes them once and then indexes one tensor. A line with the
 accuracy on test follows each epoch.
 """
@@ -26,7 +26,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 CORES = len(os.sched_getaffinity(0))
 
 
-class Pictures(torch.utils.data.Dataset):
+class Images(torch.utils.data.Dataset):
     """uint8[3, 32, 32] and label of each file, 1 for FAKE; flipped for training."""
 
     def __init__(self, folder: pathlib.Path, flip: bool):
@@ -38,18 +38,18 @@ class Pictures(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         path, label = self.files[index]
-        picture = np.asarray(PIL.Image.open(path).convert('RGB'))
+        image = np.asarray(PIL.Image.open(path).convert('RGB'))
         if self.flip and torch.rand(()) < 0.5:
-            picture = picture[:, ::-1]
-        return torch.from_numpy(picture.transpose(2, 0, 1).copy()), label
+            image = image[:, ::-1]
+        return torch.from_numpy(image.transpose(2, 0, 1).copy()), label
 
 
 class InMemory:
     """Batches out of one tensor, shuffled and flipped for training."""
 
-    def __init__(self, pictures: Pictures, batch_size: int, train: bool):
-        pictures.flip, self.batch_size, self.train = False, batch_size, train
-        images, labels = zip(*loader(pictures, 1000, train=False), strict=True)
+    def __init__(self, images: Images, batch_size: int, train: bool):
+        images.flip, self.batch_size, self.train = False, batch_size, train
+        images, labels = zip(*loader(images, 1000, train=False), strict=True)
         self.images, self.labels = torch.cat(images), torch.cat(labels)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -64,9 +64,9 @@ class InMemory:
             yield images, self.labels[rows]
 
 
-def loader(pictures: Pictures, batch_size: int, train: bool) -> Any:
+def loader(images: Images, batch_size: int, train: bool) -> Any:
     return torch.utils.data.DataLoader(
-        pictures, batch_size, shuffle=train, drop_last=train, num_workers=CORES, persistent_workers=True
+        images, batch_size, shuffle=train, drop_last=train, num_workers=CORES, persistent_workers=True
     )
 
 
@@ -81,8 +81,8 @@ def learning_rate(config: Config, num_train: int, step: int) -> float:
 
 def train(config: Config, folder: pathlib.Path, in_memory: bool) -> None:
     batches = InMemory if in_memory else loader
-    pictures, size = Pictures(folder / 'train', flip=True), config.batch_size
-    training, testing = batches(pictures, size, True), batches(Pictures(folder / 'test', flip=False), size, False)
+    images, size = Images(folder / 'train', flip=True), config.batch_size
+    training, testing = batches(images, size, True), batches(Images(folder / 'test', flip=False), size, False)
     mean, std = (torch.tensor(values)[:, None, None] * 255 for values in (config.data.mean, config.data.std))
     model: Any = torch_steps.network(config).to(memory_format=torch.channels_last)  # pyright: ignore
     decayed = [value for value in model.parameters() if value.ndim > 1]
@@ -98,7 +98,7 @@ def train(config: Config, folder: pathlib.Path, in_memory: bool) -> None:
         model.train()
         for images, labels in training:
             for group in optimizer.param_groups:
-                group['lr'] = learning_rate(config, len(pictures), step)
+                group['lr'] = learning_rate(config, len(images), step)
             optimizer.zero_grad()
             torch.nn.functional.binary_cross_entropy_with_logits(logits(images), labels.float()).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)

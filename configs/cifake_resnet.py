@@ -1,4 +1,4 @@
-"""ResNet18 with the stem for small pictures on CIFAKE (32 px); config.data.path is the folder of train/ and test/."""
+"""ResNet18 with the stem for small images on CIFAKE (32 px); config.data.path is the folder of train/ and test/."""
 
 from fakeimg.config import Config, default_config
 

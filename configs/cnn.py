@@ -1,4 +1,4 @@
-"""The small CNN of the CIFAKE paper on a folder of pictures of any size, seen at 64 px."""
+"""The small CNN of the CIFAKE paper on a folder of images of any size, seen at 64 px."""
 
 from fakeimg.config import Config, default_config
 

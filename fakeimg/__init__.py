@@ -1,3 +1,3 @@
-"""fakeimg: trains, evaluates and applies detectors of generated and forged face pictures."""
+"""fakeimg: trains, evaluates and applies detectors of generated and forged face images."""
 
 __version__ = '0.1.0'

@@ -37,10 +37,10 @@ def default_config() -> Config:
     """Returns the configuration that every recipe starts from."""
     config = ml_collections.ConfigDict()
     config.seed = 0
-    config.batch_size = 128  # pictures per step over all devices of all processes
+    config.batch_size = 128  # images per step over all devices of all processes
     config.epochs = 10.0
     config.steps = 0  # 0: follows from epochs
-    config.microbatches = 1  # parts that a device takes its pictures of a step in, one after the other, to save memory
+    config.microbatches = 1  # parts that a device takes its images of a step in, one after the other, to save memory
     config.precision = 'auto'  # float16 on a GPU without bfloat16 (T4), bfloat16 with it, float32 on CPU
     config.parallel = 'pmap'
 
@@ -53,9 +53,9 @@ def default_config() -> Config:
     config.data.resize_size = 256  # length the short side is brought to before cropping, pixels
     config.data.validation_fraction = 0.1  # carved out of train where a folder has no validation split
     config.data.balanced_sampling = False  # True: every batch is half real, half fake, whatever train holds of each
-    config.data.max_bad_fraction = 0.01  # of a split: more unreadable pictures than this stop the run
+    config.data.max_bad_fraction = 0.01  # of a split: more unreadable images than this stop the run
     config.data.threads = 0  # threads that decode; 0: one per core, at most one per 32 px of a side
-    config.data.cache = 'auto'  # host: decoded pictures stay in memory after their first use; none; auto: if they fit
+    config.data.cache = 'auto'  # host: decoded images stay in memory after their first use; none; auto: if they fit
     config.data.mean = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; ImageNet's
     config.data.std = (0.229, 0.224, 0.225)
 
@@ -65,7 +65,7 @@ def default_config() -> Config:
     config.model.sync_batch_norm = False  # True: batch statistics over all devices, slower
     config.model.freeze_batch_norm = False  # True: the statistics that the weights came with, in training too
     config.model.width = 64  # filters of a ResNet's first stage; others than 64 have no ImageNet weights
-    config.model.small_stem = False  # of a ResNet; True: 3x3 without pooling, for pictures below 64 px
+    config.model.small_stem = False  # of a ResNet; True: 3x3 without pooling, for images below 64 px
     config.model.dropout = 0.5  # of VGG's dense layers
     config.model.filters = 32  # of every convolution of the cnn
     config.model.layers = 2  # convolutions of the cnn, each followed by pooling
@@ -82,29 +82,29 @@ def default_config() -> Config:
 
     config.augment = ml_collections.ConfigDict()
     config.augment.random_crop = True  # False: the centre, as in evaluation
-    config.augment.flip = True  # left-right, half of the pictures
-    config.augment.mixup = 0.0  # alpha of Beta(alpha, alpha), a picture's own share when blended with another; 0: off
+    config.augment.flip = True  # left-right, half of the images
+    config.augment.mixup = 0.0  # alpha of Beta(alpha, alpha), an image's own share when blended with another; 0: off
     config.augment.cutmix = 0.0  # likewise, when a rectangle of it shows another; with mixup, one of them by a coin
-    # The chance of each kind of degradation below, independently of the others; 0: none. At 0.1 six in ten pictures
-    # meet one or more. Kinds have ranges, from which each picture draws evenly; () leaves a kind out.
+    # The chance of each kind of degradation below, independently of the others; 0: none. At 0.1 six in ten images
+    # meet one or more. Kinds have ranges, from which each image draws evenly; () leaves a kind out.
     config.augment.degradation_probability = 0.0
     config.augment.brightness = (0.6, 1.4)  # factor
-    config.augment.contrast = (0.6, 1.4)  # factor, about the picture's mean grey
+    config.augment.contrast = (0.6, 1.4)  # factor, about the image's mean grey
     config.augment.saturation = (-0.5, 1.5)  # factor; 0 and below: grey, a quarter of these draws
-    config.augment.blur = (0.3, 3.0)  # standard deviation, pixels of a 224 px picture; scales with the picture
+    config.augment.blur = (0.3, 3.0)  # standard deviation, pixels of a 224 px image; scales with the image
     config.augment.rescale = (0.25, 0.9)  # side after shrinking, of the side before; enlarged again smoothly
     config.augment.pixelate = (0.15, 0.6)  # likewise, enlarged again to squares
     config.augment.noise = (2.0, 25.0)  # standard deviation, of values in 0..255
-    config.augment.occlusion = (0.1, 0.5)  # side of a square of the rectangle's area, of the picture's side
+    config.augment.occlusion = (0.1, 0.5)  # side of a square of the rectangle's area, of the image's side
     config.augment.jpeg = (30, 95)  # quality
 
     config.loss = ml_collections.ConfigDict()
     config.loss.label_smoothing = 0.0  # labels become s / 2 and 1 - s / 2
-    config.loss.class_weights = 'none'  # balanced: both classes of train weigh the same, however many pictures each has
+    config.loss.class_weights = 'none'  # balanced: both classes of train weigh the same, however many images each has
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.name = 'adamw'  # adamw | sgd (Nesterov)
-    config.optimizer.base_learning_rate = 1e-3  # for 256 pictures a step; scaled linearly with batch_size
+    config.optimizer.base_learning_rate = 1e-3  # for 256 images a step; scaled linearly with batch_size
     config.optimizer.warmup_epochs = 0.5
     config.optimizer.weight_decay = 1e-4  # never on BatchNorm and biases
     config.optimizer.momentum = 0.9  # of sgd
@@ -209,7 +209,7 @@ def _check_model(config: Config) -> None:
     _require(model.head in HEADS, 'model.head', model.head, ' or '.join(HEADS))
     _require(0 <= model.dropout < 1, 'model.dropout', model.dropout, '0 (none) or more and less than 1')
     most = math.floor(math.log2(size))
-    wanted = f'1 to {most}, for every layer halves the pictures of {size} px'
+    wanted = f'1 to {most}, for every layer halves the images of {size} px'
     _require(1 <= model.layers <= most, 'model.layers', model.layers, wanted)
     for name, least in (('width', 1), ('filters', 1), ('dense', 1), ('dense_layers', 0)):
         _require(model[name] >= least, f'model.{name}', model[name], f'at least {least}')
@@ -228,12 +228,12 @@ def _require(ok: bool, field: str, value: Any, wanted: str) -> None:
 
 
 def total_steps(config: Config, num_train: int) -> int:
-    """Steps of the whole run: `config.steps`, or `config.epochs` over `num_train` pictures, rounded up."""
+    """Steps of the whole run: `config.steps`, or `config.epochs` over `num_train` images, rounded up."""
     return config.steps or math.ceil(config.epochs * num_train / config.batch_size)
 
 
 def epochs_to_steps(config: Config, epochs: float, num_train: int) -> int:
-    """The nearest whole number of steps to `epochs` passes over `num_train` pictures, at least 1."""
+    """The nearest whole number of steps to `epochs` passes over `num_train` images, at least 1."""
     return max(1, round(epochs * num_train / config.batch_size))
 
 

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages for people: one style, pictures and plots inside the file."""
+"""Self-contained HTML pages for people: one style, images and plots inside the file."""
 
 import base64
 import html
@@ -58,11 +58,11 @@ def plot(figure: matplotlib.figure.Figure, description: str) -> str:
 
 
 def thumbnail(data: bytes) -> str:
-    """Returns an encoded picture as a small HTML image. Raises decode.BadPicture."""
-    picture = PIL.Image.fromarray(decode.decode_rgb(data))
-    picture.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+    """Returns an encoded image as a small HTML image. Raises decode.BadImage."""
+    image = PIL.Image.fromarray(decode.decode_rgb(data))
+    image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
     buffer = io.BytesIO()
-    picture.save(buffer, 'PNG')
+    image.save(buffer, 'PNG')
     return f'<img alt="" src="{_data_uri(buffer.getvalue())}">'
 
 

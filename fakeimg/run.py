@@ -32,8 +32,8 @@ def open_workdir(workdir: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def bad_pictures_file(workdir: pathlib.Path) -> pathlib.Path:
-    """Where this process lists unreadable pictures; each process meets its own."""
+def unreadable_file(workdir: pathlib.Path) -> pathlib.Path:
+    """Where this process lists unreadable images; each process meets its own."""
     index = jax.process_index()
     return workdir / ('bad_pictures.csv' if index == 0 else f'bad_pictures.{index}.csv')
 

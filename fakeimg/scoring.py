@@ -23,10 +23,10 @@ class Predictions:
     """The scores of one split, in the source's order.
 
     Attributes:
-        names: of the n scored pictures.
+        names: of the n scored images.
         labels: int32[n], 0 = real, 1 = fake.
         logits: float32[n], log-odds of fake.
-        skipped: pictures that could not be read and are not among the n.
+        skipped: images that could not be read and are not among the n.
     """
 
     names: list[str]
@@ -76,13 +76,13 @@ def score_source(
     *,
     console: Console = SILENT,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[Predictions, pipeline.BadPictures]:
-    """Scores every picture of a source once.
+) -> tuple[Predictions, pipeline.UnreadableImages]:
+    """Scores every image of a source once.
 
     Args:
         predict: `make_predict_step`, mapped over `devices`.
         variables: replicated `params` and `batch_stats`.
-        source: the split's pictures.
+        source: the split's images.
         split: its name, for messages.
         config: the run's configuration.
         devices: where to compute.
@@ -90,7 +90,7 @@ def score_source(
         stop: is asked before each batch whether to give up.
 
     Returns:
-        The predictions, and the pictures that could not be read.
+        The predictions, and the images that could not be read.
 
     Raises:
         UserError: more than `config.data.max_bad_fraction` of the split is unreadable.
@@ -119,17 +119,17 @@ def predict_source(
     *,
     console: Console = SILENT,
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[np.ndarray, np.ndarray, pipeline.BadPictures]:
-    """Runs `predict` on every picture of a source once; the arguments are those of `score_source`.
+) -> tuple[np.ndarray, np.ndarray, pipeline.UnreadableImages]:
+    """Runs `predict` on every image of a source once; the arguments are those of `score_source`.
 
     Returns:
-        float32[m, ...], what it computed for the m pictures that could be read; int64[m], their places in the source,
-        ascending; and the other pictures.
+        float32[m, ...], what it computed for the m images that could be read; int64[m], their places in the source,
+        ascending; and the other images.
 
     Raises:
         UserError: more than `config.data.max_bad_fraction` of the split is unreadable.
     """
-    bad = pipeline.BadPictures(split, len(source), config.data.max_bad_fraction)
+    bad = pipeline.UnreadableImages(split, len(source), config.data.max_bad_fraction)
     batches = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
     pending, parts = None, []
     dataset = pipeline.read_batches(batches, config.data.threads)

@@ -1,4 +1,4 @@
-"""Two virtual CPU devices for every test, and the pictures that tests share."""
+"""Two virtual CPU devices for every test, and the images that tests share."""
 
 import os
 
@@ -54,7 +54,7 @@ def faces(faces_once: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def config(faces: pathlib.Path) -> Config:
-    """The small CNN on `faces`, 16 pictures a step, 12 steps."""
+    """The small CNN on `faces`, 16 images a step, 12 steps."""
     config = default_config()
     config.batch_size = 16
     config.steps = 12

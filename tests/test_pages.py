@@ -63,8 +63,8 @@ def test_a_name_of_bytes_that_are_no_text_can_be_shown() -> None:
 
 
 def test_names_are_escaped_in_the_report_of_an_evaluation(tmp_path: pathlib.Path) -> None:
-    pictures = source(f'{EVIL}real', f'{EVIL}fake')
-    predictions = Predictions(pictures.names, pictures.labels, np.array([2, -1], np.float32), 0)  # both wrong
+    images = source(f'{EVIL}real', f'{EVIL}fake')
+    predictions = Predictions(images.names, images.labels, np.array([2, -1], np.float32), 0)  # both wrong
     metrics = {
         'split': f'{EVIL}split',
         'step': 1,
@@ -72,16 +72,16 @@ def test_names_are_escaped_in_the_report_of_an_evaluation(tmp_path: pathlib.Path
         **metrics_lib.compute_metrics(predictions, 0.5),
     }
     meta = {'config': {'model': {'name': f'{EVIL}model'}}, 'fakeimg': '1'}
-    evaluation_report.write_report(tmp_path / 'report.html', metrics, predictions, pictures, meta)
-    assert_escaped(tmp_path / 'report.html', *pictures.names, f'{EVIL}model on the {EVIL}split split')
+    evaluation_report.write_report(tmp_path / 'report.html', metrics, predictions, images, meta)
+    assert_escaped(tmp_path / 'report.html', *images.names, f'{EVIL}model on the {EVIL}split split')
 
 
 def test_names_are_escaped_in_the_page_of_an_audit(tmp_path: pathlib.Path) -> None:
     split = f'{EVIL}split'
-    pictures = source(f'{EVIL}left', f'{EVIL}right')
-    measured = measure.Measured((split,), np.zeros(2, np.int32), pictures.names, np.zeros(2, facts.FACTS))
-    audited = finding.Audited(measured, pictures.labels, pictures.sources, pictures.groups)
-    data = DataSet({split: pictures}, '0' * 64, f'{EVIL}layout', is_prepared=False, notes=[])
+    images = source(f'{EVIL}left', f'{EVIL}right')
+    measured = measure.Measured((split,), np.zeros(2, np.int32), images.names, np.zeros(2, facts.FACTS))
+    audited = finding.Audited(measured, images.labels, images.sources, images.groups)
+    data = DataSet({split: images}, '0' * 64, f'{EVIL}layout', is_prepared=False, notes=[])
     counts = {f'{EVIL}gan': {'real': 1, 'fake': 1}, f'{EVIL}camera': {'real': 1, 'fake': 1}}
     findings = [
         finding.Finding('classes', 'ok', f'{EVIL}sentence', details={'sources': {split: counts}}),
@@ -128,8 +128,8 @@ def test_names_are_escaped_in_the_report_of_a_probe(tmp_path: pathlib.Path) -> N
     assert_escaped(
         tmp_path / 'report.html',
         f'Probe of {EVIL}model features',
-        f'a frozen {EVIL}model at 32 px, {EVIL}weights. Pictures: {EVIL}train 4, {EVIL}test 4.',
-        f'pictures of {EVIL}train, stratified',
+        f'a frozen {EVIL}model at 32 px, {EVIL}weights. Images: {EVIL}train 4, {EVIL}test 4.',
+        f'images of {EVIL}train, stratified',
         *(f'{EVIL}{name}' for name in ('classifier', 'test accuracy', 'note')),
     )
 

@@ -1,1 +1,1 @@
-"""What an audit measures: facts of each picture, copies among pictures, and how well facts tell groups apart."""
+"""What an audit measures: facts of each image, copies among images, and how well facts tell groups apart."""

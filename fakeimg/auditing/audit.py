@@ -20,7 +20,7 @@ class Audit:
 
     Attributes:
         data: the set.
-        audited: facts of every picture.
+        audited: facts of every image.
         findings: of all checks, in their order.
         allowed: names of findings that do not count in the verdict.
     """
@@ -48,7 +48,7 @@ class Audit:
 
 
 def audit(data: DataSet, *, allowed: Sequence[str] = (), workers: int = 1, console: Console = SILENT) -> Audit:
-    """Measures every picture of a data set, and checks what was measured.
+    """Measures every image of a data set, and checks what was measured.
 
     Args:
         data: the set.
@@ -67,7 +67,7 @@ def audit(data: DataSet, *, allowed: Sequence[str] = (), workers: int = 1, conso
 
 
 def measure_data(data: DataSet, workers: int = 1, console: Console = SILENT) -> Audited:
-    """Measures every picture of a data set; the arguments are those of `audit`."""
+    """Measures every image of a data set; the arguments are those of `audit`."""
     parts = list(data.splits.values())
     return Audited(
         measured=measure({split: source.files for split, source in data.splits.items()}, workers, console),

@@ -48,7 +48,7 @@ def check_broken(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             'broken',
             'fail' if worst > BROKEN_LINE else 'warn',
-            f'pictures that cannot be read: {listed} (first: {first})',
+            f'images that cannot be read: {listed} (first: {first})',
             'get them again, or remove them; audit.json lists them.',
             {
                 'counts': counts,
@@ -56,7 +56,7 @@ def check_broken(audited: Audited) -> Iterator[Finding]:
             },
         )
     else:
-        yield Finding('broken', 'ok', f'all {len(measured.names):,} pictures can be read')
+        yield Finding('broken', 'ok', f'all {len(measured.names):,} images can be read')
     misnamed = 0 if audited.is_prepared else int(measured.facts['misnamed'].sum())
     if misnamed:
         first = measured.names[int(np.argmax(measured.facts['misnamed']))]
@@ -80,7 +80,7 @@ def check_classes(audited: Audited) -> Iterator[Finding]:
     listed = '; '.join(f'{split} {row["real"]:,} real, {row["fake"]:,} fake' for split, row in counts.items())
     empty = [f'{split} has no {name}' for split, row in counts.items() for name, count in row.items() if not count]
     if empty:
-        yield Finding('classes', 'fail', f'{", ".join(empty)} pictures ({listed})', 'add the missing class.', details)
+        yield Finding('classes', 'fail', f'{", ".join(empty)} images ({listed})', 'add the missing class.', details)
         return
     rare = [split for split, share in shares.items() if min(share, 1 - share) < MINORITY_LINE]
     if rare:
@@ -94,7 +94,7 @@ def check_classes(audited: Audited) -> Iterator[Finding]:
 
 
 def check_copies(audited: Audited, exact: copies.Exact) -> Iterator[Finding]:
-    """Pictures whose decoded pixels, or bytes, are the same."""
+    """Images whose decoded pixels, or bytes, are the same."""
     measured = audited.measured
     found = copies.relate(exact.pixels, measured.split, audited.labels)
     by_bytes = copies.relate(exact.bytes, measured.split, audited.labels)
@@ -111,36 +111,36 @@ def check_copies(audited: Audited, exact: copies.Exact) -> Iterator[Finding]:
         yield Finding(
             'copies within splits',
             'warn',
-            f'{total:,} pictures repeat one of their own split and class ({listed}; {same_bytes:,} byte for byte)',
+            f'{total:,} images repeat one of their own split and class ({listed}; {same_bytes:,} byte for byte)',
             'prepare --dedupe keeps one of each; a validation split carved out of train would share them with it.',
             {'surplus': surplus, 'bytes': same_bytes},
             found.within,
         )
     else:
-        yield Finding('copies within splits', 'ok', 'no picture repeats one of its own split and class')
+        yield Finding('copies within splits', 'ok', 'no image repeats one of its own split and class')
 
 
 def check_near_copies(audited: Audited, exact: copies.Exact) -> Iterator[Finding]:
-    """Pictures that are the same but for compression, size, format or brightness, exact copies apart."""
+    """Images that are the same but for compression, size, format or brightness, exact copies apart."""
     measured = audited.measured
     near = copies.find_near(measured.facts, exact)
     found = copies.relate(near, measured.split, audited.labels, known=exact.pixels)
     share = max((count / audited.rows(late).sum() for (_, late), count in found.leaks.items()), default=0.0)
     level = 'fail' if share > NEAR_LINE else 'warn'
-    yield _across('near copies across splits', found, None, audited, level, 'nearly the same picture')
+    yield _across('near copies across splits', found, None, audited, level, 'nearly the same image')
     if found.contradicting:
         yield Finding(
             'near copies with both labels',
             'note',
-            f'{found.contradicting:,} pictures nearly repeat one of the other class: wrong labels, or forgeries of '
+            f'{found.contradicting:,} images nearly repeat one of the other class: wrong labels, or forgeries of '
             'the same photo',
             '',
-            {'pictures': found.contradicting},
+            {'images': found.contradicting},
             found.both,
         )
     total = int(found.surplus.sum())
     if total:
-        yield Finding('near copies within splits', 'note', f'{total:,} pictures nearly repeat one of their own split',
+        yield Finding('near copies within splits', 'note', f'{total:,} images nearly repeat one of their own split',
                       '', {'surplus': total}, found.within)  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def _across(
 ) -> Finding:
     splits = audited.measured.splits
     if not found.leaks:
-        return Finding(name, 'ok', f'no picture of one split has {what} in another')
+        return Finding(name, 'ok', f'no image of one split has {what} in another')
     listed, details = [], []
     for (early, late), count in sorted(found.leaks.items()):
         size = int(audited.rows(late, readable=False).sum())
@@ -169,19 +169,19 @@ def _across(
 def _contradicting(found: copies.Relations) -> Finding:
     name = 'copies with both labels'
     if not found.contradicting:
-        return Finding(name, 'ok', 'no picture has the same pixels in both classes')
+        return Finding(name, 'ok', 'no image has the same pixels in both classes')
     return Finding(
         name,
         'fail',
-        f'the same pixels are called real and fake: {found.contradicting:,} pictures',
+        f'the same pixels are called real and fake: {found.contradicting:,} images',
         'one of the labels is wrong; prepare --dedupe leaves all of them out.',
-        {'pictures': found.contradicting},
+        {'images': found.contradicting},
         found.both,
     )
 
 
 def check_groups(audited: Audited) -> Iterator[Finding]:
-    """Groups (photos, identities, videos) with pictures in several splits."""
+    """Groups (photos, identities, videos) with images in several splits."""
     homes: dict[str, dict[int, int]] = collections.defaultdict(dict)
     for row, (group, split) in enumerate(zip(audited.groups, audited.measured.split.tolist(), strict=True)):
         if group:
@@ -191,11 +191,11 @@ def check_groups(audited: Audited) -> Iterator[Finding]:
         yield Finding(
             'groups',
             'fail',
-            f'{len(straddling):,} of {len(homes):,} groups have pictures in several splits '
+            f'{len(straddling):,} of {len(homes):,} groups have images in several splits '
             f'(first: {next(iter(straddling))!r})',
-            'put all pictures of a group into one split; one photo or person on both sides flatters a detector.',
+            'put all images of a group into one split; one photo or person on both sides flatters a detector.',
             {'straddling': len(straddling), 'groups': len(homes), 'names': sorted(straddling)[:1000]},
             [(rows[0], rows[1]) for rows in map(list, map(dict.values, straddling.values()))][: copies.PAIRS_SHOWN],
         )
     elif homes:
-        yield Finding('groups', 'ok', f'none of {len(homes):,} groups has pictures in several splits')
+        yield Finding('groups', 'ok', f'none of {len(homes):,} groups has images in several splits')

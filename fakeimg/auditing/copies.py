@@ -14,7 +14,7 @@ PAIRS_SHOWN = 12
 
 @dataclasses.dataclass(frozen=True)
 class Exact:
-    """int64[n] each: pictures with the same number are copies, by all bytes of the file, or by all decoded pixels."""
+    """int64[n] each: images with the same number are copies, by all bytes of the file, or by all decoded pixels."""
 
     bytes: NDArray[np.int64]
     pixels: NDArray[np.int64]
@@ -25,12 +25,12 @@ class Relations:
     """What clusters of copies mean.
 
     Attributes:
-        leaks: (earlier split, later split) -> pictures of the later one that have a copy in the earlier one; a
-            picture counts once, for the earliest split that has a copy.
-        leaks_by_label: the same by the label of the later picture.
-        contradicting: pictures in clusters that hold both labels.
-        surplus: int64[splits, classes], pictures beyond the first of their cluster in the same split and class.
-        across, both, within: pairs of rows to look at, first the picture that is kept.
+        leaks: (earlier split, later split) -> images of the later one that have a copy in the earlier one; a
+            image counts once, for the earliest split that has a copy.
+        leaks_by_label: the same by the label of the later image.
+        contradicting: images in clusters that hold both labels.
+        surplus: int64[splits, classes], images beyond the first of their cluster in the same split and class.
+        across, both, within: pairs of rows to look at, first the image that is kept.
     """
 
     leaks: Mapping[tuple[int, int], int]
@@ -43,7 +43,7 @@ class Relations:
 
 
 def find_exact(facts: NDArray) -> Exact:
-    """Finds exact copies among FACTS[n]; broken pictures are copies of nothing, by pixels."""
+    """Finds exact copies among FACTS[n]; broken images are copies of nothing, by pixels."""
     return Exact(
         duplicates.exact_clusters(facts['bytes_hash']),
         duplicates.exact_clusters(facts['pixels_hash']),
@@ -51,7 +51,7 @@ def find_exact(facts: NDArray) -> Exact:
 
 
 def find_near(facts: NDArray, exact: Exact) -> NDArray[np.int64]:
-    """Numbers pictures so that near copies, and exact ones, share a number: int64[n]."""
+    """Numbers images so that near copies, and exact ones, share a number: int64[n]."""
     near = duplicates.near_pairs(facts['phash'], facts['thumbnail'])
     first = np.unique(exact.pixels, return_index=True)[1]
     same = np.stack([first[exact.pixels], np.arange(len(facts))], 1)
@@ -65,7 +65,7 @@ def relate(
 
     Args:
         clusters: int64[n], copies share a number.
-        split: int[n]; a lower number is an earlier split, which keeps a picture that several hold.
+        split: int[n]; a lower number is an earlier split, which keeps an image that several hold.
         labels: int[n], 0 or 1.
         known: int64[n], finer clusters whose own relations are not to be counted again.
     """
@@ -92,7 +92,7 @@ def relate(
 
 
 def keepers(clusters: NDArray[np.int64], split: np.ndarray) -> NDArray[np.int64]:
-    """int64[n]: of each picture's cluster the row to keep, the first one of the earliest split."""
+    """int64[n]: of each image's cluster the row to keep, the first one of the earliest split."""
     order = np.lexsort((np.arange(len(clusters)), split, clusters))
     starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
     keeper = np.empty(len(clusters), np.int64)

@@ -1,6 +1,6 @@
-"""Copies and near copies among many pictures, from the identities, hashes and thumbnails of facts.py.
+"""Copies and near copies among many images, from the identities, hashes and thumbnails of facts.py.
 
-Whole arrays, no loop over pictures; memory is bounded because candidates are made and compared in blocks.
+Whole arrays, no loop over images; memory is bounded because candidates are made and compared in blocks.
 """
 
 from collections.abc import Iterator
@@ -29,10 +29,10 @@ Pairs = NDArray[np.int64]
 
 
 def exact_clusters(identities: NDArray[np.bytes_]) -> NDArray[np.int64]:
-    """Numbers pictures so that equal identities share a number.
+    """Numbers images so that equal identities share a number.
 
     Args:
-        identities: bytes_[n], FACTS 'bytes_hash' or 'pixels_hash'; b'' is equal to nothing (a broken picture).
+        identities: bytes_[n], FACTS 'bytes_hash' or 'pixels_hash'; b'' is equal to nothing (a broken image).
 
     Returns:
         int64[n], numbers from 0.
@@ -44,7 +44,7 @@ def exact_clusters(identities: NDArray[np.bytes_]) -> NDArray[np.int64]:
 
 
 def clusters(count: int, pairs: Pairs) -> NDArray[np.int64]:
-    """int64[count], numbers from 0: pictures that a chain of pairs connects share a number."""
+    """int64[count], numbers from 0: images that a chain of pairs connects share a number."""
     links = scipy.sparse.coo_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
     return csgraph.connected_components(links, directed=False)[1].astype(np.int64)
 
@@ -57,13 +57,13 @@ def near_pairs(
     similarity: float = SIMILARITY,
     most_pairs: int = MOST_PAIRS,
 ) -> Pairs:
-    """Finds pictures that are copies of each other but for compression, size, format, brightness or colour.
+    """Finds images that are copies of each other but for compression, size, format, brightness or colour.
 
     Candidates are hashes at most `radius` bits apart; thumbnails decide. Not found: mirrored, rotated or clearly
-    cropped copies, and pictures of less than LEAST_CONTRAST, whose hash and correlation are noise (these include all
+    cropped copies, and images of less than LEAST_CONTRAST, whose hash and correlation are noise (these include all
     broken ones, whose thumbnails are black).
 
-    The pairs connect what is alike, which `clusters` makes of them; they are not all pairs of it. Of pictures of
+    The pairs connect what is alike, which `clusters` makes of them; they are not all pairs of it. Of images of
     equal hash, each is paired with the first one it resembles, and that one stands for them in the search, so ten
     thousand copies make ten thousand pairs; exact copies need not be removed before. Beyond `most_pairs` (and 2 * n),
     pairs are thinned to a spanning forest.
@@ -176,7 +176,7 @@ def _alike(flat: NDArray[np.uint8], pairs: Pairs, similarity: float) -> NDArray[
 
 
 def _forest(count: int, pairs: Pairs) -> Pairs:
-    """As few of the pairs as connect the same pictures."""
+    """As few of the pairs as connect the same images."""
     pairs = np.unique(pairs, axis=0)
     links = scipy.sparse.csr_matrix((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
     return np.stack(csgraph.minimum_spanning_tree(links).nonzero(), 1).astype(np.int64)

@@ -1,6 +1,6 @@
-"""Everything an audit measures on one picture, from its name and bytes, as one row of a structured array.
+"""Everything an audit measures on one image, from its name and bytes, as one row of a structured array.
 
-Rows of many pictures stack into one array of FACTS; duplicates.py and separability.py read its columns.
+Rows of many images stack into one array of FACTS; duplicates.py and separability.py read its columns.
 """
 
 import hashlib
@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fakeimg.auditing.headers import picture_format, read_header
+from fakeimg.auditing.headers import image_format, read_header
 from fakeimg.auditing.pixels import BINS, THUMBNAIL_SIDE, measure_pixels
-from fakeimg.data.decode import BadPicture, decode_rgb
+from fakeimg.data.decode import BadImage, decode_rgb
 from fakeimg.data.labels import CLASS_NAMES
 
-PROBLEMS = ('empty', 'truncated', 'not_a_picture', 'too_large', 'undecodable')
+PROBLEMS = ('empty', 'truncated', 'not_an_image', 'too_large', 'undecodable')
 
-# Of a broken picture, fields that cannot be known are zero, empty, or NaN.
+# Of a broken image, fields that cannot be known are zero, empty, or NaN.
 FACTS = np.dtype(
     [
         ('problem', 'S13'),  # b'' or one of PROBLEMS
@@ -74,7 +74,7 @@ _DIGITS = re.compile(r'\d+')
 
 
 def measure(name: str, data: bytes) -> NDArray[Any]:
-    """Measures one picture; any bytes will do, nothing is raised.
+    """Measures one image; any bytes will do, nothing is raised.
 
     Args:
         name: the file's name or path, '/' between folders.
@@ -102,20 +102,20 @@ def measure(name: str, data: bytes) -> NDArray[Any]:
         if header.width and header.height:
             row['bytes_per_pixel'] = len(data) / (header.width * header.height)
         try:
-            picture = decode_rgb(data)
-        except BadPicture as error:
+            image = decode_rgb(data)
+        except BadImage as error:
             row['problem'] = _problem(data, str(error), header.complete)
-        except Exception:  # a plugin's own slip; the audit goes on to the next picture
+        except Exception:  # a plugin's own slip; the audit goes on to the next image
             row['problem'] = 'undecodable'
         else:
-            shape = np.array(picture.shape[:2], '<i8').tobytes()
-            pixels = np.ascontiguousarray(picture)
+            shape = np.array(image.shape[:2], '<i8').tobytes()
+            pixels = np.ascontiguousarray(image)
             row['pixels_hash'] = hashlib.blake2b(pixels.data, digest_size=16, person=shape).digest()
             for field, value in measure_pixels(pixels).items():
                 row[field] = value
     row['misnamed'] = header.format != _EXTENSIONS.get(extension, header.format) and row['problem'] not in (
         b'empty',
-        b'not_a_picture',
+        b'not_an_image',
     )
     return row
 
@@ -132,8 +132,8 @@ def _problem(data: bytes, message: str, complete: bool) -> str:
         return 'too_large'
     if not complete or 'runcated' in message:
         return 'truncated'
-    if picture_format(data) == 'other' and message.startswith('not a picture'):
-        return 'not_a_picture'
+    if image_format(data) == 'other' and message.startswith('not an image'):
+        return 'not_an_image'
     return 'undecodable'
 
 

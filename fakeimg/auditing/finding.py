@@ -16,11 +16,11 @@ class Audited:
     """A measured data set and what its listing says.
 
     Attributes:
-        measured: facts of every picture.
+        measured: facts of every image.
         labels: int32[n], 0 = real, 1 = fake.
-        sources: generator or data set of each picture.
-        groups: what must not straddle splits; '' where a picture stands for itself.
-        is_prepared: True where pictures may have been encoded anew under their old names.
+        sources: generator or data set of each image.
+        groups: what must not straddle splits; '' where an image stands for itself.
+        is_prepared: True where images may have been encoded anew under their old names.
     """
 
     measured: Measured
@@ -30,7 +30,7 @@ class Audited:
     is_prepared: bool = False
 
     def rows(self, split: int, label: int | None = None, readable: bool = True) -> np.ndarray:
-        """bool[n]: the pictures of a split, and of a class where one is given."""
+        """bool[n]: the images of a split, and of a class where one is given."""
         chosen = self.measured.split == split
         if label is not None:
             chosen &= self.labels == label
@@ -47,7 +47,7 @@ class Finding:
         sentence: what was found, in numbers.
         advice: what to do about it; '' where there is nothing to do.
         details: figures behind it, ready for JSON.
-        pairs: rows of pictures to be shown side by side.
+        pairs: rows of images to be shown side by side.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a picture's header says, read without decoding: the traces that encoders and pipelines leave in files."""
+"""What an image's header says, read without decoding: the traces that encoders and pipelines leave in files."""
 
 import io
 import struct
@@ -68,21 +68,21 @@ class Header(NamedTuple):
 
 def read_header(data: bytes) -> Header:
     """Reads the header of any bytes; raises nothing."""
-    kind = picture_format(data)
+    kind = image_format(data)
     if kind == 'jpeg':
         return _read_jpeg(data)
     header = Header(kind, complete=_complete(kind, data))
     try:
-        with PIL.Image.open(io.BytesIO(data)) as picture:
-            width, height = picture.size
-            mode = _MODES.get(picture.mode, 'other')
-            exif, icc = 'exif' in picture.info, 'icc_profile' in picture.info
+        with PIL.Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+            mode = _MODES.get(image.mode, 'other')
+            exif, icc = 'exif' in image.info, 'icc_profile' in image.info
     except Exception:  # whatever a plugin stumbles over; decoding will name it
         return header
     return header._replace(width=width, height=height, mode=mode, exif=exif, icc=icc)
 
 
-def picture_format(data: bytes) -> str:
+def image_format(data: bytes) -> str:
     """One of FORMATS by the first bytes, else 'other'."""
     if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
         return 'webp'

@@ -1,4 +1,4 @@
-"""Reads every picture of a data set once, over several processes, and stacks the facts."""
+"""Reads every image of a data set once, over several processes, and stacks the facts."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from fakeimg.console import SILENT, Console
 from fakeimg.data.files import Files, read_ahead
 from fakeimg.runtime import pool
 
-_PER_TASK = 512  # pictures
+_PER_TASK = 512  # images
 _TICK_EVERY = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """All pictures of a data set, split after split.
+    """All images of a data set, split after split.
 
     Attributes:
         splits: names of the splits, in the order in which they were measured.
         split: int32[n], index into `splits`.
-        names: path of each picture within the set.
+        names: path of each image within the set.
         facts: FACTS[n].
     """
 
@@ -33,7 +33,7 @@ class Measured:
 
 
 def measure(files: dict[str, Files], workers: int, console: Console = SILENT) -> Measured:
-    """Measures the pictures of each split, with 0 `workers` in this process. Raises UserError when one is killed."""
+    """Measures the images of each split, with 0 `workers` in this process. Raises UserError when one is killed."""
     sizes = [len(part) for part in files.values()]
     results = map(_measure_part, _parts(files))
     if workers:

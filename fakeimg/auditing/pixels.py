@@ -1,4 +1,4 @@
-"""What a picture's pixels say: colour, sharpness, spectrum, and the thumbnail and hash that find near copies."""
+"""What an image's pixels say: colour, sharpness, spectrum, and the thumbnail and hash that find near copies."""
 
 from functools import cache, lru_cache
 from typing import Any
@@ -13,15 +13,15 @@ from fakeimg.auditing.headers import zigzag
 BINS = 10  # of the radial spectrum, each 0.05 cycles/pixel wide, up to 0.5
 THUMBNAIL_SIDE = 16  # pixels
 _CROP = 128  # pixels: what is measured on native pixels is measured on the centre
-_GRID = 512  # pixels a side: colour is measured on every k-th pixel of larger pictures
-_COLOURLESS = 12  # of 255, saturation: JPEG at quality 50 leaves less in grey pictures
+_GRID = 512  # pixels a side: colour is measured on every k-th pixel of larger images
+_COLOURLESS = 12  # of 255, saturation: JPEG at quality 50 leaves less in grey images
 _LEAST_POWER = 1e-3  # grey levels squared; rounding to whole levels leaves 1/12
 
 Grey = NDArray[np.float32]
 
 
-def measure_pixels(picture: NDArray[np.uint8]) -> dict[str, Any]:
-    """Measures uint8[H, W, 3] of any size; a statistic that a small picture does not have is NaN.
+def measure_pixels(image: NDArray[np.uint8]) -> dict[str, Any]:
+    """Measures uint8[H, W, 3] of any size; a statistic that a small image does not have is NaN.
 
     Returns:
         mean, std: float[3], of R, G, B, 0..255; saturation: mean S of HSV, 0..1; greyness: share of colourless
@@ -29,13 +29,13 @@ def measure_pixels(picture: NDArray[np.uint8]) -> dict[str, Any]:
         levels), blockiness (ratio), high_frequency (share), spectrum (float32[BINS], log10 of power);
         thumbnail: uint8[16, 16], luma; phash: uint64.
     """
-    step = max(1, max(picture.shape[:2]) // _GRID)
-    coarse = PIL.Image.fromarray(np.ascontiguousarray(picture[::step, ::step]) if step > 1 else picture)
+    step = max(1, max(image.shape[:2]) // _GRID)
+    coarse = PIL.Image.fromarray(np.ascontiguousarray(image[::step, ::step]) if step > 1 else image)
     levels = np.arange(256)
     counts = np.array(coarse.histogram(), np.float64).reshape(3, 256) / (coarse.width * coarse.height)
     mean = counts @ levels
     saturation = np.array(coarse.convert('HSV').histogram()[256:512]) / (coarse.width * coarse.height)
-    luma = (coarse if step == 1 else PIL.Image.fromarray(picture)).convert('L')
+    luma = (coarse if step == 1 else PIL.Image.fromarray(image)).convert('L')
     side = THUMBNAIL_SIDE
     thumbnail = np.asarray(luma.resize((side, side), PIL.Image.Resampling.BOX))
     centre = _centre(np.asarray(luma))

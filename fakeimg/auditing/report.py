@@ -1,4 +1,4 @@
-"""An audit as people read it: a table on the terminal, a page with plots and the pictures in question, and JSON."""
+"""An audit as people read it: a table on the terminal, a page with plots and the images in question, and JSON."""
 
 import pathlib
 from collections.abc import Sequence
@@ -86,7 +86,7 @@ def write_page(
         for finding in findings
     )
     body = (
-        f'<p>The set <b>{words}</b>. {len(audited.measured.names):,} pictures, layout: '
+        f'<p>The set <b>{words}</b>. {len(audited.measured.names):,} images, layout: '
         f'{pages.escape(data.layout)}.</p><table>{rows}</table>'
         f'{_shortcut_plot(findings)}{_shift_plot(findings)}{_sources_table(findings)}'
     )
@@ -95,7 +95,7 @@ def write_page(
             body += f'<h2>{pages.escape(finding.name.capitalize())}</h2>{_pairs(audited, data, finding)}'
     body += (
         f'<p class="small">fakeimg {fakeimg.__version__}, data {data.digest[:12]}. Exact copies have the same decoded '
-        'pixels; near copies are found by a perceptual hash and compared as small pictures. AUC: area under the ROC '
+        'pixels; near copies are found by a perceptual hash and compared as small images. AUC: area under the ROC '
         'curve of a small cross-validated model, 0.5 is chance.</p>'
     )
     pages.write_page(path, title, body)
@@ -174,20 +174,20 @@ def _pairs(audited: Audited, data: DataSet, finding: Finding) -> str:
         total += len(data.splits[split])
     figures = []
     for pair in finding.pairs:
-        pictures, captions = '', []
+        images, captions = '', []
         for row in pair:
             split = measured.splits[measured.split[row]]
-            pictures += _thumbnail(data.splits[split], row - starts[split])
+            images += _thumbnail(data.splits[split], row - starts[split])
             captions.append(f'{split}, {("real", "fake")[audited.labels[row]]}: {measured.names[row]}')
         caption = '<br>'.join(map(pages.escape, captions))
-        figures.append(f'<figure class="pair">{pictures}<figcaption>{caption}</figcaption></figure>')
+        figures.append(f'<figure class="pair">{images}<figcaption>{caption}</figcaption></figure>')
     return ''.join(figures)
 
 
 def _thumbnail(source: Source, index: int) -> str:
     try:
         return pages.thumbnail(source[index])
-    except (OSError, decode.BadPicture):
+    except (OSError, decode.BadImage):
         return '(unreadable)'
 
 

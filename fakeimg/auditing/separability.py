@@ -1,4 +1,4 @@
-"""How well facts tell two groups of pictures apart: real from fake (shortcuts), or split from split (shift)."""
+"""How well facts tell two groups of images apart: real from fake (shortcuts), or split from split (shift)."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ def feature_matrix(facts: NDArray[Any], names: Sequence[str]) -> tuple[NDArray[n
     than LEAST_PER_CATEGORY rows, become one.
 
     Args:
-        facts: FACTS[n]. Rows of broken pictures have NaN where nothing is known; leave them out.
+        facts: FACTS[n]. Rows of broken images have NaN where nothing is known; leave them out.
         names: of features, f of them.
 
     Returns:

@@ -1,4 +1,4 @@
-"""What tells pictures apart without looking at faces: real from fake (shortcuts), and split from split (shift)."""
+"""What tells images apart without looking at faces: real from fake (shortcuts), and split from split (shift)."""
 
 from collections.abc import Iterator
 
@@ -14,10 +14,10 @@ _WORTH_NAMING = 0.55  # AUC of a feature alone
 
 
 def check_shortcuts(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]:
-    """How well header facts, and plain pixel statistics, tell real from fake in each split's pictures together."""
+    """How well header facts, and plain pixel statistics, tell real from fake in each split's images together."""
     header = _separate(audited.measured.facts, audited.labels, clusters, separability.HEADER_FEATURES)
     if header is None:
-        yield Finding('shortcuts', 'note', f'fewer than {separability.LEAST_PER_CLASS} pictures of a class: '
+        yield Finding('shortcuts', 'note', f'fewer than {separability.LEAST_PER_CLASS} images of a class: '
                       'too few to look for shortcuts')  # fmt: skip
         return
     level = _auc_level(header.auc)
@@ -29,7 +29,7 @@ def check_shortcuts(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]
         if level == 'ok'
         else 'a detector may learn these instead of faces; prepare --encode jpeg:90 --to_size N '
         'puts both classes through one encoder and size.',
-        {'auc': header.auc, 'features': dict(header.features), 'pictures': header.rows},
+        {'auc': header.auc, 'features': dict(header.features), 'images': header.rows},
     )
     pixel = _separate(audited.measured.facts, audited.labels, clusters, separability.PIXEL_FEATURES)
     if pixel is not None:
@@ -40,12 +40,12 @@ def check_shortcuts(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]
             + _best_alone(pixel)
             + '; a detector has to beat that to be worth its parameters',
             '',
-            {'auc': pixel.auc, 'features': dict(pixel.features), 'pictures': pixel.rows},
+            {'auc': pixel.auc, 'features': dict(pixel.features), 'images': pixel.rows},
         )
 
 
 def check_shift(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]:
-    """How well a classifier tells training pictures from those of each other split, class by class."""
+    """How well a classifier tells training images from those of each other split, class by class."""
     measured = audited.measured
     statistics = _statistics(audited)
     if 'train' not in measured.splits or len(measured.splits) < 2:
@@ -63,7 +63,7 @@ def check_shift(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]:
             if result is not None:
                 results[name] = result
         if not results:
-            yield Finding(f'shift of {split}', 'note', f'too few pictures to compare {split} with train')
+            yield Finding(f'shift of {split}', 'note', f'too few images to compare {split} with train')
             continue
         worst = max(results, key=lambda name: results[name].auc)
         level = _auc_level(results[worst].auc)
@@ -71,7 +71,7 @@ def check_shift(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]:
         yield Finding(
             f'shift of {split}',
             level,
-            f'pictures of {split} can be told from those of train with AUC {listed}' + _best_alone(results[worst]),
+            f'images of {split} can be told from those of train with AUC {listed}' + _best_alone(results[worst]),
             ''
             if level == 'ok'
             else f'expect other figures on {split} than in training; '

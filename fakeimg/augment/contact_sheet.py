@@ -1,4 +1,4 @@
-"""Draws what training may do to a picture: python -m fakeimg.training.contact_sheet docs/augmentation.png"""
+"""Draws what training may do to an image: python -m fakeimg.training.contact_sheet docs/augmentation.png"""
 
 import sys
 
@@ -20,41 +20,41 @@ COLUMNS = 6
 def draw_contact_sheet(path: str) -> None:
     """Saves a demo face as it is, mixed with another, and degraded with the low, middle and high end of each range."""
     faces = DemoFaces('train', size=SIDE, num_examples=6)
-    pictures = np.stack([simplejpeg.decode_jpeg(faces[index]) for index in (0, 2)])
-    cells = [('as it is', pictures[0]), ('the other', pictures[1])]
-    cells += [(f'{name}, own share {share:.2f}', picture) for name in ('mixup', 'cutmix')
-              for share, picture in mixed(pictures, name)]  # fmt: skip
+    images = np.stack([simplejpeg.decode_jpeg(faces[index]) for index in (0, 2)])
+    cells = [('as it is', images[0]), ('the other', images[1])]
+    cells += [(f'{name}, own share {share:.2f}', image) for name in ('mixup', 'cutmix')
+              for share, image in mixed(images, name)]  # fmt: skip
     for kind in DEGRADATIONS:
         low, high = default_config().augment[kind]
         for strength in (low, (low + high) / 2, high):
-            cells.append((f'{kind} {strength:.3g}', degraded(pictures[:1], kind, strength)[0]))
+            cells.append((f'{kind} {strength:.3g}', degraded(images[:1], kind, strength)[0]))
     width, height = SIDE + GAP, SIDE + GAP + CAPTION
     sheet = Image.new('RGB', (GAP + COLUMNS * width, GAP - -len(cells) // COLUMNS * height), 'white')
-    for place, (caption, picture) in enumerate(cells):
+    for place, (caption, image) in enumerate(cells):
         x, y = GAP + place % COLUMNS * width, GAP + place // COLUMNS * height
         ImageDraw.Draw(sheet).text((x, y), caption, fill='black')
-        sheet.paste(Image.fromarray(picture.astype(np.uint8)), (x, y + CAPTION))
+        sheet.paste(Image.fromarray(image.astype(np.uint8)), (x, y + CAPTION))
     sheet.save(path, optimize=True)
 
 
-def degraded(pictures: np.ndarray, kind: str, strength: float) -> np.ndarray:
-    """Pictures [b, H, W, 3], all struck by one kind of degradation of one strength."""
+def degraded(images: np.ndarray, kind: str, strength: float) -> np.ndarray:
+    """Images [b, H, W, 3], all struck by one kind of degradation of one strength."""
     settings = default_config().augment
     settings.update({name: () for name in DEGRADATIONS} | {kind: (strength, strength)})
     settings.degradation_probability = 1.0
-    return np.asarray(degrade(jax.random.split(jax.random.key(1), len(pictures)), pictures, settings))
+    return np.asarray(degrade(jax.random.split(jax.random.key(1), len(images)), images, settings))
 
 
-def mixed(pictures: np.ndarray, name: str) -> list[tuple[float, np.ndarray]]:
-    """Two pictures mixed with each other, each with its own share."""
+def mixed(originals: np.ndarray, name: str) -> list[tuple[float, np.ndarray]]:
+    """Two originals mixed with each other, each with its own share."""
     config: Config = default_config()
     config.augment[name] = 1.0
-    devices = parallel.Devices.create('pmap', len(pictures), jax.devices()[:1])
+    devices = parallel.Devices.create('pmap', len(originals), jax.devices()[:1])
     step = devices.map(
         lambda seed, batch: mixing.mix(jax.random.key(seed), batch['image'], batch['label'], batch['weight'], config)
     )
-    ones = np.ones(len(pictures), np.float32)
-    batch = {'image': pictures, 'label': np.arange(len(pictures), dtype=np.int32), 'weight': ones}
+    ones = np.ones(len(originals), np.float32)
+    batch = {'image': originals, 'label': np.arange(len(originals), dtype=np.int32), 'weight': ones}
     images, labels = step(devices.replicate(np.int32(5)), devices.split(batch))
     return list(zip(np.abs(np.asarray(labels) - [1, 0]), np.asarray(images), strict=True))
 

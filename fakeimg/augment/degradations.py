@@ -1,8 +1,8 @@
-"""What happens to pictures in the wild, drawn anew for every picture: colour, lost detail, noise, covers, JPEG.
+"""What happens to images in the wild, drawn anew for every image: colour, lost detail, noise, covers, JPEG.
 
-Detectors trained on clean pictures alone fail on degraded ones (Wang et al. 2020, 'CNN-generated images are
+Detectors trained on clean images alone fail on degraded ones (Wang et al. 2020, 'CNN-generated images are
 surprisingly easy to spot... for now', who blur and compress with one probability each). Labels are no argument here:
-both classes get the same. Inside, pictures are planes [b, 3, H, W], which matrix products and the codec read in order.
+both classes get the same. Inside, images are planes [b, 3, H, W], which matrix products and the codec read in order.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from fakeimg.augment import jpeg
 from fakeimg.config import DEGRADATIONS
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in luma (ITU-R BT.601)
-BLUR_SIDE = 224  # pixels; the side of the picture for which a blur's width is given
+BLUR_SIDE = 224  # pixels; the side of the image for which a blur's width is given
 
 
 class Draw(NamedTuple):
@@ -28,17 +28,17 @@ class Draw(NamedTuple):
 
 
 def degrade(keys: jax.Array, images: jax.Array | np.ndarray, settings: Any) -> jax.Array:
-    """Strikes each picture with each kind of degradation independently, in the order in which pictures meet them.
+    """Strikes each image with each kind of degradation independently, in the order in which images meet them.
 
-    A kind without a range is not compiled in. A picture of whole numbers that nothing strikes stays as it is.
+    A kind without a range is not compiled in. An image of whole numbers that nothing strikes stays as it is.
 
     Args:
-        keys: one per picture, [b]; what happens to a picture depends on its key alone.
+        keys: one per image, [b]; what happens to an image depends on its key alone.
         images: [b, H, W, 3] in 0..255, of any dtype.
         settings: `config.augment`: `degradation_probability`, and for each kind the range of its strength or ().
 
     Returns:
-        Whole numbers, as in any stored picture: float32[b, H, W, 3] in 0..255.
+        Whole numbers, as in any stored image: float32[b, H, W, 3] in 0..255.
     """
     draws = _draw(keys, settings)
     planes = jnp.moveaxis(jnp.asarray(images, jnp.float32), -1, 1)
@@ -83,13 +83,13 @@ def brighten(planes: jax.Array, factor: jax.Array, keys: jax.Array) -> jax.Array
 
 
 def change_contrast(planes: jax.Array, factor: jax.Array, keys: jax.Array) -> jax.Array:
-    """Moves every value away from the picture's mean grey, or (factor below 1) towards it."""
+    """Moves every value away from the image's mean grey, or (factor below 1) towards it."""
     del keys
     return _blend(planes, _luma(planes).mean((1, 2, 3), keepdims=True), factor)
 
 
 def change_saturation(planes: jax.Array, factor: jax.Array, keys: jax.Array) -> jax.Array:
-    """Moves every pixel away from its own grey, or towards it; factors of 0 and below leave a grey picture."""
+    """Moves every pixel away from its own grey, or towards it; factors of 0 and below leave a grey image."""
     del keys
     return _blend(planes, _luma(planes), jnp.maximum(factor, 0))
 
@@ -127,7 +127,7 @@ def _lose_detail(planes: jax.Array, draws: dict[str, Draw]) -> jax.Array:
 
 
 def blur_matrix(deviation: jax.Array, size: int) -> jax.Array:
-    """Gaussian blur along a side: float32[b, size, size]. `deviation` [b] is in pixels of a picture of BLUR_SIDE."""
+    """Gaussian blur along a side: float32[b, size, size]. `deviation` [b] is in pixels of an image of BLUR_SIDE."""
     deviation = jnp.maximum(deviation * size / BLUR_SIDE, 1e-3)[:, None, None]
     place = jnp.arange(size)
     return _normalise(jnp.exp(-0.5 * ((place[:, None] - place) / deviation) ** 2))
@@ -168,7 +168,7 @@ def add_noise(planes: jax.Array, deviation: jax.Array, keys: jax.Array) -> jax.A
 def occlude(planes: jax.Array, side: jax.Array, keys: jax.Array) -> jax.Array:
     """Covers a rectangle with one random colour (Zhong et al. 2020, 'Random Erasing').
 
-    `side` [b], of the picture's sides, is that of a square of the same area; the rectangle is up to twice as long as
+    `side` [b], of the image's sides, is that of a square of the same area; the rectangle is up to twice as long as
     wide, and lies wholly inside.
     """
     stretch, top, left, *colour = jax.vmap(lambda key: jax.random.uniform(key, (6,)))(keys).T
@@ -192,7 +192,7 @@ def compress(planes: jax.Array, quality: jax.Array, keys: jax.Array) -> jax.Arra
     return jpeg.compress(planes, quality)
 
 
-# In the order in which pictures meet them: edited, resized, noisy, covered, stored.
+# In the order in which images meet them: edited, resized, noisy, covered, stored.
 _COLOUR = {'brightness': brighten, 'contrast': change_contrast, 'saturation': change_saturation}
 _DETAIL = {'blur': blur_matrix, 'rescale': rescale_matrix, 'pixelate': pixelate_matrix}
 _LATE = {'noise': add_noise, 'occlusion': occlude, 'jpeg': compress}

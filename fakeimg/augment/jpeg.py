@@ -1,4 +1,4 @@
-"""JPEG compression on the device: what a picture looks like after libjpeg has written and read it.
+"""JPEG compression on the device: what an image looks like after libjpeg has written and read it.
 
 Only what loses information is computed (ITU-T T.81 without its entropy coding), with the roundings of libjpeg's
 default settings: `jccolor.c`, `jcsample.c`, `jcdctmgr.c`, `jdsample.c` (fancy upsampling), `jdcolor.c`.
@@ -37,7 +37,7 @@ _DCT[0] /= np.sqrt(2)
 
 
 def compress(planes: jax.Array, quality: jax.Array, *, subsample: bool = True) -> jax.Array:
-    """Compresses and decompresses pictures, each at a quality of its own.
+    """Compresses and decompresses images, each at a quality of its own.
 
     Args:
         planes: red, green and blue, float[b, 3, H, W] in 0..255; rounded and clipped first. H and W may be anything:
@@ -54,7 +54,7 @@ def compress(planes: jax.Array, quality: jax.Array, *, subsample: bool = True) -
     luma = _quantise(luma, quantisation_table(LUMA_TABLE, quality)) + 128
     if subsample:
         chroma = _quantise(_halve(chroma), quantisation_table(CHROMA_TABLE, quality))
-        # Only what lies in the picture: its edge, not the padding, is what enlarging sees beyond it.
+        # Only what lies in the image: its edge, not the padding, is what enlarging sees beyond it.
         chroma = _double(chroma[..., : (width + 1) // 2])[..., :height, :width]
     else:
         chroma = _quantise(chroma, quantisation_table(CHROMA_TABLE, quality))
@@ -137,7 +137,7 @@ def _halve(chroma: jax.Array) -> jax.Array:
     chroma = _pad(chroma, 2, 2 * BLOCK)
     total = chroma[..., ::2, :] + chroma[..., 1::2, :]
     total = total[..., ::2] + total[..., 1::2]
-    # Rounded up and down in turn, so that the mean of the picture stays.
+    # Rounded up and down in turn, so that the mean of the image stays.
     return jnp.floor((total + 1 + jnp.arange(total.shape[-1]) % 2) / 4)
 
 

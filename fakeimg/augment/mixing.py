@@ -1,4 +1,4 @@
-"""Mixup and CutMix: pictures mixed in pairs, with labels in between."""
+"""Mixup and CutMix: images mixed in pairs, with labels in between."""
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,12 @@ from fakeimg.runtime import parallel
 def mix(
     key: jax.Array, images: jax.Array, labels: jax.Array, weights: jax.Array, config: Config
 ) -> tuple[jax.Array, jax.Array]:
-    """Mixes each picture with its neighbour in the batch; to be called inside a mapped step.
+    """Mixes each image with its neighbour in the batch; to be called inside a mapped step.
 
-    Batches are shuffled, so a neighbour is anyone, and a pair never lies on two devices. A picture's own share is
+    Batches are shuffled, so a neighbour is anyone, and a pair never lies on two devices. An image's own share is
     drawn from Beta(alpha, alpha). Mixup (Zhang et al. 2018) blends with it, CutMix (Yun et al. 2019) covers a
-    rectangle of the remaining area with the neighbour's; with both switched on each picture has one of them, by a coin.
-    Pictures of weight 0 are mixed with none.
+    rectangle of the remaining area with the neighbour's; with both switched on each image has one of them, by a coin.
+    Images of weight 0 are mixed with none.
 
     Args:
         key: of this step.
@@ -26,14 +26,14 @@ def mix(
         config: the whole configuration; `config.augment.mixup` and `config.augment.cutmix` are the alphas, 0 for off.
 
     Returns:
-        Pictures, float32[b, H, W, 3], and labels, float32[b], of which a picture's own has the same share.
+        Images, float32[b, H, W, 3], and labels, float32[b], of which an image's own has the same share.
 
     Raises:
         UserError: b is odd.
     """
     if len(images) % 2:
         raise UserError(
-            f'config.batch_size={parallel.global_size(images)} leaves {len(images)} pictures to each device; Mixup and '
+            f'config.batch_size={parallel.global_size(images)} leaves {len(images)} images to each device; Mixup and '
             'CutMix mix pairs and need an even number.'
         )
     images, labels = images.astype(jnp.float32), labels.astype(jnp.float32)
@@ -50,7 +50,7 @@ def _neighbour(rows: jax.Array) -> jax.Array:
 
 
 def _own_part(key: jax.Array, images: jax.Array, config: Config) -> jax.Array:
-    """How much of each pixel is a picture's own, in 0..1: [b, H, W] or [b, 1, 1]."""
+    """How much of each pixel is an image's own, in 0..1: [b, H, W] or [b, 1, 1]."""
     count, (height, width) = parallel.global_size(images), images.shape[1:3]
     mixup_key, cutmix_key, place_key, coin_key = jax.random.split(key, 4)
     mixup, cutmix = config.augment.mixup, config.augment.cutmix
@@ -62,7 +62,7 @@ def _own_part(key: jax.Array, images: jax.Array, config: Config) -> jax.Array:
     if not cutmix:
         return blended
     side = own_rows(jnp.sqrt(1 - jax.random.beta(cutmix_key, cutmix, cutmix, (count,))))
-    # The centre may be anywhere, so that the picture's edge cuts rectangles off, as in the paper.
+    # The centre may be anywhere, so that the image's edge cuts rectangles off, as in the paper.
     row, column = (own_rows(place) for place in jax.random.uniform(place_key, (2, count)))
     rows = jnp.abs((jnp.arange(height)[:, None] + 0.5) / height - row) < side / 2
     columns = jnp.abs((jnp.arange(width) + 0.5) / width - column) < side / 2

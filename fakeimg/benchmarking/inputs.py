@@ -10,18 +10,18 @@ import simplejpeg
 
 from fakeimg.config import Config
 from fakeimg.data import decode, pipeline
-from fakeimg.data.cache import DecodedPictures
+from fakeimg.data.cache import DecodedImages
 from fakeimg.data.datasets import Source
 from fakeimg.errors import UserError
 
-SAMPLE_BYTES = 256_000_000  # of encoded pictures at the most, so that the limit reads nothing from a disk
-SAMPLE = 65_536  # pictures at the most
-RUN = 512  # pictures of the sample that are neighbours, as in the shards of a prepared set, which are read in runs
-LEAST = 2048  # pictures that a rate is measured on
+SAMPLE_BYTES = 256_000_000  # of encoded images at the most, so that the limit reads nothing from a disk
+SAMPLE = 65_536  # images at the most
+RUN = 512  # images of the sample that are neighbours, as in the shards of a prepared set, which are read in runs
+LEAST = 2048  # images that a rate is measured on
 
 
 def sample(source: Source, seed: int) -> tuple[Source, list[bytes]]:
-    """Draws some pictures that can be decoded, and their bytes.
+    """Draws some images that can be decoded, and their bytes.
 
     Raises:
         UserError: none can be.
@@ -31,23 +31,23 @@ def sample(source: Source, seed: int) -> tuple[Source, list[bytes]]:
     for index in (index for start in starts for index in range(start, min(start + RUN, len(source)))):
         try:
             data = source[int(index)]
-            picture = decode.decode_rgb(data)
-        except (OSError, decode.BadPicture):
+            image = decode.decode_rgb(data)
+        except (OSError, decode.BadImage):
             continue
-        if not chosen and not picture.any():
-            raise UserError(f'{source.names[int(index)]} is black; rates of empty pictures would mean nothing.')
+        if not chosen and not image.any():
+            raise UserError(f'{source.names[int(index)]} is black; rates of empty images would mean nothing.')
         chosen.append(index)
         encoded.append(data)
         total += len(data)
         if total > SAMPLE_BYTES:
             break
     if not chosen:
-        raise UserError('no picture of the training split can be decoded; run "python -m fakeimg.audit" on the data.')
+        raise UserError('no image of the training split can be decoded; run "python -m fakeimg.audit" on the data.')
     return dataclasses.replace(source.take(np.array(chosen)), cache=None), encoded
 
 
 class DecodeRate:
-    """Pictures per second when threads do nothing but decode, each into one buffer of its own: the limit."""
+    """Images per second when threads do nothing but decode, each into one buffer of its own: the limit."""
 
     def __init__(self, encoded: list[bytes], min_side: int, threads: int):
         self._encoded = encoded
@@ -56,7 +56,7 @@ class DecodeRate:
         self._pixels = max(width * height for _, width, height in map(decode.read_header, encoded))
 
     def __call__(self) -> float:
-        """Decodes the whole sample once or more often, LEAST pictures at the least."""
+        """Decodes the whole sample once or more often, LEAST images at the least."""
         times = -(-LEAST // len(self._encoded))
         with concurrent.futures.ThreadPoolExecutor(self._threads) as pool:
             start = time.perf_counter()
@@ -73,9 +73,9 @@ class DecodeRate:
 
 
 class PipelineRate:
-    """Pictures per second of the input pipeline: batches as training gets them, on the host.
+    """Images per second of the input pipeline: batches as training gets them, on the host.
 
-    Of a source whose pictures are in memory, as they are from the second epoch on (`encoded_in_memory`,
+    Of a source whose images are in memory, as they are from the second epoch on (`encoded_in_memory`,
     `decoded_in_memory`), the rate is that of a long training: the clock runs from batch to batch, with others before
     and after, so that neither memory that the pipeline takes once nor a batch begun earlier counts. Of any other it is
     that of first epochs from beginning to end, reading and all.
@@ -85,12 +85,12 @@ class PipelineRate:
         self._source = source
         self._config = config
         self._threads = threads
-        self._in_memory = source.cache is not None or isinstance(source.files, _EncodedPictures)
+        self._in_memory = source.cache is not None or isinstance(source.files, _EncodedImages)
         if source.cache is not None:
             self()  # fills it
 
     def __call__(self) -> float:
-        """Reads the source once or more often, LEAST pictures at the least."""
+        """Reads the source once or more often, LEAST images at the least."""
         epoch = max(1, len(self._source) // self._config.batch_size)
         least = -(-LEAST // self._config.batch_size)
         if self._in_memory:
@@ -102,7 +102,7 @@ class PipelineRate:
 
     def _seconds(self, source: Source, before: int, batches: int, after: int) -> float:
         """The time that so many batches take, of those made before and after."""
-        bad = pipeline.BadPictures('train', len(source), 1.0)
+        bad = pipeline.UnreadableImages('train', len(source), 1.0)
         train = pipeline.TrainBatches(source, self._config, bad, before + batches + after)
         start = time.perf_counter()
         iterator = iter(pipeline.read_batches(train, self._threads))
@@ -115,7 +115,7 @@ class PipelineRate:
         return seconds
 
 
-class _EncodedPictures:
+class _EncodedImages:
     """Files that are in memory."""
 
     def __init__(self, names: list[str], encoded: list[bytes]):
@@ -128,15 +128,15 @@ class _EncodedPictures:
     def read(self, index: int) -> bytes:
         return self._encoded[index]
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> '_EncodedPictures':
-        return _EncodedPictures([self.names[i] for i in indices], [self._encoded[i] for i in indices])
+    def take(self, indices: Sequence[int] | np.ndarray) -> '_EncodedImages':
+        return _EncodedImages([self.names[i] for i in indices], [self._encoded[i] for i in indices])
 
 
 def encoded_in_memory(source: Source, encoded: list[bytes]) -> Source:
-    """The same pictures, nothing of which is read again; `encoded` are their bytes."""
-    return dataclasses.replace(source, files=_EncodedPictures(source.names, encoded))
+    """The same images, nothing of which is read again; `encoded` are their bytes."""
+    return dataclasses.replace(source, files=_EncodedImages(source.names, encoded))
 
 
 def decoded_in_memory(source: Source, side: int) -> Source:
-    """The same pictures, decoded only once if they are squares of `side` pixels."""
-    return dataclasses.replace(source, cache=DecodedPictures(len(source), side))
+    """The same images, decoded only once if they are squares of `side` pixels."""
+    return dataclasses.replace(source, cache=DecodedImages(len(source), side))

@@ -32,18 +32,18 @@ def _best_seconds(function: Any, argument: jax.Array, rounds: int = 10) -> float
     return min(durations)
 
 
-def fraction(step: Any, arguments: tuple, pictures: float, rate: float, dtype: jnp.dtype) -> dict[str, float]:
+def fraction(step: Any, arguments: tuple, images: float, rate: float, dtype: jnp.dtype) -> dict[str, float]:
     """Compares a rate with 1 / (bytes / bandwidth + FLOPs / peak) of XLA's own cost analysis.
 
     Args:
         step: a mapped step, see `parallel.Devices.map`.
         arguments: that it can be compiled for.
-        pictures: per step and device.
-        rate: measured, pictures per second and device.
+        images: per step and device.
+        rate: measured, images per second and device.
         dtype: of activations.
 
     Returns:
-        The ceilings; `flop_per_image` and `bytes_per_image` as XLA counts them after fusion; `bound` in pictures per
+        The ceilings; `flop_per_image` and `bytes_per_image` as XLA counts them after fusion; `bound` in images per
         second and device, and `fraction` = rate / bound.
     """
     costs: Any = step.lower(*arguments).compile().cost_analysis()
@@ -51,11 +51,11 @@ def fraction(step: Any, arguments: tuple, pictures: float, rate: float, dtype: j
     flop, traffic = costs['flops'], costs['bytes accessed']
     limits = ceilings(dtype)
     seconds = traffic / limits['copy_bytes_per_second'] + flop / limits['matmul_flop_per_second']
-    bound = pictures / seconds
+    bound = images / seconds
     return {
         **limits,
-        'flop_per_image': flop / pictures,
-        'bytes_per_image': traffic / pictures,
+        'flop_per_image': flop / images,
+        'bytes_per_image': traffic / images,
         'bound': bound,
         'fraction': rate / bound,
     }

@@ -44,7 +44,7 @@ def measure(
     for note in parts.notes:
         console.warn(note)
     console.say(
-        f'{config.model.name}, {config.data.image_size} px, {config.batch_size} pictures on {parts.devices.count} '
+        f'{config.model.name}, {config.data.image_size} px, {config.batch_size} images on {parts.devices.count} '
         f'device(s), {parts.dtype.name}, {config.parallel}; {seconds:g} s a rate'
     )
     train = parts.sources['train']
@@ -83,8 +83,8 @@ def _measure_devices(parts: program.Setup, stages: Sequence[str], seconds: float
         figures['step'] = {**rate, 'gpus': machine.gpu_state()}
         per_device = rate['images_per_second_per_device']
         arguments = (stepper.state, next(stepper.batches))
-        pictures = config.batch_size / parts.devices.count
-        figures['roofline'] = roofline.fraction(parts.train_step, arguments, pictures, per_device, parts.dtype)
+        images = config.batch_size / parts.devices.count
+        figures['roofline'] = roofline.fraction(parts.train_step, arguments, images, per_device, parts.dtype)
     if 'train' in stages:
         rate = stepper.train_rate(parts.sources['train'], seconds)
         ratio = rate['images_per_second_per_device'] / figures['step']['images_per_second_per_device']
@@ -131,7 +131,7 @@ def take_one_step(config: Config) -> None:
     """What a training does until its first step has ended."""
     parts = program.build(config)
     state, _ = parts.initial_state()
-    bad = pipeline.BadPictures('train', parts.num_train, config.data.max_bad_fraction)
+    bad = pipeline.UnreadableImages('train', parts.num_train, config.data.max_bad_fraction)
     batches = iter(parts.device_batches(parts.train_batches(bad)))
     jax.block_until_ready(parts.advance(0, state, next(batches)))
     print(machine.STARTED, flush=True)

@@ -26,7 +26,7 @@ class Steps:
     def __init__(self, setup: Setup):
         self.setup = setup
         self.state, _ = setup.initial_state()
-        self.pictures = setup.config.batch_size / setup.devices.count
+        self.images = setup.config.batch_size / setup.devices.count
         self.batches = random_batches(setup)
         start = time.perf_counter()
         self._outputs: Any = self._step(next(self.batches))
@@ -44,13 +44,13 @@ class Steps:
         return self._outputs
 
     def step_rate(self, seconds: float) -> dict[str, float]:
-        """The compiled step on random pictures that are on the devices already."""
-        return timing.measure(lambda: self.advance(self.batches), self.pictures, seconds)
+        """The compiled step on random images that are on the devices already."""
+        return timing.measure(lambda: self.advance(self.batches), self.images, seconds)
 
     def train_rate(self, source: Source, seconds: float) -> dict[str, float]:
         """Training end to end; `input_wait_share` is the share of time in which the loop waits for a batch."""
         config = self.setup.config
-        bad = pipeline.BadPictures('train', len(source), config.data.max_bad_fraction)
+        bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)
         host = pipeline.TrainBatches(source, config, bad, 10**9, shard=parallel.shard())
         batches = iter(self.setup.device_batches(host))
         waited = 0.0
@@ -64,7 +64,7 @@ class Steps:
 
         advance()
         start, waited = time.perf_counter(), 0.0
-        rate = timing.measure(advance, self.pictures, seconds)
+        rate = timing.measure(advance, self.images, seconds)
         share = waited / (time.perf_counter() - start)
         batches.close()
         bad.check()
@@ -106,7 +106,7 @@ class Steps:
 def eval_rate(setup: Setup, source: Source, state: Any, seconds: float) -> dict[str, float]:
     """Evaluation end to end, as `scoring.score_source` does it: read, decode, score, bring back."""
     config = setup.config
-    bad = pipeline.BadPictures('train', len(source), config.data.max_bad_fraction)
+    bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)
     host = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
     batches = itertools.chain.from_iterable(pipeline.read_batches(host, config.data.threads) for _ in itertools.count())
     pending: Any = None
@@ -122,7 +122,7 @@ def eval_rate(setup: Setup, source: Source, state: Any, seconds: float) -> dict[
 
 
 def random_batches(setup: Setup) -> Iterator[Any]:
-    """Endless batches of random pictures on the devices, BUFFERS of them in turn; zeros would flatter the step."""
+    """Endless batches of random images on the devices, BUFFERS of them in turn; zeros would flatter the step."""
     random = np.random.default_rng(0)
     rows, data = setup.config.batch_size // jax.process_count(), setup.config.data
     side, left = data.resize_size, data.resize_size - data.image_size
@@ -142,7 +142,7 @@ def scaling(build: Callable[[int], Setup], counts: list[int], seconds: float) ->
     """The step's images/s per device on some of the devices, over that on the first count: 1 is linear.
 
     Args:
-        build: makes the run for so many devices, with as many pictures on each.
+        build: makes the run for so many devices, with as many images on each.
         counts: of devices, ascending.
     """
     rates = {count: Steps(build(count)).step_rate(seconds)['images_per_second_per_device'] for count in counts}

@@ -30,9 +30,9 @@ def summary(figures: dict[str, Any]) -> list[str]:
         row = figures['decode']
         lines.append(f'pure decoding, the limit: {row["images_per_second"]:,.0f} images/s on {row["threads"]} threads')
     inputs = {
-        'input': 'encoded pictures in memory',
+        'input': 'encoded images in memory',
         'input_first_epoch': 'first epoch, reading and all',
-        'input_decoded': 'decoded pictures in memory',
+        'input_decoded': 'decoded images in memory',
     }
     for stage, title in inputs.items():
         if row := figures.get(stage):

@@ -10,12 +10,12 @@ import jax
 WINDOWS = 5
 
 
-def measure(advance: Callable[[], Any], pictures: float, seconds: float) -> dict[str, float]:
+def measure(advance: Callable[[], Any], images: float, seconds: float) -> dict[str, float]:
     """Calls `advance` in WINDOWS windows of equal steps.
 
     Args:
-        advance: does one step of `pictures` pictures and returns what to wait for at a window's end.
-        pictures: per step and device.
+        advance: does one step of `images` images and returns what to wait for at a window's end.
+        images: per step and device.
         seconds: for all windows together; every window has at least one step.
 
     Returns:
@@ -36,7 +36,7 @@ def measure(advance: Callable[[], Any], pictures: float, seconds: float) -> dict
             now = time.perf_counter()
             durations.append(1000 * (now - before))
             before = now
-        rates.append(steps * pictures / (before - start))
+        rates.append(steps * images / (before - start))
     return {
         'images_per_second_per_device': statistics.median(rates),
         'minimum': min(rates),

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     if path == out.resolve() or path in out.resolve().parents:
         raise UserError(f'--out {out} lies inside the data; choose a folder elsewhere.')
     data = datasets.open_path(argv[1], class_names=labels.class_names(_LABEL.value))
-    console.say(f'layout: {data.layout}, {sum(map(len, data.splits.values())):,} pictures, digest {data.digest[:12]}')
+    console.say(f'layout: {data.layout}, {sum(map(len, data.splits.values())):,} images, digest {data.digest[:12]}')
     for note in data.notes:
         console.warn(note)
     result = audit(data, allowed=_ALLOW.value, workers=_WORKERS.value or pool.default_workers(), console=console)

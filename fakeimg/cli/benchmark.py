@@ -1,7 +1,7 @@
 """Measures throughput per device: fakeimg benchmark --config configs/resnet50.py [--stage STAGE]
 
 decode: nothing but decoding, the limit of the input pipeline; input: the pipeline, alone and from memory; step: the
-compiled training step on random pictures, also against the roofline and on fewer devices; train: end to end; eval:
+compiled training step on random images, also against the roofline and on fewer devices; train: end to end; eval:
 evaluation end to end; save: what a checkpoint costs; start: from process start to the first step, cold and from the
 compilation cache; data: decode and input. Rates are medians of windows.
 """

@@ -1,6 +1,6 @@
 """Evaluates a trained detector: fakeimg evaluate --workdir runs/resnet50 --split test
 
-Reads a checkpoint, scores every picture of the split once, writes evaluations/SPLIT/ in the run folder.
+Reads a checkpoint, scores every image of the split once, writes evaluations/SPLIT/ in the run folder.
 """
 
 import pathlib
@@ -17,10 +17,10 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
 _SPLIT = flags.DEFINE_string('split', 'test', 'train, validation, test, or a part as TFDS slices it: test[:10%].')
 _STEP = flags.DEFINE_string('step', 'best', 'Checkpoint: best (validation AUC), latest, or its step.')
 _DATA_PATH = flags.DEFINE_string(
-    'data_path', None, 'Other pictures than those trained on: folder, archive, table, prepared set.'
+    'data_path', None, 'Other images than those trained on: folder, archive, table, prepared set.'
 )
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Pictures per step over all devices; 0: as in training.')
-_THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which a picture is called fake.')
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Images per step over all devices; 0: as in training.')
+_THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which an image is called fake.')
 
 
 def main(argv: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Turns pictures into a prepared set: fakeimg prepare SOURCE --out data/faces
+"""Turns images into a prepared set: fakeimg prepare SOURCE --out data/faces
 
 SOURCE is a folder, a zip or tar archive, a table (.csv, .jsonl) of any layout that fakeimg knows, or OpenForensics.
 The same command continues a run that was stopped.
@@ -21,7 +21,7 @@ from fakeimg.runtime import pool
 _OUT = flags.DEFINE_string('out', None, 'Folder to make.')
 _TO_SIZE = flags.DEFINE_integer('to_size', 0, 'Length to bring the short side to, pixels; 0: as it is.')
 _ENCODE = flags.DEFINE_string('encode', '', 'jpeg:QUALITY writes both classes with one encoder; empty: original bytes.')
-_LIMIT = flags.DEFINE_integer('limit', 0, 'Most pictures a split (photos of OpenForensics), by name hash; 0: all.')
+_LIMIT = flags.DEFINE_integer('limit', 0, 'Most images a split (photos of OpenForensics), by name hash; 0: all.')
 _FRACTION = flags.DEFINE_float(
     'validation_fraction', None, 'Share of train that becomes validation where there is none; default 0.1 where '
     'there are no splits at all, else none.')  # fmt: skip
@@ -30,7 +30,7 @@ _MARGIN = flags.DEFINE_float('margin', 1.3, 'OpenForensics: side of a crop, in l
 _SIZE = flags.DEFINE_integer('size', 224, 'OpenForensics: side of a crop after resizing, pixels.')
 _MIN_FACE = flags.DEFINE_integer('min_face', 32, 'OpenForensics: smaller faces are left out, pixels.')
 _DEDUPE = flags.DEFINE_bool('dedupe', False, 'Leave out copies, from the later split where there are several.')
-_NEAR = flags.DEFINE_bool('near', False, 'With --dedupe: near copies of pictures in an earlier split as well.')
+_NEAR = flags.DEFINE_bool('near', False, 'With --dedupe: near copies of images in an earlier split as well.')
 _WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0: one a core.')
 
 

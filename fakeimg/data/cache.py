@@ -1,4 +1,4 @@
-"""Decoded pictures kept in memory, so that from the second epoch on nothing is read or decoded."""
+"""Decoded images kept in memory, so that from the second epoch on nothing is read or decoded."""
 
 import os
 import pathlib
@@ -7,18 +7,18 @@ import threading
 import numpy as np
 
 SHARE = 0.5  # of the memory that is available when a run starts, which `auto` may fill
-ENCODED_SHARE = 0.2  # of it, which the encoded pictures of one split may take beside
+ENCODED_SHARE = 0.2  # of it, which the encoded images of one split may take beside
 _CGROUP = pathlib.Path('/sys/fs/cgroup')
 
 
-class DecodedPictures:
-    """The pictures of one split as `decode.decode_rgb` returned them; shared by several threads.
+class DecodedImages:
+    """The images of one split as `decode.decode_rgb` returned them; shared by several threads.
 
     Only squares of `side` pixels are kept. Others have yet to be resized, from as much as they hold of the crop.
     """
 
     def __init__(self, count: int, side: int):
-        self._pictures = np.empty((count, side, side, 3), np.uint8)  # memory is taken when a picture is written
+        self._images = np.empty((count, side, side, 3), np.uint8)  # memory is taken when an image is written
         self._is_kept = np.zeros(count, bool)
         self._is_claimed = np.zeros(count, bool)
         self._lock = threading.Lock()
@@ -28,33 +28,33 @@ class DecodedPictures:
         return int(self._is_kept.sum())
 
     def get(self, index: int) -> np.ndarray | None:
-        """Picture `index`, uint8[side, side, 3], or None if it is not kept."""
-        return self._pictures[index] if self._is_kept[index] else None
+        """Image `index`, uint8[side, side, 3], or None if it is not kept."""
+        return self._images[index] if self._is_kept[index] else None
 
     def gather(self, indices: np.ndarray, out: np.ndarray) -> bool:
-        """Writes pictures `indices`, int[b], to `out`, uint8[b, side, side, 3]; False if they are not all kept."""
+        """Writes images `indices`, int[b], to `out`, uint8[b, side, side, 3]; False if they are not all kept."""
         if not self._is_kept[indices].all():
             return False
-        np.take(self._pictures, indices, axis=0, out=out, mode='clip')  # the default mode would buffer `out`
+        np.take(self._images, indices, axis=0, out=out, mode='clip')  # the default mode would buffer `out`
         return True
 
     def claim(self, index: int) -> np.ndarray | None:
-        """The place of picture `index`, uint8[side, side, 3], to decode it into and `keep` it; None if it is taken."""
+        """The place of image `index`, uint8[side, side, 3], to decode it into and `keep` it; None if it is taken."""
         with self._lock:
             if self._is_claimed[index]:
                 return None
             self._is_claimed[index] = True
-        return self._pictures[index]
+        return self._images[index]
 
     def release(self, index: int) -> None:
-        """Gives a claimed place back, for a picture that could not be read."""
+        """Gives a claimed place back, for an image that could not be read."""
         self._is_claimed[index] = False
 
-    def keep(self, index: int, picture: np.ndarray) -> None:
-        """Keeps a picture that was claimed, if it has the size; it is copied unless it is in its place already."""
-        if picture.shape == self._pictures.shape[1:]:
-            if picture.base is not self._pictures:
-                self._pictures[index] = picture
+    def keep(self, index: int, image: np.ndarray) -> None:
+        """Keeps an image that was claimed, if it has the size; it is copied unless it is in its place already."""
+        if image.shape == self._images.shape[1:]:
+            if image.base is not self._images:
+                self._images[index] = image
             self._is_kept[index] = True  # only now, for other threads
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fakeimg.config import Config
 from fakeimg.data import demo, layouts, records, splits
-from fakeimg.data.cache import DecodedPictures, available_memory
+from fakeimg.data.cache import DecodedImages, available_memory
 from fakeimg.data.files import Files
 from fakeimg.data.labels import CLASS_NAMES, SPLITS
 from fakeimg.errors import UserError
@@ -16,15 +16,15 @@ from fakeimg.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A random-access source of encoded pictures, one split.
+    """A random-access source of encoded images, one split.
 
     Attributes:
-        files: the pictures by name; read by several threads at once.
+        files: the images by name; read by several threads at once.
         labels: int32[n], 0 = real, 1 = fake.
-        sources: generator or data set of each picture.
-        groups: what must not straddle splits; '' where a picture stands for itself.
+        sources: generator or data set of each image.
+        groups: what must not straddle splits; '' where an image stands for itself.
         digests: S32[n], the SHA-256 of each file; S32[0] of sets that are not prepared.
-        cache: where batches keep and look for decoded pictures; None decodes each time.
+        cache: where batches keep and look for decoded images; None decodes each time.
     """
 
     files: Files
@@ -32,7 +32,7 @@ class Source:
     sources: list[str]
     groups: list[str]
     digests: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, 'S32'))
-    cache: DecodedPictures | None = None
+    cache: DecodedImages | None = None
 
     @property
     def names(self) -> list[str]:
@@ -42,7 +42,7 @@ class Source:
         return len(self.files)
 
     def __getitem__(self, index: int) -> bytes:
-        """Returns the bytes of picture `index`; raises OSError when they cannot be read."""
+        """Returns the bytes of image `index`; raises OSError when they cannot be read."""
         return self.files.read(index)
 
     def read_ahead(self, share: float) -> None:
@@ -52,7 +52,7 @@ class Source:
                 self.files.read_ahead()
 
     def take(self, indices: np.ndarray) -> 'Source':
-        """Returns some of the pictures, in the order of `indices`, int[m]."""
+        """Returns some of the images, in the order of `indices`, int[m]."""
         return Source(
             files=self.files.take(indices),
             labels=self.labels[indices],
@@ -83,7 +83,7 @@ class DataSet:
     def get(self, split: str) -> Source:
         """Returns a split, or the part of one that TFDS' slices name: `train[:10%]`, `train[:100]+validation`.
 
-        A slice of a folder takes pictures in the order of their names' hashes, the order that a prepared set has.
+        A slice of a folder takes images in the order of their names' hashes, the order that a prepared set has.
 
         Raises:
             UserError: no such split, or a slice that selects nothing.
@@ -96,7 +96,7 @@ class DataSet:
             order = np.arange(len(source)) if self.is_prepared else splits.hash_order(source.names)
             parts += [source.take(order[part]) for part in ranges]
         if not sum(map(len, parts)):
-            raise UserError(f'the split {split!r} selects no pictures; widen it.')
+            raise UserError(f'the split {split!r} selects no images; widen it.')
         return parts[0] if len(parts) == 1 else _join(parts)
 
 
@@ -170,7 +170,7 @@ def open_data(config: Config) -> DataSet:
     counts = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in demo.SPLIT_SIZES}
     parts = {split: demo_source(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
     warning = (
-        'DEMO FACES: config.data.path is empty, so the pictures are drawn by code; '
+        'DEMO FACES: config.data.path is empty, so the images are drawn by code; '
         'nothing learned from them holds for real ones'
     )
     return DataSet(parts, _listing_digest(parts), 'demo faces', False, [warning])
@@ -190,7 +190,7 @@ def open_path(
     Args:
         path: of the set.
         validation_fraction: share of each class of the training split, below 0.5; 0 carves nothing out.
-        unsorted_split: the split that pictures without one belong to.
+        unsorted_split: the split that images without one belong to.
         class_names: the class of each folder name or label, in lower case.
 
     Raises:
@@ -239,7 +239,7 @@ def add_splits(parts: dict[str, Source], fraction: float, has_splits: bool = Tru
                 parts[split], parts['train'] = train.take(np.flatnonzero(chosen)), train.take(np.flatnonzero(~chosen))
                 unit = 'groups' if any(train.groups) else 'names'
                 notes.append(
-                    f'no {split} split found: {chosen.sum():,} pictures ({fraction:.0%} of each class, chosen by the '
+                    f'no {split} split found: {chosen.sum():,} images ({fraction:.0%} of each class, chosen by the '
                     f'hash of their {unit}) were carved out of train, which keeps {(~chosen).sum():,}'
                 )
     return notes
@@ -256,7 +256,7 @@ def class_counts(source: Source) -> tuple[int, int]:
 
 
 def _listing_digest(parts: dict[str, Source]) -> str:
-    """A SHA-256 over split, name and label of every picture: the same listing, the same digest."""
+    """A SHA-256 over split, name and label of every image: the same listing, the same digest."""
     state = hashlib.sha256()
     for split in sorted(parts):
         for name, label in zip(parts[split].names, parts[split].labels, strict=True):

@@ -23,14 +23,14 @@ _thread = threading.local()
 LEAST_SCRATCH = 4 << 20
 
 
-class BadPicture(Exception):
-    """These bytes are not a whole picture. The message says why."""
+class BadImage(Exception):
+    """These bytes are not a whole image. The message says why."""
 
 
 def decode_rgb(data: bytes, min_side: int = 0, out: np.ndarray | None = None) -> np.ndarray:
-    """Decodes a picture of any common format to plain RGB.
+    """Decodes an image of any common format to plain RGB.
 
-    EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures are converted; transparent parts become
+    EXIF orientation is applied; grey, palette, CMYK and 16-bit images are converted; transparent parts become
     white. A large JPEG is decoded at a fraction of its size by scaling in the DCT domain, as long as no side
     gets smaller than `min_side`.
 
@@ -43,10 +43,10 @@ def decode_rgb(data: bytes, min_side: int = 0, out: np.ndarray | None = None) ->
         uint8[H, W, 3]: `out` itself, or memory that the next call in the same thread may overwrite.
 
     Raises:
-        BadPicture: empty, truncated, not a picture, or of more than MAX_PIXELS.
+        BadImage: empty, truncated, not an image, or of more than MAX_PIXELS.
     """
     if not data:
-        raise BadPicture('empty file')
+        raise BadImage('empty file')
     if data[:2] == b'\xff\xd8' and (size := _frame_size(data)) is not None:
         try:
             return _decode_jpeg(data, size, min_side, out)
@@ -58,7 +58,7 @@ def decode_rgb(data: bytes, min_side: int = 0, out: np.ndarray | None = None) ->
 def _frame_size(data: bytes) -> tuple[int, int] | None:
     """Height and width of a JPEG; None of one for Pillow: with Exif, whose orientation counts, of CMYK, or odd.
 
-    simplejpeg's own header takes 1.4 us and does not know Exif; this takes 0.6, where a small picture takes 10.
+    simplejpeg's own header takes 1.4 us and does not know Exif; this takes 0.6, where a small image takes 10.
     """
     place, end = 2, len(data) - 10
     # Segments: marker (2 bytes), length (2 bytes, itself included), content. Exif is an APP1, before the frame, whose
@@ -76,16 +76,16 @@ def _frame_size(data: bytes) -> tuple[int, int] | None:
 
 
 def read_header(data: bytes) -> tuple[str, int, int]:
-    """Reads what the first bytes of a picture say, without decoding it.
+    """Reads what the first bytes of an image say, without decoding it.
 
     Returns:
         Its format in lower case (jpeg, png, webp, ...), width and height in pixels as stored, before any EXIF rotation.
 
     Raises:
-        BadPicture: empty, not a picture, or of more than MAX_PIXELS.
+        BadImage: empty, not an image, or of more than MAX_PIXELS.
     """
     if not data:
-        raise BadPicture('empty file')
+        raise BadImage('empty file')
     kind, width, height = '', 0, 0
     if data[:2] == b'\xff\xd8':
         try:
@@ -94,17 +94,17 @@ def read_header(data: bytes) -> tuple[str, int, int]:
         except ValueError:
             pass
     if not kind:
-        with _pillow(data) as picture:
-            kind, (width, height) = (picture.format or '').lower(), picture.size
+        with _pillow(data) as image:
+            kind, (width, height) = (image.format or '').lower(), image.size
     if height * width > MAX_PIXELS:
-        raise BadPicture(f'{width} x {height} pixels, more than {MAX_PIXELS}')
+        raise BadImage(f'{width} x {height} pixels, more than {MAX_PIXELS}')
     return 'jpeg' if kind == 'mpo' else kind, width, height
 
 
 def _decode_jpeg(data: bytes, size: tuple[int, int], min_side: int, out: np.ndarray | None) -> np.ndarray:
     if out is not None and out.shape[:2] == size:
-        picture = simplejpeg.decode_jpeg(data, 'RGB', buffer=out)
-        return out if picture.shape == out.shape else picture
+        image = simplejpeg.decode_jpeg(data, 'RGB', buffer=out)
+        return out if image.shape == out.shape else image
     # Fresh arrays cost as much in page faults as decoding does (measured on 256 px faces).
     needed = size[0] * size[1] * 3
     scratch = getattr(_thread, 'scratch', None)
@@ -119,64 +119,64 @@ def _decode_jpeg(data: bytes, size: tuple[int, int], min_side: int, out: np.ndar
 def _decode_pillow(data: bytes) -> np.ndarray:
     with _pillow(data) as opened:
         opened.load()
-        picture: PIL.Image.Image = opened
+        image: PIL.Image.Image = opened
         if opened.getexif().get(_ORIENTATION_TAG, 1) != 1:
-            picture = PIL.ImageOps.exif_transpose(opened)
-        return np.asarray(_plain_rgb(picture))
+            image = PIL.ImageOps.exif_transpose(opened)
+        return np.asarray(_plain_rgb(image))
 
 
 @contextlib.contextmanager
 def _pillow(data: bytes) -> Iterator[PIL.Image.Image]:
-    """Opens with Pillow; whatever it raises, then or while the picture is used, becomes BadPicture."""
+    """Opens with Pillow; whatever it raises, then or while the image is used, becomes BadImage."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', PIL.Image.DecompressionBombWarning)
             with PIL.Image.open(io.BytesIO(data)) as opened:
                 yield opened
     except PIL.UnidentifiedImageError:
-        raise BadPicture('not a picture of a known format') from None
+        raise BadImage('not an image of a known format') from None
     except PIL.Image.DecompressionBombWarning as error:
-        raise BadPicture(str(error)) from None
+        raise BadImage(str(error)) from None
     except _PILLOW_ERRORS as error:
-        raise BadPicture(f'{type(error).__name__}: {error}') from None
+        raise BadImage(f'{type(error).__name__}: {error}') from None
 
 
-def _plain_rgb(picture: PIL.Image.Image) -> PIL.Image.Image:
-    if picture.mode.startswith('I') or picture.mode == 'F':
-        values = np.asarray(picture).astype(np.float32)
+def _plain_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    if image.mode.startswith('I') or image.mode == 'F':
+        values = np.asarray(image).astype(np.float32)
         # 16-bit files say so by their mode or by a value no 8-bit file has.
-        scale = 257.0 if picture.mode != 'F' and (picture.mode != 'I' or values.max() > 255) else 1.0
+        scale = 257.0 if image.mode != 'F' and (image.mode != 'I' or values.max() > 255) else 1.0
         return PIL.Image.fromarray(np.clip(values / scale + 0.5, 0, 255).astype(np.uint8)).convert('RGB')
-    if picture.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in picture.info:
-        layer = picture.convert('RGBA')
+    if image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in image.info:
+        layer = image.convert('RGBA')
         return PIL.Image.alpha_composite(PIL.Image.new('RGBA', layer.size, 'white'), layer).convert('RGB')
-    return picture.convert('RGB')
+    return image.convert('RGB')
 
 
 def crop_square(
-    picture: np.ndarray, resize_size: int, image_size: int, position: tuple[float, float], out: np.ndarray
+    image: np.ndarray, resize_size: int, image_size: int, position: tuple[float, float], out: np.ndarray
 ) -> None:
     """Writes the square that results from resizing the short side to `resize_size` and cropping `image_size`.
 
-    Resizing (bilinear, antialiased) touches only the cropped part, so a very long picture costs no more.
+    Resizing (bilinear, antialiased) touches only the cropped part, so a very long image costs no more.
 
     Args:
-        picture: uint8[H, W, 3].
+        image: uint8[H, W, 3].
         resize_size: length of the short side after resizing, pixels.
         image_size: side of the crop, pixels, at most resize_size.
         position: (vertical, horizontal) place of the crop, each in [0, 1); (0.5, 0.5) is the centre.
         out: uint8[image_size, image_size, 3], written.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     short = min(height, width)
     if short == resize_size:
         # As `pipeline.Batches` places crops of squares.
         top = int(position[0] * (height - image_size + 1))
         left = int(position[1] * (width - image_size + 1))
-        out[...] = picture[top : top + image_size, left : left + image_size]
+        out[...] = image[top : top + image_size, left : left + image_size]
         return
     side = image_size * short / resize_size
     top, left = position[0] * (height - side), position[1] * (width - side)
     box = (left, top, min(left + side, width), min(top + side, height))
-    resized = PIL.Image.fromarray(picture).resize((image_size, image_size), PIL.Image.Resampling.BILINEAR, box=box)
+    resized = PIL.Image.fromarray(image).resize((image_size, image_size), PIL.Image.Resampling.BILINEAR, box=box)
     out[...] = np.asarray(resized)

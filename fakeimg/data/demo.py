@@ -70,29 +70,29 @@ class DemoFaces:
         if encoded is None:  # without a lock: threads that meet here draw the same bytes
             rng = np.random.default_rng((*self._stream, index))
             head = Head(rng, self._size)
-            picture = photograph(rng, draw_portrait(rng, head))
+            image = photograph(rng, draw_portrait(rng, head))
             if self.labels[index] == 1:
-                picture = swap_face(rng, picture, head)
+                image = swap_face(rng, image, head)
             quality = int(rng.integers(*JPEG_QUALITY))
-            encoded = simplejpeg.encode_jpeg(picture, quality, colorsubsampling='420')
+            encoded = simplejpeg.encode_jpeg(image, quality, colorsubsampling='420')
             self._encoded[index] = encoded
         return encoded
 
 
-def swap_face(rng: Generator, picture: Pixels, target: 'Head') -> Pixels:
-    """Blends a new identity's inner face into the picture, uint8[size, size, 3]."""
-    size, donor = len(picture), Head(rng, len(picture))
+def swap_face(rng: Generator, photo: Pixels, target: 'Head') -> Pixels:
+    """Blends a new identity's inner face into a photo, uint8[size, size, 3]."""
+    size, donor = len(photo), Head(rng, len(photo))
     small = round(size * rng.uniform(*DONOR_SCALE))
     image = Image.fromarray(photograph(rng, draw_portrait(rng, donor))).resize((small, small))
     warp = np.linalg.solve(target.landmarks, donor.landmarks[:, :2] * small / size)
     image = image.transform((size, size), Image.Transform.AFFINE, warp.T.ravel().tolist(), Image.Resampling.BICUBIC)
     pasted, mask = np.asarray(image, np.float32), draw_mask(rng, target)
-    source, wanted = pasted[mask > 0.5], picture[mask > 0.5]
+    source, wanted = pasted[mask > 0.5], photo[mask > 0.5]
     contrast = np.clip(wanted.std(0) / (source.std(0) + 1), 0.7, 1.4)
     error = rng.normal(1, COLOUR_ERROR) + rng.normal(0, COLOUR_ERROR / 2, 3)
     offset = wanted.mean(0) * error - source.mean(0) * contrast
     pasted = pasted * contrast.astype(np.float32) + offset.astype(np.float32)
-    return np.clip(picture + mask[..., None] * (pasted - picture) + 0.5, 0, 255).astype(np.uint8)
+    return np.clip(photo + mask[..., None] * (pasted - photo) + 0.5, 0, 255).astype(np.uint8)
 
 
 def draw_mask(rng: Generator, head: 'Head') -> Plane:

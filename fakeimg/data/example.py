@@ -8,7 +8,7 @@ _IMAGE_KEY = b'\x0a\x05image\x12'
 
 
 class Row(NamedTuple):
-    """A record without its picture; these are the manifest's columns."""
+    """A record without its image; these are the manifest's columns."""
 
     split: str
     name: str
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 def encode_example(image: bytes, row: Row) -> bytes:
     """Returns a serialised tf.train.Example; protobuf's own classes take three times as long.
 
-    The picture comes first, which `decode_image` relies on.
+    The image comes first, which `decode_image` relies on.
     """
     # tf/core/example/feature.proto: Example.features = 1, Features.feature = 1, a map of Feature.bytes_list = 1 or
     # Feature.int64_list = 3, whose values are field 1 (int64 packed).
@@ -48,7 +48,7 @@ def encode_example(image: bytes, row: Row) -> bytes:
             _number('size', row.size),
         )
     )
-    # One copy of the picture, not one a level.
+    # One copy of the image, not one a level.
     return b''.join((b'\x0a', _varint(len(start) + size + len(rest)), start, image, rest))
 
 
@@ -84,7 +84,7 @@ def _varint(number: int) -> bytes:
 
 
 def decode_image(example: bytes) -> bytes:
-    """Returns the picture of an example that `encode_example` made. Raises ValueError for others."""
+    """Returns the image of an example that `encode_example` made. Raises ValueError for others."""
     place = example.find(_IMAGE_KEY, 0, 32) + len(_IMAGE_KEY)
     if place < len(_IMAGE_KEY):
         raise ValueError('not a record of fakeimg')

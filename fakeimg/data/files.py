@@ -17,7 +17,7 @@ import numpy as np
 
 from fakeimg.errors import UserError
 
-MAX_FILE_SIZE = 1 << 30  # bytes; a larger member of an archive is no picture but a bomb
+MAX_FILE_SIZE = 1 << 30  # bytes; a larger member of an archive is no image but a bomb
 READ_AHEAD = 16  # files
 _ZIP_HEADER = struct.Struct('<4s22xHH')  # signature, length of the name, length of the extra field
 _COMPRESSED_TARS = {b'\x1f\x8b': 'gunzip', b'BZh': 'bunzip2', b'\xfd7zXZ': 'unxz', b'\x28\xb5\x2f\xfd': 'unzstd'}
@@ -176,7 +176,7 @@ def list_files(path: str) -> Files:
         mode = os.stat(path).st_mode
     except OSError as error:
         what = 'does not exist' if isinstance(error, FileNotFoundError) else f'cannot be read ({error.strerror})'
-        raise UserError(f'data path {path} {what}; give a folder of pictures, an archive, or a table.') from None
+        raise UserError(f'data path {path} {what}; give a folder of images, an archive, or a table.') from None
     if stat.S_ISDIR(mode):
         return FolderFiles(path, _walk(path))
     try:
@@ -186,7 +186,7 @@ def list_files(path: str) -> Files:
         raise UserError(f'{path} cannot be read ({error.strerror}).') from None
     if command := next((tool for magic, tool in _COMPRESSED_TARS.items() if start.startswith(magic)), None):
         raise UserError(
-            f'{path} is compressed as a whole, so its pictures cannot be read in place; run {command} on it first.'
+            f'{path} is compressed as a whole, so its images cannot be read in place; run {command} on it first.'
         )
     if kind := next((kind for magic, kind in _OTHER_ARCHIVES.items() if start.startswith(magic)), None):
         raise UserError(f'{path} is a {kind} archive, which cannot be read in place; unpack it first.')
@@ -194,7 +194,7 @@ def list_files(path: str) -> Files:
         return _list_zip(path)
     if tarfile.is_tarfile(path):
         return _list_tar(path)
-    raise UserError(f'{path} is neither a folder, a zip or tar archive, nor a table (.csv, .jsonl) of pictures.')
+    raise UserError(f'{path} is neither a folder, a zip or tar archive, nor a table (.csv, .jsonl) of images.')
 
 
 def _walk(root: str) -> list[str]:

@@ -19,7 +19,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(('test', 'testing', 'test-dev', 'test_dev'), 'test'),
     **dict.fromkeys(('test-challenge', 'test_challenge'), 'test_challenge'),
 }
-SPLITS = tuple(dict.fromkeys(SPLIT_NAMES.values()))  # earlier ones keep a picture that several hold
+SPLITS = tuple(dict.fromkeys(SPLIT_NAMES.values()))  # earlier ones keep an image that several hold
 
 
 def known_names(table: Mapping[str, int] | Mapping[str, str], value: int | str) -> str:

@@ -1,4 +1,4 @@
-"""What a set of files says about its pictures: class, split, source and group, read off folder names or a table."""
+"""What a set of files says about its images: class, split, source and group, read off folder names or a table."""
 
 import collections
 import dataclasses
@@ -20,15 +20,15 @@ _SAY_IT = 'say it by hand (--label real=NAME --label fake=NAME, of prepare and a
 
 @dataclasses.dataclass
 class Listing:
-    """The pictures of a set, one row each, unread.
+    """The images of a set, one row each, unread.
 
     Attributes:
         layout: what was recognised, in words.
-        files: the pictures; `files.names` are unique.
+        files: the images; `files.names` are unique.
         labels: int32[n], 0 = real, 1 = fake.
-        splits: of each picture; None throughout where the set has none.
-        sources: generator or data set of each picture.
-        groups: what must not straddle splits (a photo, an identity); '' where a picture stands for itself.
+        splits: of each image; None throughout where the set has none.
+        sources: generator or data set of each image.
+        groups: what must not straddle splits (a photo, an identity); '' where an image stands for itself.
         notes: sentences that a person should read.
     """
 
@@ -53,27 +53,27 @@ def is_table(path: str) -> bool:
 
 
 def read_listing(path: str, class_names: Mapping[str, int] = CLASS_NAMES, files: Files | None = None) -> Listing:
-    """Lists the pictures of a folder, a zip or tar archive, or a table (.csv, .jsonl).
+    """Lists the images of a folder, a zip or tar archive, or a table (.csv, .jsonl).
 
     Split and class are the folder names that the tables in `labels` know, at any depth and in any order:
     `DIR/train/real/1.jpg`, `DIR/Dataset/Train/Fake/x/1.png`, `DIR/biggan/train/ai/1.png`. A set whose folders do not
     say its classes may have a table at its top instead. `files` spares listing them again.
 
     Raises:
-        UserError: nothing there, no pictures, or a class or split that is unknown or ambiguous.
+        UserError: nothing there, no images, or a class or split that is unknown or ambiguous.
     """
     path = os.path.expanduser(path)
     if is_table(path):
         folder, name = os.path.split(os.path.abspath(path))
         return _from_table(path, FolderFiles(folder, [name]), name, class_names)
     files = list_files(path) if files is None else files
-    pictures = np.flatnonzero([name.lower().endswith(SUFFIXES) for name in files.names])
-    if not len(pictures):
+    images = np.flatnonzero([name.lower().endswith(SUFFIXES) for name in files.names])
+    if not len(images):
         raise UserError(
-            f'data path {path} holds no pictures ({", ".join(SUFFIXES)}); '
+            f'data path {path} holds no images ({", ".join(SUFFIXES)}); '
             'give the folder that holds train/real, train/fake and so on.'
         )
-    folders = _read_folders((files.names[index] for index in pictures), class_names)
+    folders = _read_folders((files.names[index] for index in images), class_names)
     if any(folder.label is None for folder in folders.values()):
         top = [name for name in files.names if '/' not in name and name.lower().endswith(tables.SUFFIXES)]
         if len(top) == 1:
@@ -84,7 +84,7 @@ def read_listing(path: str, class_names: Mapping[str, int] = CLASS_NAMES, files:
                 f'python -m fakeimg.prepare {path} --out DIR.'
             )
         raise _unknown_class(path, folders, class_names)
-    return _from_folders(path, files.take(pictures), folders)
+    return _from_folders(path, files.take(images), folders)
 
 
 @dataclasses.dataclass
@@ -173,7 +173,7 @@ def _folder(name: str) -> str:
 
 
 def _recognise(path: str, folders: dict[str, _Folder]) -> tuple[str, str]:
-    """Returns the layout in words, and the source of pictures whose own folders name none."""
+    """Returns the layout in words, and the source of images whose own folders name none."""
     classes = {folder.class_part for folder in folders.values()}
     splits = {folder.split_part for folder in folders.values() if folder.split_part}
     prefix = os.path.commonprefix([folder.above for folder in folders.values()])
@@ -200,7 +200,7 @@ def _unknown_class(path: str, folders: dict[str, _Folder], class_names: Mapping[
     for folder in folders.values():
         if folder.label is None:
             seen[folder.above[-1] if folder.above else 'no folder at all'] += folder.count
-    listed = ', '.join(f'{name!r} ({count:,} pictures)' for name, count in seen.most_common(6))
+    listed = ', '.join(f'{name!r} ({count:,} images)' for name, count in seen.most_common(6))
     more = f' and {len(seen) - 6} more' if len(seen) > 6 else ''
     return UserError(
         f'the classes of {path} are unknown: seen were {listed}{more}; {_SAY_IT}, '
@@ -210,15 +210,15 @@ def _unknown_class(path: str, folders: dict[str, _Folder], class_names: Mapping[
 
 def _from_table(path: str, files: Files, table: str, class_names: Mapping[str, int]) -> Listing:
     rows = tables.read_table(files.read(files.names.index(table)), table, class_names)
-    kept, found = tables.find_pictures(rows, files, table)
+    kept, found = tables.find_images(rows, files, table)
     splits = [row.split for row in kept]
     if None in splits and any(splits):
-        raise UserError(f'{table} gives a split to some pictures and none to others; give it to all or to none.')
+        raise UserError(f'{table} gives a split to some images and none to others; give it to all or to none.')
     notes = []
     if len(kept) < len(rows):
         there = {row.path for row in kept}
         missing = next(row.path for row in rows if row.path not in there)
-        notes.append(f'{len(rows) - len(kept):,} of {len(rows):,} pictures in {table} are not there ({missing!r}, ...)')
+        notes.append(f'{len(rows) - len(kept):,} of {len(rows):,} images in {table} are not there ({missing!r}, ...)')
     return Listing(
         layout=f'table ({table})',
         files=found,

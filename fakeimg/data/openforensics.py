@@ -257,22 +257,22 @@ def _box(value: object) -> Box | None:
     return left, top, width, height
 
 
-def crop_face(picture: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
+def crop_face(image: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
     """Cuts the square about a face out of a photo, uint8[H, W, 3], at the full size that boxes are measured in.
 
     Its side is s = round(margin * longer side of the box), at least 1; its left edge lies at
     round(left + width / 2 - s / 2), its top edge likewise: whole pixels, halves go to the even number (Python's
-    round). What lies outside the picture is mirrored at the border pixel, which is not repeated, as often as needed
+    round). What lies outside the image is mirrored at the border pixel, which is not repeated, as often as needed
     (numpy.pad's 'reflect'). A square of another side than `size` is resized with Pillow's Lanczos filter: it
     antialiases, and of Pillow's filters keeps the most of the fine detail that forging leaves traces in.
 
-    Returns uint8[size, size, 3], sharing no memory with `picture`.
-    Raises BadBox when the box lies outside the picture, or its square has more than MAX_PIXELS.
+    Returns uint8[size, size, 3], sharing no memory with `image`.
+    Raises BadBox when the box lies outside the image, or its square has more than MAX_PIXELS.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     box_left, box_top, box_width, box_height = box
     if box_left >= width or box_top >= height or box_left + box_width <= 0 or box_top + box_height <= 0:
-        raise BadBox(f'the box {box} lies outside the picture of {width} x {height} px')
+        raise BadBox(f'the box {box} lies outside the image of {width} x {height} px')
     length = margin * max(box_width, box_height)
     if length * length > MAX_PIXELS:
         raise BadBox(f'the box {box} with margin {margin} asks for more than {MAX_PIXELS} px')
@@ -280,12 +280,12 @@ def crop_face(picture: np.ndarray, box: Box, margin: float, size: int) -> np.nda
     left = round(box_left + box_width / 2 - side / 2)
     top = round(box_top + box_height / 2 - side / 2)
     if min(left, top) >= 0 and left + side <= width and top + side <= height:
-        square = picture[top : top + side, left : left + side]
+        square = image[top : top + side, left : left + side]
     else:
         rows, columns = _reflected(top, side, height), _reflected(left, side, width)
         first = columns.min()
         # Row by row and then column by column takes half the time of indexing both at once.
-        square = picture[:, first : columns.max() + 1].take(rows, 0).take(columns - first, 1)
+        square = image[:, first : columns.max() + 1].take(rows, 0).take(columns - first, 1)
     if side == size:
         return square.copy()
     resized = PIL.Image.fromarray(square).resize((size, size), PIL.Image.Resampling.LANCZOS)

@@ -1,6 +1,6 @@
 """Batches by number: a Grain source whose item k is the whole batch of step k, so that any step can be asked for.
 
-One item per batch keeps Python out of the per-picture path (several times faster than a picture per item), and
+One item per batch keeps Python out of the per-image path (several times faster than an image per item), and
 makes the order a pure function of (seed, step): threads, prefetching and restarts cannot change it.
 """
 
@@ -25,8 +25,8 @@ from fakeimg.files import TEXT
 Batch = dict[str, np.ndarray]
 
 
-class BadPictures:
-    """The unreadable pictures met so far in one split; safe to share between threads."""
+class UnreadableImages:
+    """The unreadable images met so far in one split; safe to share between threads."""
 
     def __init__(self, split: str, num_examples: int, max_fraction: float):
         self._split = split
@@ -47,13 +47,13 @@ class BadPictures:
         if len(self) > self._max_fraction * self._num_examples:
             name, reason = next(iter(self._reasons.items()))
             raise UserError(
-                f'{len(self)} of {self._num_examples} pictures of split {self._split} cannot be read '
+                f'{len(self)} of {self._num_examples} images of split {self._split} cannot be read '
                 f'(first: {name}: {reason}), more than config.data.max_bad_fraction={self._max_fraction} allows; '
                 'mend or remove them, or raise that limit.'
             )
 
     def write(self, path: pathlib.Path) -> None:
-        """Adds the pictures that are not yet listed to the CSV file (split, name, reason) at `path`."""
+        """Adds the images that are not yet listed to the CSV file (split, name, reason) at `path`."""
         with self._lock:
             rows = [(self._split, name, reason) for name, reason in sorted(self._reasons.items())]
         listed = set()
@@ -80,7 +80,7 @@ class Shard:
 
 
 class _Buffers:
-    """Arrays for pictures, used again once nobody else holds them; the kernel would zero fresh memory every time.
+    """Arrays for images, used again once nobody else holds them; the kernel would zero fresh memory every time.
 
     Whoever has a batch, a view of it, or a device array on top of it (which jax makes on a CPU) holds its buffer.
     """
@@ -106,16 +106,16 @@ class Batches(grain.sources.RandomAccessDataSource):
     """Item k is the batch of step k: `{'image': uint8[b, R, R, 3], 'label': int32[b], 'weight': float32[b]}`.
 
     b is this process's share of the batch size, R `config.data.resize_size`. Where `image_size` is less, `offset`,
-    int32[b, 2], says where the picture begins in its image, row and column: cropping is left to the device
+    int32[b, 2], says where the image begins in its image, row and column: cropping is left to the device
     (`models.crop`), for copying what was just decoded costs the host a tenth of decoding it. A weight of 0 marks
-    padding and unreadable pictures, whose image is black.
+    padding and unreadable images, whose image is black.
     """
 
     def __init__(
         self,
         source: Source,
         config: Config,
-        bad: BadPictures,
+        bad: UnreadableImages,
         *,
         shard: Shard = Shard(),  # noqa: B008 - frozen
     ):
@@ -131,7 +131,7 @@ class Batches(grain.sources.RandomAccessDataSource):
         self.side = config.data.resize_size
 
     def read_ahead(self) -> None:
-        """Starts to read encoded pictures into memory, if that is allowed and they fit."""
+        """Starts to read encoded images into memory, if that is allowed and they fit."""
         if self._may_keep:
             self._source.read_ahead(cache.ENCODED_SHARE / self._processes)
 
@@ -150,46 +150,46 @@ class Batches(grain.sources.RandomAccessDataSource):
             weights = np.zeros(len(indices), np.float32)
             for row, index in enumerate(indices.tolist()):
                 image = images[row]
-                picture = self._picture(index, image) if index >= 0 else None
-                if picture is None:
+                decoded = self._decode(index, image) if index >= 0 else None
+                if decoded is None:
                     image[...] = 0
                     continue
                 weights[row] = 1
-                if picture is image:
+                if decoded is image:
                     continue
-                if picture.shape == image.shape:
-                    image[...] = picture
+                if decoded.shape == image.shape:
+                    image[...] = decoded
                 else:
                     image[...], offsets[row] = 0, 0
-                    decode.crop_square(picture, side, size, positions[row], image[:size, :size])
+                    decode.crop_square(decoded, side, size, positions[row], image[:size, :size])
         batch = {'image': images, 'label': labels, 'weight': weights}
         return batch if side == size else {**batch, 'offset': offsets}
 
-    def _picture(self, index: int, image: np.ndarray) -> np.ndarray | None:
-        """Picture `index`, decoded; `image` itself where it fits there; None, once noted, if it cannot be read."""
-        if self._cache is not None and (picture := self._cache.get(index)) is not None:
-            return picture
+    def _decode(self, index: int, image: np.ndarray) -> np.ndarray | None:
+        """Image `index`, decoded; `image` itself where it fits there; None, once noted, if it cannot be read."""
+        if self._cache is not None and (decoded := self._cache.get(index)) is not None:
+            return decoded
         place = None if self._cache is None else self._cache.claim(index)
         try:
             data = self._source[index]
-            picture = decode.decode_rgb(data, self.side, image if place is None else place)
-        except (decode.BadPicture, OSError) as error:
+            decoded = decode.decode_rgb(data, self.side, image if place is None else place)
+        except (decode.BadImage, OSError) as error:
             self._bad.add(self._source.names[index], str(error))
             if self._cache is not None and place is not None:
                 self._cache.release(index)
             return None
         if self._cache is not None and place is not None:
-            self._cache.keep(index, picture)
-        return picture
+            self._cache.keep(index, decoded)
+        return decoded
 
 
 class TrainBatches(Batches):
-    """Endless shuffled epochs, cut into batches without regard to where an epoch ends: no picture is left out.
+    """Endless shuffled epochs, cut into batches without regard to where an epoch ends: no image is left out.
 
     With `config.data.balanced_sampling` the two classes alternate, each in shuffled epochs of its own.
     """
 
-    def __init__(self, source: Source, config: Config, bad: BadPictures, num_steps: int, **kwargs):
+    def __init__(self, source: Source, config: Config, bad: UnreadableImages, num_steps: int, **kwargs):
         super().__init__(source, config, bad, **kwargs)
         self._seed = config.seed
         self._num_steps = num_steps
@@ -231,7 +231,7 @@ class TrainBatches(Batches):
 
 
 def _look_up(numbers: np.ndarray, size: int, epoch_order: Callable[[int], np.ndarray]) -> np.ndarray:
-    """Pictures by running number, ascending, over epochs of `size` whose order `epoch_order` gives."""
+    """Images by running number, ascending, over epochs of `size` whose order `epoch_order` gives."""
     epochs, places = np.divmod(numbers, size)
     indices = np.empty_like(numbers)
     for epoch in np.unique(epochs):
@@ -252,9 +252,9 @@ class EvalBatches(Batches):
 
 
 def num_threads(threads: int, side: int) -> int:
-    """`config.data.threads`, of which 0 means one per core, but no more than one per 32 of the pictures' `side` pixels.
+    """`config.data.threads`, of which 0 means one per core, but no more than one per 32 of the images' `side` pixels.
 
-    Threads that decode small pictures take turns with the interpreter: at 32 px two are slower than one.
+    Threads that decode small images take turns with the interpreter: at 32 px two are slower than one.
     """
     return threads or max(1, min(len(os.sched_getaffinity(0)), side // 32))
 

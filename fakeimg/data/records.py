@@ -29,7 +29,7 @@ from fakeimg.files import TEXT
 
 VERSION = 1  # of this layout of files
 MANIFEST, SUMMARY = 'manifest.csv', 'prepared.json'
-# One record a chunk for random access; pictures are compressed already.
+# One record a chunk for random access; images are compressed already.
 WRITER_OPTIONS = 'group_size:1,uncompressed'
 _RUN = 128  # records that `RecordFiles.read_ahead` reads at a time
 
@@ -46,7 +46,7 @@ def shard_name(split: str, index: int | str, count: int | str) -> str:
 
 
 class RecordFiles:
-    """The pictures of one split of a prepared set, read by several threads at once."""
+    """The images of one split of a prepared set, read by several threads at once."""
 
     def __init__(self, shards: Sequence[str], names: list[str], rows: np.ndarray):
         self.names = names
@@ -61,9 +61,9 @@ class RecordFiles:
         return len(self.names)
 
     def read(self, index: int) -> bytes:
-        """Returns the encoded picture. Raises OSError when the record is damaged."""
-        if self._kept is not None and (picture := self._kept[index]) is not None:
-            return picture
+        """Returns the encoded image. Raises OSError when the record is damaged."""
+        if self._kept is not None and (image := self._kept[index]) is not None:
+            return image
         try:
             return decode_image(self._records[int(self._rows[index])])
         except Exception as error:  # array_record raises whatever its C++ does
@@ -81,13 +81,13 @@ class RecordFiles:
         return {**self.__dict__, '_kept': None}
 
     def size_in_bytes(self) -> int:
-        """About what all encoded pictures take."""
+        """About what all encoded images take."""
         return int(sum(map(os.path.getsize, self._shards)) * len(self) / max(1, len(self._records)))
 
     def read_ahead(self) -> threading.Thread | None:
-        """Starts a thread, and returns it, that reads all pictures into memory, where `read` finds them from then on.
+        """Starts a thread, and returns it, that reads all images into memory, where `read` finds them from then on.
 
-        In runs a record costs a tenth of what it costs alone (1 against 14 us for pictures of 32 px), and a disk or
+        In runs a record costs a tenth of what it costs alone (1 against 14 us for images of 32 px), and a disk or
         a network gives many times as much.
         """
         if self._kept is None:
@@ -118,14 +118,14 @@ def _keep_records(files_of: Callable[[], RecordFiles | None]) -> None:
             if len(wanted) * 8 < last - first:
                 continue  # a few of many are cheaper one by one
             try:
-                pictures = [decode_image(record) for record in reader.read(first, last)]
+                images = [decode_image(record) for record in reader.read(first, last)]
             except Exception:  # damaged; reading one by one will say which
                 continue
             files = files_of()
             if files is None or files._kept is None or not threading.main_thread().is_alive():
                 return
             for index in wanted.tolist():
-                files._kept[index] = pictures[rows[index] - start - first]
+                files._kept[index] = images[rows[index] - start - first]
             del files
         start += count
 
@@ -137,7 +137,7 @@ class Prepared:
     summary: dict[str, Any]
     files: dict[str, RecordFiles]
     columns: dict[str, dict[str, list[str]]]  # split -> label, source, group -> one value a record
-    digests: dict[str, np.ndarray]  # split -> S32[n], SHA-256 of each picture's bytes
+    digests: dict[str, np.ndarray]  # split -> S32[n], SHA-256 of each image's bytes
 
 
 def is_prepared(path: str) -> bool:

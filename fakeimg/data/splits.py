@@ -1,4 +1,4 @@
-"""Which pictures make up a split: carved out by hash in whole groups, or sliced as TFDS does (`train[:10%]`)."""
+"""Which images make up a split: carved out by hash in whole groups, or sliced as TFDS does (`train[:10%]`)."""
 
 import collections
 import hashlib
@@ -23,15 +23,15 @@ def carve(
 ) -> np.ndarray:
     """Chooses the same share of each class for a new split, by the hash of the names, never parting a group.
 
-    The choice depends on nothing but the names (of groups, where there are any) of all pictures of their class, so a
+    The choice depends on nothing but the names (of groups, where there are any) of all images of their class, so a
     set that grows may exchange a few. Groups that hold both classes are a class of their own here.
 
     Args:
-        names: of all pictures that may be chosen, unique.
+        names: of all images that may be chosen, unique.
         labels: int32[n].
-        groups: '' where a picture stands for itself.
+        groups: '' where an image stands for itself.
         new_split: enters the hash, so that two splits are independent of each other.
-        fraction: of the pictures.
+        fraction: of the images.
 
     Returns:
         bool[n], True for those chosen.
@@ -63,7 +63,7 @@ def read_slice(spec: str, sizes: dict[str, int]) -> dict[str, list[slice]]:
 
     Args:
         spec: the specification.
-        sizes: pictures in each split there is.
+        sizes: images in each split there is.
 
     Returns:
         The ranges of each split that it names.
@@ -78,7 +78,7 @@ def read_slice(spec: str, sizes: dict[str, int]) -> dict[str, list[slice]]:
         name = unknown.split('[')[0].strip()
         raise UserError(f'there is no split {name!r} in this data; it has {", ".join(sizes)}.')
     if 'shard' in spec.partition('[')[2]:
-        raise UserError(f'the split {spec!r} counts shards; write it in pictures or percent, like train[:10%].')
+        raise UserError(f'the split {spec!r} counts shards; write it in images or percent, like train[:10%].')
     from tensorflow_datasets.core import splits as tfds_splits  # a second of imports, so only where it is needed
 
     infos = {name: tfds_splits.SplitInfo(name=name, shard_lengths=[size], num_bytes=0) for name, size in sizes.items()}

@@ -1,4 +1,4 @@
-"""Pictures listed in a CSV or JSONL table: path, label, and where given split, source and group."""
+"""Images listed in a CSV or JSONL table: path, label, and where given split, source and group."""
 
 import csv
 import io
@@ -37,12 +37,12 @@ def read_table(data: bytes, name: str, class_names: Mapping[str, int]) -> list[R
         class_names: the class of each label, in lower case.
 
     Raises:
-        UserError: not a table, a column missing, a label or split that is unknown, a picture listed twice.
+        UserError: not a table, a column missing, a label or split that is unknown, an image listed twice.
     """
     text = data.decode('utf-8-sig', 'surrogateescape')
     records = _read_jsonl(text, name) if name.lower().endswith('.jsonl') else _read_csv(text, name)
     if not records:
-        raise UserError(f'{name} lists no pictures.')
+        raise UserError(f'{name} lists no images.')
     columns = records[0].keys()
     path_column, label_column = _column(columns, _PATH_COLUMNS, name), _column(columns, _LABEL_COLUMNS, name)
     if columns >= _140K_COLUMNS and label_column == 'label':
@@ -66,8 +66,8 @@ def read_table(data: bytes, name: str, class_names: Mapping[str, int]) -> list[R
     return list({row.path: row for row in rows}.values())
 
 
-def find_pictures(rows: Sequence[Row], files: Files, table: str) -> tuple[list[Row], Files]:
-    """Returns the rows whose pictures are there, and their files in the same order.
+def find_images(rows: Sequence[Row], files: Files, table: str) -> tuple[list[Row], Files]:
+    """Returns the rows whose images are there, and their files in the same order.
 
     Raises:
         UserError: none of them is there.
@@ -82,7 +82,7 @@ def find_pictures(rows: Sequence[Row], files: Files, table: str) -> tuple[list[R
             if name is not None:
                 kept.append(row)
                 found.append(name)
-        pictures: Files = FolderFiles(files.root, found)
+        images: Files = FolderFiles(files.root, found)
     else:
         place = {name: index for index, name in enumerate(files.names)}
         for row in rows:
@@ -91,10 +91,10 @@ def find_pictures(rows: Sequence[Row], files: Files, table: str) -> tuple[list[R
             if index is not None:
                 kept.append(row)
                 found.append(index)
-        pictures = files.take(found)
+        images = files.take(found)
     if not kept:
-        raise UserError(f'no picture that {table} lists is there (first: {rows[0].path}); paths start at its folder.')
-    return kept, pictures
+        raise UserError(f'no image that {table} lists is there (first: {rows[0].path}); paths start at its folder.')
+    return kept, images
 
 
 def _read_csv(text: str, name: str) -> list[dict[str, Any]]:

@@ -34,24 +34,24 @@ def evaluate(
 ) -> tuple[dict[str, Any], pathlib.Path]:
     """Scores a split with a checkpoint of a run and writes `evaluations/<split>/` in the run folder.
 
-    Another folder of pictures gets `evaluations/<split>-of-<folder>/`; without split folders, all of it is the split.
+    Another folder of images gets `evaluations/<split>-of-<folder>/`; without split folders, all of it is the split.
 
     Args:
         workdir: the run folder.
         split: train, validation, test, or a part of one as TFDS slices it (`test[:10%]`).
         step: `best` (validation AUC), `latest`, or a number.
-        data_path: another set of pictures; None takes the one the run was trained on.
-        batch_size: pictures per step over all devices; 0 takes the run's.
-        threshold: on P(fake), from which a picture is called fake.
+        data_path: another set of images; None takes the one the run was trained on.
+        batch_size: images per step over all devices; 0 takes the run's.
+        threshold: on P(fake), from which an image is called fake.
         console: is told warnings and progress.
 
     Returns:
         The metrics, and the folder with `metrics.json`, `predictions.csv` and `report.html`. Of a prepared set,
-        `without_copies` are the metrics of the pictures that neither train nor validation holds too, byte for byte;
+        `without_copies` are the metrics of the images that neither train nor validation holds too, byte for byte;
         None where it holds none of them, or all.
 
     Raises:
-        UserError: no such run, checkpoint, or split, or too many unreadable pictures.
+        UserError: no such run, checkpoint, or split, or too many unreadable images.
     """
     if batch_size < 0:
         raise UserError(f'--batch_size is {batch_size}; it must be 0 (as in training) or more.')
@@ -66,13 +66,13 @@ def evaluate(
         devices = parallel.Devices.create(config.parallel, config.batch_size)
         if data_path is None:
             data = sources_lib.open_data(config)
-        else:  # nothing is carved out of pictures that were never trained on
+        else:  # nothing is carved out of images that were never trained on
             config.data.path = data_path
             data = sources_lib.open_path(data_path, unsorted_split=split.split('[')[0])
         source = data.get(split)
         notes = list(data.notes)
         if data_path is None and data.digest != meta['data_digest']:
-            notes.append('the pictures are not the ones this run was trained on; some may have been trained on since')
+            notes.append('the images are not the ones this run was trained on; some may have been trained on since')
         for note in notes:
             console.warn(note)
         model = create_model(config)
@@ -103,14 +103,14 @@ def evaluate(
         files.write_json(folder / 'metrics.json', metrics)
         write_predictions(folder / 'predictions.csv', predictions)
         report.write_report(folder / 'report.html', metrics, predictions, source, meta)
-    bad.write(run.bad_pictures_file(folder))
+    bad.write(run.unreadable_file(folder))
     return metrics, folder
 
 
 def _without_copies(
     data: sources_lib.DataSet, split: str, config: Config, predictions: scoring.Predictions, threshold: float
 ) -> dict[str, Any] | None:
-    """The metrics without pictures that the run has learned from, or was chosen by, under another name."""
+    """The metrics without images that the run has learned from, or was chosen by, under another name."""
     source, specs = data.get(split), {config.data.train_split, config.data.validation_split} - {split}
     seen = [data.get(spec).digests for spec in specs if spec != 'validation' or spec in data.splits]
     copied = np.isin(source.digests, np.concatenate(seen))
@@ -131,7 +131,7 @@ def resolve_step(checkpoints: Checkpoints, step: str) -> int | None:
 
 
 def write_predictions(path: pathlib.Path, predictions: scoring.Predictions) -> None:
-    """Writes one row per picture: name, label (0 real, 1 fake), probability (P(fake)), logit."""
+    """Writes one row per image: name, label (0 real, 1 fake), probability (P(fake)), logit."""
     with files.replacing(path, **files.TEXT) as file:
         rows = csv.writer(file)
         rows.writerow(('name', 'label', 'probability', 'logit'))

@@ -1,4 +1,4 @@
-"""A page for people: the figures of an evaluation, three plots, and the pictures it got most wrong."""
+"""A page for people: the figures of an evaluation, three plots, and the images it got most wrong."""
 
 import pathlib
 from typing import Any
@@ -22,11 +22,11 @@ def write_report(
     model = meta['config']['model']['name']
     confusion = metrics['confusion']
     summary = (
-        f'{metrics["n"]:,} pictures scored'
+        f'{metrics["n"]:,} images scored'
         + (f', {metrics["skipped"]:,} unreadable' if metrics['skipped'] else '')
         + f'. Called fake when P(fake) is at least {metrics["threshold"]:g}: '
         f'{confusion["tp"]:,} of {confusion["tp"] + confusion["fn"]:,} fakes found, '
-        f'{confusion["fp"]:,} of {confusion["fp"] + confusion["tn"]:,} real pictures accused.'
+        f'{confusion["fp"]:,} of {confusion["fp"] + confusion["tn"]:,} real images accused.'
     )
     names = ('accuracy', 'precision', 'recall', 'f1', 'auc', 'average_precision', 'loss')
     others = metrics.get('without_copies')
@@ -62,12 +62,12 @@ def _plot(metrics: dict[str, Any], predictions: Predictions) -> str:
             roc.plot(false_positives, true_positives, color='black')
         roc.plot([0, 1], [0, 1], ':', color='grey', linewidth=1)
         auc = '' if metrics['auc'] is None else f' (area {metrics["auc"]:.3f})'
-        roc.set(title=f'ROC curve{auc}', xlabel='real pictures accused', ylabel='fakes found', aspect='equal')
+        roc.set(title=f'ROC curve{auc}', xlabel='real images accused', ylabel='fakes found', aspect='equal')
         bins = np.linspace(0, 1, 41).tolist()
         for label, (name, colour) in enumerate((('real', pages.REAL_COLOUR), ('fake', pages.FAKE_COLOUR))):
             histogram.hist(scores[labels == label], bins=bins, color=colour, alpha=0.6, label=name)
         histogram.axvline(metrics['threshold'], color='black', linewidth=1)
-        histogram.set(title='Scores by true class', xlabel='P(fake)', ylabel='pictures', yscale='log')
+        histogram.set(title='Scores by true class', xlabel='P(fake)', ylabel='images', yscale='log')
         histogram.legend(frameon=False, loc='upper center')
         counts = metrics['confusion']
         table = np.array([[counts['tn'], counts['fp']], [counts['fn'], counts['tp']]])

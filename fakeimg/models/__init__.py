@@ -1,4 +1,4 @@
-"""Pictures to logits. Models are registered by name; adding one is one file and one line here."""
+"""Images to logits. Models are registered by name; adding one is one file and one line here."""
 
 import functools
 import re
@@ -75,7 +75,7 @@ def init_variables(model: nn.Module, image_size: int, seed: int) -> dict[str, An
 
 
 def crop(batch: dict[str, jax.Array], size: int) -> jax.Array:
-    """The pictures of a batch, uint8[b, size, size, 3], cut out of its images as its offsets say, if it has any.
+    """The images of a batch, uint8[b, size, size, 3], cut out of its images as its offsets say, if it has any.
 
     See `data.pipeline.Batches`. With `normalize` the first operation on the device.
     """
@@ -93,7 +93,7 @@ def normalize(
 ) -> jax.Array:
     """Turns uint8[B, H, W, 3] into (x / 255 - mean) / std of `dtype`, channel by channel.
 
-    On the device, so that pictures cross to it as bytes.
+    On the device, so that images cross to it as bytes.
     """
     scale = 1 / (255 * jnp.asarray(std, jnp.float32))
     shift = -jnp.asarray(mean, jnp.float32) / jnp.asarray(std, jnp.float32)

@@ -110,7 +110,7 @@ def _halving_gradient(grad: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 class CPUBatchNorm(nn.Module):
-    """What nn.BatchNorm does in training, in float32, with sums over pictures as matrix products.
+    """What nn.BatchNorm does in training, in float32, with sums over images as matrix products.
 
     XLA's reductions on the CPU take several times as long as a product with ones. Parameters and statistics are those
     of nn.BatchNorm, which serves evaluation, other devices and statistics over several of them.

@@ -1,1 +1,1 @@
-"""Pictures of any known layout to a prepared set of ArrayRecord shards."""
+"""Images of any known layout to a prepared set of ArrayRecord shards."""

@@ -23,7 +23,7 @@ from fakeimg.preparing.plan import Plan
 from fakeimg.runtime import pool
 
 _LOCK, _PLAN = '.lock', '.plan'
-BAD_PICTURES, DROPPED = 'bad_pictures.csv', 'dropped.csv'
+UNREADABLE, DROPPED = 'bad_pictures.csv', 'dropped.csv'
 _LEFTOVER = re.compile(r'.*\.\d+\.(partial|rows|json)')  # of a worker that was killed
 
 
@@ -67,7 +67,7 @@ def _claimed(out: pathlib.Path, partial: pathlib.Path, key: str) -> Iterator[dic
     if records.is_prepared(str(out)):
         summary = json.loads((out / records.SUMMARY).read_text())
         if summary['plan'] != key:
-            raise UserError(f'{out} holds a set prepared from other pictures or options; choose another folder.')
+            raise UserError(f'{out} holds a set prepared from other images or options; choose another folder.')
         yield summary
         return
     if out.exists() and any(out.iterdir()):
@@ -99,7 +99,7 @@ def _sign(partial: pathlib.Path, key: str) -> None:
         return
     if earlier_key != key:
         raise UserError(
-            f'{partial} holds an unfinished set of other pictures or options; finish it with its own command, '
+            f'{partial} holds an unfinished set of other images or options; finish it with its own command, '
             'remove it, or choose another folder.'
         )
 
@@ -146,9 +146,9 @@ def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sh
                 bad += [(split, *item) for item in shards.read_bad(part.path)]
     if not any(part.num_records for parts in written.values() for part in parts):
         shutil.rmtree(partial)  # or the same command would find the shards, and refuse again
-        raise UserError(f'none of the pictures can be read (first: {bad[0][1]}: {bad[0][2]}); nothing was prepared.')
+        raise UserError(f'none of the images can be read (first: {bad[0][1]}: {bad[0][2]}); nothing was prepared.')
     if bad:
-        with open(partial / BAD_PICTURES, 'w', **files.TEXT) as file:
+        with open(partial / UNREADABLE, 'w', **files.TEXT) as file:
             records.write_rows(file).writerows([('split', 'name', 'reason'), *bad])
     if plan.dropped:
         with open(partial / DROPPED, 'w', **files.TEXT) as file:

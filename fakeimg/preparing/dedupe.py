@@ -6,12 +6,12 @@ import numpy as np
 
 from fakeimg.auditing import copies, measure
 from fakeimg.console import SILENT, Console
-from fakeimg.preparing.items import Items, Pictures
+from fakeimg.preparing.items import Images, Items
 
 
 @dataclasses.dataclass(frozen=True)
 class Dropped:
-    """A picture that is left out, why, and the one that is kept in its place ('' where none is)."""
+    """An image that is left out, why, and the one that is kept in its place ('' where none is)."""
 
     split: str
     name: str
@@ -22,20 +22,20 @@ class Dropped:
 def drop_copies(
     parts: dict[str, Items], near: bool, workers: int, console: Console = SILENT
 ) -> tuple[dict[str, Items], list[Dropped]]:
-    """Leaves out copies by decoded pixels: later ones of a split, those in a later split, and all of a picture that
+    """Leaves out copies by decoded pixels: later ones of a split, those in a later split, and all of an image that
     carries both labels.
 
     Args:
         parts: the items of each split, earlier splits first; of OpenForensics, whole photos.
-        near: leave out those in a later split that nearly repeat a picture of an earlier one, too.
-        workers: processes that read and decode all pictures.
+        near: leave out those in a later split that nearly repeat an image of an earlier one, too.
+        workers: processes that read and decode all images.
         console: shows the progress.
 
     Returns:
         The items that remain, and those that do not.
     """
     measured = measure.measure({split: items.files for split, items in parts.items()}, workers, console)
-    labels = np.concatenate([items.source.labels if isinstance(items, Pictures) else np.zeros(len(items), np.int32)
+    labels = np.concatenate([items.source.labels if isinstance(items, Images) else np.zeros(len(items), np.int32)
                              for items in parts.values()])  # fmt: skip
     exact = copies.find_exact(measured.facts)
     across, within, both = copies.relate_masks(exact.pixels, measured.split, labels)
@@ -66,5 +66,5 @@ def describe(dropped: list[Dropped], sizes: dict[str, int]) -> list[str]:
         reasons = [drop.reason for drop in dropped if drop.split == split]
         if reasons:
             listed = ', '.join(f'{reason}: {reasons.count(reason):,}' for reason in sorted(set(reasons)))
-            notes.append(f'{len(reasons):,} of {size:,} pictures are left out of {split} ({listed})')
+            notes.append(f'{len(reasons):,} of {size:,} images are left out of {split} ({listed})')
     return notes

@@ -1,4 +1,4 @@
-"""What becomes of one picture, or of one photo with several faces: the records that it gives."""
+"""What becomes of one image, or of one photo with several faces: the records that it gives."""
 
 import dataclasses
 import hashlib
@@ -18,7 +18,7 @@ from fakeimg.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """How pictures are written; as they are by default.
+    """How images are written; as they are by default.
 
     Attributes:
         side: length that the short side is brought to, pixels; 0 keeps it.
@@ -43,21 +43,21 @@ class Encoding:
         return cls(side, int(quality))
 
     def apply(self, data: bytes) -> bytes:
-        """Decodes, resizes and encodes; the same encoder whatever the class. Raises decode.BadPicture."""
+        """Decodes, resizes and encodes; the same encoder whatever the class. Raises decode.BadImage."""
         if not self.quality:
             return data
-        picture = decode.decode_rgb(data)  # never at a fraction, as JPEG alone can: classes may differ in format
-        height, width = picture.shape[:2]
+        image = decode.decode_rgb(data)  # never at a fraction, as JPEG alone can: classes may differ in format
+        height, width = image.shape[:2]
         if self.side and min(height, width) != self.side:
             scale = self.side / min(height, width)
             size = (max(self.side, round(width * scale)), max(self.side, round(height * scale)))
-            picture = np.asarray(PIL.Image.fromarray(picture).resize(size, PIL.Image.Resampling.BICUBIC))
-        return encode_jpeg(picture, self.quality)
+            image = np.asarray(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.BICUBIC))
+        return encode_jpeg(image, self.quality)
 
 
-def encode_jpeg(picture: np.ndarray, quality: int) -> bytes:
+def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
     """Encodes uint8[H, W, 3] with the chroma subsampled (4:2:0), as nearly all JPEGs in the wild are."""
-    return simplejpeg.encode_jpeg(np.ascontiguousarray(picture), quality, colorsubsampling='420')
+    return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, colorsubsampling='420')
 
 
 class Items(Protocol):
@@ -74,13 +74,13 @@ class Items(Protocol):
     def take(self, indices: Sequence[int] | np.ndarray) -> 'Items': ...
 
     def records(self, index: int, bad: list[tuple[str, str]]) -> Iterator[tuple[bytes, Row]]:
-        """Yields picture and description of each record; appends (name, reason) to `bad` for each there cannot be."""
+        """Yields image and description of each record; appends (name, reason) to `bad` for each there cannot be."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
-    """One record a picture."""
+class Images:
+    """One record an image."""
 
     split: str
     source: Source
@@ -97,7 +97,7 @@ class Pictures:
     def files(self) -> Files:
         return self.source.files
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> 'Pictures':
+    def take(self, indices: Sequence[int] | np.ndarray) -> 'Images':
         return dataclasses.replace(self, source=self.source.take(np.asarray(indices, int)))
 
     def records(self, index: int, bad: list[tuple[str, str]]) -> Iterator[tuple[bytes, Row]]:
@@ -106,7 +106,7 @@ class Pictures:
         try:
             data = self.encoding.apply(source[index])
             row = describe(data, self.split, name, label, source.sources[index], group)
-        except (OSError, decode.BadPicture) as error:
+        except (OSError, decode.BadImage) as error:
             bad.append((name, str(error)))
         else:
             yield data, row
@@ -137,14 +137,14 @@ class Photos:
     def records(self, index: int, bad: list[tuple[str, str]]) -> Iterator[tuple[bytes, Row]]:
         photo = self.photos[index]
         try:
-            picture = decode.decode_rgb(self.files.read(index))
-        except (OSError, decode.BadPicture) as error:
+            image = decode.decode_rgb(self.files.read(index))
+        except (OSError, decode.BadImage) as error:
             bad.append((photo.name, str(error)))
             return
         for face in photo.faces:
             name = f'{photo.name}/{face.annotation}'
             try:
-                crop = openforensics.crop_face(picture, face.box, self.margin, self.size)
+                crop = openforensics.crop_face(image, face.box, self.margin, self.size)
             except openforensics.BadBox as error:
                 bad.append((name, str(error)))
                 continue
@@ -153,6 +153,6 @@ class Photos:
 
 
 def describe(data: bytes, split: str, name: str, label: int, source: str, group: str) -> Row:
-    """Returns the row of a record. Raises decode.BadPicture when the header says that it is no picture."""
+    """Returns the row of a record. Raises decode.BadImage when the header says that it is no image."""
     kind, width, height = decode.read_header(data)
     return Row(split, name, label, source, group, width, height, kind, len(data), hashlib.sha256(data).hexdigest())

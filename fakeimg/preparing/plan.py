@@ -14,11 +14,11 @@ from fakeimg.data import datasets, layouts, openforensics, records, splits
 from fakeimg.data import files as files_lib
 from fakeimg.errors import UserError
 from fakeimg.preparing.dedupe import Dropped, describe, drop_copies
-from fakeimg.preparing.items import Encoding, Items, Photos, Pictures
+from fakeimg.preparing.items import Encoding, Images, Items, Photos
 
-SHARD_BYTES = 64 << 20  # of source pictures: what a killed run loses of each worker is half of it on average
-SHARD_ITEMS = (128, 4096)  # least and most pictures a shard
-_SIZE_SAMPLE = 256  # pictures whose sizes are looked at
+SHARD_BYTES = 64 << 20  # of source images: what a killed run loses of each worker is half of it on average
+SHARD_ITEMS = (128, 4096)  # least and most images a shard
+_SIZE_SAMPLE = 256  # images whose sizes are looked at
 _CARVED = 0.1  # of a set without splits, where --validation_fraction is not given
 
 
@@ -27,8 +27,8 @@ class Options:
     """What a person may choose.
 
     Attributes:
-        encoding: size and encoder of the pictures.
-        limit: most pictures a split, chosen by name hash; 0 takes all.
+        encoding: size and encoder of the images.
+        limit: most images a split, chosen by name hash; 0 takes all.
         validation_fraction: carved out of train where there is no validation split; None carves only where there
             are no splits at all.
         margin: side of a face crop in lengths of the box's longer side (OpenForensics).
@@ -36,7 +36,7 @@ class Options:
         min_face: faces whose box is smaller than this are left out, pixels (OpenForensics).
         class_names: the class of each folder name or label, in lower case.
         dedupe: leave copies out (see `dedupe.drop_copies`).
-        near: with dedupe, near copies of an earlier split's pictures as well.
+        near: with dedupe, near copies of an earlier split's images as well.
     """
 
     encoding: Encoding
@@ -81,15 +81,15 @@ class Plan:
 
 
 def make_plan(path: str, options: Options, workers: int = 1, console: Console = SILENT) -> Plan:
-    """Lists the pictures of `path` and decides where each will go.
+    """Lists the images of `path` and decides where each will go.
 
-    To leave out copies all pictures are read and decoded, by `workers` processes; otherwise none is.
+    To leave out copies all images are read and decoded, by `workers` processes; otherwise none is.
 
     Raises:
         UserError: see `layouts.read_listing` and `openforensics.read_annotations`; a prepared set.
     """
     if records.is_prepared(path):
-        raise UserError(f'{path} is a prepared set already; prepare the pictures that it was made from.')
+        raise UserError(f'{path} is a prepared set already; prepare the images that it was made from.')
     fraction = options.validation_fraction
     if fraction is not None and not 0 <= fraction < 0.5:
         raise UserError(f'--validation_fraction is {fraction}; it must be at least 0 and below 0.5.')
@@ -106,7 +106,7 @@ def make_plan(path: str, options: Options, workers: int = 1, console: Console = 
         default = 0.0 if has_splits else _CARVED
         found, carved = datasets.split_listing(listing, default if fraction is None else fraction)
         layout, notes = listing.layout, [*listing.notes, *carved]
-        parts = {split: Pictures(split, source, options.encoding) for split, source in found.items()}
+        parts = {split: Images(split, source, options.encoding) for split, source in found.items()}
     dropped: list[Dropped] = []
     if options.dedupe:
         sizes = {split: len(items) for split, items in parts.items()}
@@ -163,7 +163,7 @@ def _key(parts: Mapping[str, Items], options: Options) -> str:
 
 
 def _columns(items: Items) -> list[Iterable]:
-    if isinstance(items, Pictures):
+    if isinstance(items, Images):
         source = items.source
         return [source.names, source.labels, source.sources, source.groups]
     assert isinstance(items, Photos)

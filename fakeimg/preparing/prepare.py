@@ -28,7 +28,7 @@ def prepare(
         UserError: see `plan.make_plan` and `build.build`.
     """
     planned = plan.make_plan(path, options, workers, console)
-    console.say(f'layout: {planned.layout}, {planned.num_items:,} pictures')
+    console.say(f'layout: {planned.layout}, {planned.num_items:,} images')
     for note in planned.notes:
         console.warn(note)
     _show_annotations(planned, console)
@@ -38,12 +38,11 @@ def prepare(
         console.warn(f'{len(planned.dropped):,} copies were left out; {out / build.DROPPED} lists them')
     if summary['unreadable']:
         console.warn(
-            f'{summary["unreadable"]:,} pictures cannot be read and were left out; {out / build.BAD_PICTURES} '
-            'lists them'
+            f'{summary["unreadable"]:,} images cannot be read and were left out; {out / build.UNREADABLE} lists them'
         )
     for split, counts in summary['counts'].items():
         for name in (name for name, count in counts.items() if not count):
-            console.warn(f'split {split} has no {name} pictures')
+            console.warn(f'split {split} has no {name} images')
     return summary
 
 

@@ -15,7 +15,7 @@ from fakeimg.files import TEXT
 from fakeimg.preparing.items import Items
 from fakeimg.runtime import pool
 
-_TICK_EVERY = 64  # pictures between reports of progress
+_TICK_EVERY = 64  # images between reports of progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Written:
-    """A finished shard: its records, and the bytes of its pictures."""
+    """A finished shard: its records, and the bytes of its images."""
 
     path: pathlib.Path
     num_records: int
@@ -46,7 +46,7 @@ def rows_file(path: pathlib.Path) -> pathlib.Path:
 
 
 def bad_file(path: pathlib.Path) -> pathlib.Path:
-    """JSON: counts of a shard, and the (name, reason) of each picture that could not be read."""
+    """JSON: counts of a shard, and the (name, reason) of each image that could not be read."""
     return path.with_name(f'{path.name}.json')
 
 
@@ -103,5 +103,5 @@ def _read_finished(path: pathlib.Path) -> Written | None:
 
 
 def read_bad(path: pathlib.Path) -> list[tuple[str, str]]:
-    """Returns (name, reason) of the pictures of a finished shard that could not be read."""
+    """Returns (name, reason) of the images of a finished shard that could not be read."""
     return [(name, reason) for name, reason in json.loads(bad_file(path).read_text())['bad']]

@@ -32,7 +32,7 @@ def load_weights(path: pathlib.Path, variables: Mapping[str, Any], config: Confi
         if wanted and not np.allclose(wanted, given, rtol=0, atol=1e-4):
             text = ','.join(f'{value:.6g}' for value in wanted)
             raise UserError(
-                f'the weights {path} were trained on pictures normalised with a {name} of ({text}), but '
+                f'the weights {path} were trained on images normalised with a {name} of ({text}), but '
                 f'config.data.{name} is {tuple(given)}; add "--config.data.{name}=({text})".'
             )
     flat = flax.traverse_util.flatten_dict(dict(variables), sep='/')

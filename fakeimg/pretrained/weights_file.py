@@ -27,7 +27,7 @@ class Header:
         source: the file or hub name they were converted from.
         source_sha256: of that file.
         classes: of the classifier that was left out; None if there was none.
-        mean, std: of RGB in [0, 1], with which the network wants its pictures normalised.
+        mean, std: of RGB in [0, 1], with which the network wants its images normalised.
     """
 
     model: str

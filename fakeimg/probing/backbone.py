@@ -79,7 +79,7 @@ def from_checkpoint(workdir: pathlib.Path, step: str, batch_size: int = 0) -> Ba
     Args:
         workdir: the run folder.
         step: `best` (validation AUC), `latest`, or a number.
-        batch_size: pictures per step over all devices; 0 takes the run's.
+        batch_size: images per step over all devices; 0 takes the run's.
 
     Raises:
         UserError: no such run or checkpoint, or a batch size that the devices do not divide.

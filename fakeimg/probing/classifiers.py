@@ -15,7 +15,7 @@ Decide = Callable[[np.ndarray], np.ndarray]
 # Features, labels and values of C to one Decide for each value.
 Fit = Callable[[np.ndarray, np.ndarray, Sequence[float]], Iterator[Decide]]
 
-_CHUNK = 2048  # pictures a kernel is computed for at a time: 160 MB against 10,000 others
+_CHUNK = 2048  # images a kernel is computed for at a time: 160 MB against 10,000 others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Classifier:
         name: for people.
         grid: the values of C, inverse strength of the L2 penalty on standardised features, ascending.
         fit: standardises features by their mean and deviation and fits them for each C.
-        is_quadratic: time and memory grow with the square of the pictures.
+        is_quadratic: time and memory grow with the square of the images.
     """
 
     name: str
@@ -69,7 +69,7 @@ def _linear_svm(features: np.ndarray, labels: np.ndarray, grid: Sequence[float])
     from sklearn.svm import LinearSVC
 
     for c in grid:
-        # The primal (squared hinge) is linear in the pictures. LinearSVC penalises the intercept too, which would
+        # The primal (squared hinge) is linear in the images. LinearSVC penalises the intercept too, which would
         # move it where classes are unequal; scaled by 100, it costs next to nothing.
         model = make_pipeline(StandardScaler(), LinearSVC(C=c, dual=False, intercept_scaling=100))  # pyright: ignore[reportArgumentType]
         yield model.fit(features, labels).decision_function
@@ -110,25 +110,25 @@ CLASSIFIERS = (
 
 
 def assign_folds(labels: np.ndarray, groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
-    """Assigns each picture a fold, int64[n], stratified by label; whole groups stay together.
+    """Assigns each image a fold, int64[n], stratified by label; whole groups stay together.
 
     Args:
         labels: int32[n], 0 or 1.
-        groups: '' where a picture stands for itself.
+        groups: '' where an image stands for itself.
         folds: how many.
         seed: of the shuffle.
 
     Raises:
-        UserError: too few pictures of a class, or too few groups, for every fold to hold both classes.
+        UserError: too few images of a class, or too few groups, for every fold to hold both classes.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     fewest = min(int((labels == 0).sum()), int((labels == 1).sum()))
     if not 2 <= folds <= fewest:
         raise UserError(
-            f'--folds is {folds}; it must be from 2 to the {fewest} pictures of the smaller class of train.'
+            f'--folds is {folds}; it must be from 2 to the {fewest} images of the smaller class of train.'
             if fewest >= 2
-            else f'the training split has {fewest} pictures of one class; a probe needs 2 or more of both.'
+            else f'the training split has {fewest} images of one class; a probe needs 2 or more of both.'
         )
     if any(groups):
         codes: dict[str, int] = {}
@@ -179,7 +179,7 @@ def cross_validate(
         features: float32[n, F].
         labels: int32[n], 0 or 1; both in every fold.
         fold_of: int64[n], see `assign_folds`.
-        max_examples: a quadratic classifier is fitted on no more of the other folds' pictures.
+        max_examples: a quadratic classifier is fitted on no more of the other folds' images.
         seed: of that draw.
         console: is told a line of progress after each fold.
     """
@@ -204,7 +204,7 @@ def cross_validate(
 def fit_all(
     classifier: Classifier, features: np.ndarray, labels: np.ndarray, c: float, max_examples: int, seed: int
 ) -> Decide:
-    """Fits one C on all pictures, or on `max_examples` of them if the classifier is quadratic."""
+    """Fits one C on all images, or on `max_examples` of them if the classifier is quadratic."""
     if classifier.is_quadratic:
         rows = draw(labels, max_examples, seed)
         features, labels = features[rows], labels[rows]

@@ -1,4 +1,4 @@
-"""The features of every picture of a split: computed once, kept in a file, computed again when anything changed."""
+"""The features of every image of a split: computed once, kept in a file, computed again when anything changed."""
 
 import dataclasses
 import hashlib
@@ -20,16 +20,16 @@ from fakeimg.errors import UserError
 from fakeimg.probing.backbone import Backbone
 from fakeimg.runtime import parallel
 
-_SAMPLED = 64  # pictures whose bytes are compared: all of them would take as long as decoding
+_SAMPLED = 64  # images whose bytes are compared: all of them would take as long as decoding
 
 
 @dataclasses.dataclass(frozen=True)
 class Features:
-    """What the network says of the pictures of a split.
+    """What the network says of the images of a split.
 
     Attributes:
         values: float32[m, F], the input of the head.
-        rows: int64[m], places in the source of the pictures that could be read, ascending.
+        rows: int64[m], places in the source of the images that could be read, ascending.
     """
 
     values: np.ndarray
@@ -55,21 +55,21 @@ def read_features(
     *,
     console: Console = SILENT,
 ) -> Features:
-    """Returns the features of a split: those in `folder` if they are of these weights and pictures, else new ones.
+    """Returns the features of a split: those in `folder` if they are of these weights and images, else new ones.
 
-    Pictures are told apart by names, labels, the data digest, and the bytes of a sample of them: a folder in which
-    single pictures were replaced under the same name is not noticed.
+    Images are told apart by names, labels, the data digest, and the bytes of a sample of them: a folder in which
+    single images were replaced under the same name is not noticed.
 
     Args:
         backbone: the network.
-        source: the split's pictures.
+        source: the split's images.
         split: its name.
         data_digest: of the whole data set.
-        folder: gets `features-SPLIT.npz`, and `bad_pictures.csv` if a picture cannot be read.
+        folder: gets `features-SPLIT.npz`, and `bad_pictures.csv` if an image cannot be read.
         console: is told what is read or computed, and the progress.
 
     Raises:
-        UserError: too many unreadable pictures, or features that are not finite.
+        UserError: too many unreadable images, or features that are not finite.
     """
     config = backbone.config
     key = {
@@ -81,13 +81,13 @@ def read_features(
         },
         'precision': backbone.dtype.name,
         'data': data_digest,
-        'pictures': _pictures_digest(source),
+        'images': _images_digest(source),
     }
     path = features_file(folder, split)
     kept = _load(path, key, console)
     # All processes compute or none, for they compute together.
     if not parallel.any_process(kept is None) and kept is not None:
-        console.say(f'{split}: features of {len(kept.rows):,} pictures read from {path}')
+        console.say(f'{split}: features of {len(kept.rows):,} images read from {path}')
         return kept
     values, rows, bad = scoring.predict_source(
         backbone.extract,
@@ -98,7 +98,7 @@ def read_features(
         backbone.devices,
         console=console,
     )
-    bad.write(run.bad_pictures_file(folder))
+    bad.write(run.unreadable_file(folder))
     if not np.isfinite(values).all():
         raise UserError(
             f'the features of split {split} are not finite in {backbone.dtype.name}; take other weights, '
@@ -109,7 +109,7 @@ def read_features(
     return Features(values, rows)
 
 
-def _pictures_digest(source: Source) -> str:
+def _images_digest(source: Source) -> str:
     state = hashlib.sha256()
     for name, label in zip(source.names, source.labels, strict=True):
         state.update(f'{name}\0{label}\n'.encode('utf-8', 'surrogateescape'))

@@ -45,10 +45,10 @@ def probe(
         out: gets `features-SPLIT.npz`, `metrics.json`, `report.html`, `predictions-SPLIT-CLASSIFIER.csv`.
         workdir: a run folder, whose checkpoint is probed on the data it was trained on.
         step: of the checkpoint: `best` (validation AUC), `latest`, or a number.
-        batch_size: for a checkpoint, pictures per step over all devices; 0 takes the run's.
+        batch_size: for a checkpoint, images per step over all devices; 0 takes the run's.
         split: scored once after everything else; the validation split is too, where there is one.
         folds: of the cross-validation on the training split.
-        max_examples: the RBF SVM, quadratic in pictures, is fitted on no more than so many.
+        max_examples: the RBF SVM, quadratic in images, is fitted on no more than so many.
         console: is told warnings and progress.
 
     Returns:
@@ -133,7 +133,7 @@ def _classify(
     labels = sources[train].labels
     if classifier.is_quadratic and len(labels) > max_examples:
         console.warn(
-            f'{classifier.name}: every fit takes {max_examples:,} pictures at the most, drawn from the '
+            f'{classifier.name}: every fit takes {max_examples:,} images at the most, drawn from the '
             f'{len(labels):,} of {train} with the same share of each class (max_examples)'
         )
     limits = (max_examples, seed)
@@ -173,16 +173,16 @@ def _provenance(network: Backbone, data: sources_lib.DataSet) -> list[str]:
         return []
     if network.trained_on == data.digest:
         return [
-            'this checkpoint was trained on the training split, so its features fit those pictures too well and '
+            'this checkpoint was trained on the training split, so its features fit those images too well and '
             'cross-validation on them flatters; other splits do not'
         ]
-    return ['the pictures are not the ones this run was trained on; some may have been trained on since']
+    return ['the images are not the ones this run was trained on; some may have been trained on since']
 
 
 def _open_splits(
     data: sources_lib.DataSet, config: Config, split: str, folds: int
 ) -> tuple[dict[str, sources_lib.Source], np.ndarray]:
-    """The splits that are used, train first, and the fold of each picture of train."""
+    """The splits that are used, train first, and the fold of each image of train."""
     if split == config.data.train_split:
         raise UserError(f'--split is {split}, which the classifiers are fitted on; score another one.')
     wanted = [config.data.train_split, split]
@@ -194,7 +194,7 @@ def _open_splits(
     for name in list(sources)[1:]:
         if shared := known.intersection(sources[name].names):
             raise UserError(
-                f'the splits {config.data.train_split} and {name} share {len(shared)} pictures; choose splits that '
+                f'the splits {config.data.train_split} and {name} share {len(shared)} images; choose splits that '
                 'have none in common.'
             )
     return sources, classifiers.assign_folds(train.labels, train.groups, folds, config.seed)

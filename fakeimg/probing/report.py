@@ -50,7 +50,7 @@ def print_table(results: dict[str, Any], console: Console) -> None:
 
 
 def write_predictions(path: pathlib.Path, predictions: Predictions) -> None:
-    """Writes one row per picture: name, label (0 real, 1 fake), decision (fake at 0 and above; no probability)."""
+    """Writes one row per image: name, label (0 real, 1 fake), decision (fake at 0 and above; no probability)."""
     with files.replacing(path, **files.TEXT) as file:
         writer = csv.writer(file)
         writer.writerow(('name', 'label', 'decision'))
@@ -64,7 +64,7 @@ def write_report(path: pathlib.Path, results: dict[str, Any]) -> None:
     unreadable = sum(results['skipped'].values())
     summary = (
         f'{results["features"]:,} features of a frozen {results["model"]} at {results["image_size"]} px, '
-        f'{results["weights"]}. Pictures: {counts}' + (f'; {unreadable:,} unreadable' if unreadable else '') + '.'
+        f'{results["weights"]}. Images: {counts}' + (f'; {unreadable:,} unreadable' if unreadable else '') + '.'
     )
     notes = ''.join(f'<p class="warn">{pages.escape(note)}.</p>' for note in results['notes'])
     head = ''.join(f'<th>{pages.escape(name)}</th>' for name in columns(results))
@@ -74,14 +74,14 @@ def write_report(path: pathlib.Path, results: dict[str, Any]) -> None:
         + '</tr>'
         for row in rows(results)
     )
-    units = 'whole groups' if results['whole_groups'] else 'pictures'
+    units = 'whole groups' if results['whole_groups'] else 'images'
     small = (
         f'cv: {results["folds"]} folds of {units} of {results["train_split"]}, stratified, seed {results["seed"]}; '
         'mean and sample deviation over the folds. Features are standardised within each fit. C is the one of '
         f'{_grid_size(results)} with the best mean AUC over the same folds, which flatters the cv columns a little '
         '("edge": it is the least or the most tried, and one beyond may do better). The others were scored once, after '
         'a fit on all of train. The RBF SVM was fitted on '
-        f'{results["max_examples"]:,} pictures at the most. fakeimg {results["fakeimg"]}, weights '
+        f'{results["max_examples"]:,} images at the most. fakeimg {results["fakeimg"]}, weights '
         f'{results["weights_sha256"][:12]}, data {results["data_digest"][:12]}.'
     )
     page = (

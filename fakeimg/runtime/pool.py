@@ -1,4 +1,4 @@
-"""Work on many pictures over several processes, in order, with progress, and without orphans.
+"""Work on many images over several processes, in order, with progress, and without orphans.
 
 Workers import what their function needs and nothing else: no jax, no GPU memory.
 """
@@ -33,7 +33,7 @@ def default_workers() -> int:
 
 
 def tick(count: int) -> None:
-    """Reports, from a worker, `count` more pictures done. Some microseconds, so not for every single one."""
+    """Reports, from a worker, `count` more images done. Some microseconds, so not for every single one."""
     if _worker:
         with _worker['done'].get_lock():
             _worker['done'].value += count
@@ -50,7 +50,7 @@ def run_tasks(
     title: str,
     console: Console = SILENT,
 ) -> Generator[Result, None, None]:
-    """Yields `function(task)` for each task, in order, while showing progress over `total` pictures.
+    """Yields `function(task)` for each task, in order, while showing progress over `total` images.
 
     Only a few tasks are taken ahead, so memory does not grow with their number.
 
@@ -58,7 +58,7 @@ def run_tasks(
         function: importable by name; it should call `tick` as it goes.
         tasks: cheap to pickle.
         workers: processes.
-        total: pictures in all tasks.
+        total: images in all tasks.
         title: what is being done, for the progress bar.
         console: shows the progress.
 

@@ -94,11 +94,11 @@ def _body(rows: Sequence[Row], total: int, num_validation: int) -> str:
     for line in lines:
         table += '<tr>' + ''.join(f'<td class="number">{pages.escape(cell)}</td>' for cell in line) + '</tr>'
     best = rows[0]
-    found = f'<p>{len(rows)} of {total} candidates, ranked by AUC on {num_validation:,} validation pictures'
+    found = f'<p>{len(rows)} of {total} candidates, ranked by AUC on {num_validation:,} validation images'
     if best.metrics is not None and best.metrics['accuracy'] is not None:
         error = _standard_error(best.metrics['accuracy'], num_validation)
         found += (
-            f'. Best: <b>{pages.escape(best.name)}</b>. So few pictures tell an accuracy to &plusmn;{100 * error:.1f} '
+            f'. Best: <b>{pages.escape(best.name)}</b>. So few images tell an accuracy to &plusmn;{100 * error:.1f} '
             'points (one standard error, the bars below): close candidates are a tie, and the best of many looks '
             'better here than it is'
         )
@@ -127,7 +127,7 @@ def _plot(rows: Sequence[Row], num_validation: int) -> str:
 
 
 def _scatter(axes: Any, rows: Sequence[Row], x: Sequence[Any], metric: str, num_validation: int = 0) -> None:
-    """Dots of `metric`, coloured by stage; bars of one standard error where the number of pictures is given."""
+    """Dots of `metric`, coloured by stage; bars of one standard error where the number of images is given."""
     y = np.array([row.metrics and row.metrics[metric] for row in rows], float)
     errors = np.sqrt(y * (1 - y) / num_validation) if num_validation else np.full(len(rows), np.nan)
     places = np.array(x, float)

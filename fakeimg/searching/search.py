@@ -58,7 +58,7 @@ def search(
 ) -> Found:
     """Trains every candidate that is not done yet, until the last or until SIGTERM or Ctrl-C asks to stop.
 
-    Pictures of the validation split alone decide. A candidate that diverges has a row that says so.
+    Images of the validation split alone decide. A candidate that diverges has a row that says so.
 
     Raises:
         UserError: fields or values that cannot work (before anything is trained), data without a validation split,
@@ -123,7 +123,7 @@ class _Candidate:
     data_digest: str
 
     def read(self) -> Row | None:
-        """The row, if this very candidate, on these pictures, is done."""
+        """The row, if this very candidate, on these images, is done."""
         saved = self._saved()
         same = all(saved.get(name) == value for name, value in self._key().items())
         return self._row(saved) if same and saved['status'] in ('finished', 'diverged') else None

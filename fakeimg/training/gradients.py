@@ -1,4 +1,4 @@
-"""Gradient accumulation: a step's pictures in parts, one after the other, for the memory of one part."""
+"""Gradient accumulation: a step's images in parts, one after the other, for the memory of one part."""
 
 from collections.abc import Callable
 from typing import Any

@@ -88,7 +88,7 @@ def _train(
     for note in setup.notes + resume.changes(setup, restored):
         console.warn(note)
     writer = run.MetricsWriter(workdir, start_step)
-    bad = pipeline.BadPictures('train', setup.num_train, config.data.max_bad_fraction)
+    bad = pipeline.UnreadableImages('train', setup.num_train, config.data.max_bad_fraction)
     batches = iter(setup.device_batches(setup.train_batches(bad)))
     if restored:
         batches.set_state(restored.data['iterator'])
@@ -103,7 +103,7 @@ def _train(
         checkpoints.close()  # first of what can fail: a save may be under way
         batches.close()
         writer.close()
-        bad.write(run.bad_pictures_file(workdir))
+        bad.write(run.unreadable_file(workdir))
 
 
 @dataclasses.dataclass
@@ -116,7 +116,7 @@ class _Loop:
     console: Console
     bar: Progress
     writer: run.MetricsWriter
-    bad: pipeline.BadPictures
+    bad: pipeline.UnreadableImages
     interrupts: Interrupts
     start_step: int
 
@@ -201,7 +201,7 @@ class _Loop:
                 metrics = self.validate(step, state) if validate else None
             except TrainingDiverged:
                 raise
-            except UserError:  # unreadable validation pictures must not cost the training since the last checkpoint
+            except UserError:  # unreadable validation images must not cost the training since the last checkpoint
                 self.save(step, state, batches, None)
                 raise
             self.save(step, state, batches, metrics)
@@ -212,7 +212,7 @@ class _Loop:
         """Starts saving state and iterator."""
         iterator = {'iterator': batches.get_state()}
         self.checkpoints.save(step, self.setup.devices.to_global(state), iterator, self.meta, metrics)
-        self.bad.write(run.bad_pictures_file(self.workdir))
+        self.bad.write(run.unreadable_file(self.workdir))
 
     def validate(self, step: int, state: TrainState) -> dict[str, Any] | None:
         """Scores the validation split; None if a signal cut it short."""
@@ -224,7 +224,7 @@ class _Loop:
         except scoring.Stopped:
             self.validation_cut_short = True
             return None
-        bad.write(run.bad_pictures_file(self.workdir))
+        bad.write(run.unreadable_file(self.workdir))
         metrics = metrics_lib.compute_metrics(predictions)
         self.writer.write(step, {f'validation/{name}': metrics[name] for name in metrics_lib.SCALARS})
         epoch = step * self.setup.config.batch_size / self.setup.num_train

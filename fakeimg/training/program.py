@@ -32,7 +32,7 @@ class Setup:
     Attributes:
         config: the configuration after overrides.
         sources: the splits of the data, by name; train is among them.
-        cached_bytes: memory that decoded pictures will fill, 0 without a cache.
+        cached_bytes: memory that decoded images will fill, 0 without a cache.
         data_digest: identifies the whole data set.
         notes: sentences about the data that a person should read.
         devices: all devices of the run.
@@ -98,7 +98,7 @@ class Setup:
     def _image_size(self) -> int:
         return self.config.data.image_size
 
-    def train_batches(self, bad: pipeline.BadPictures) -> pipeline.TrainBatches:
+    def train_batches(self, bad: pipeline.UnreadableImages) -> pipeline.TrainBatches:
         """The batches of this run on the host, by step."""
         return pipeline.TrainBatches(self.sources['train'], self.config, bad, self.total_steps, shard=parallel.shard())
 
@@ -129,10 +129,10 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
     """
     config_lib.check_config(config)
     mapped = parallel.Devices.create(config.parallel, config.batch_size, devices)
-    pictures = config.batch_size // mapped.count
-    if pictures % config.microbatches:
+    images = config.batch_size // mapped.count
+    if images % config.microbatches:
         raise UserError(
-            f'config.batch_size={config.batch_size} leaves {pictures} pictures to each device, which '
+            f'config.batch_size={config.batch_size} leaves {images} images to each device, which '
             f'config.microbatches={config.microbatches} does not divide; change one of them.'
         )
     dtype = precision.resolve(config.precision)
@@ -144,7 +144,7 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
     if not (real and fake):
         missing = 'real' if fake else 'fake'
         raise UserError(
-            f'the split {config.data.train_split} of {config.data.path} has no {missing} pictures '
+            f'the split {config.data.train_split} of {config.data.path} has no {missing} images '
             f'({real} real, {fake} fake); a detector needs both classes.'
         )
     schedule = optimizer.learning_rate_schedule(config, len(train))
@@ -176,21 +176,21 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
 
 
 def _with_caches(sources: dict[str, sources_lib.Source], config: Config) -> tuple[dict[str, sources_lib.Source], int]:
-    """Gives train and validation memory for their decoded pictures, as `config.data.cache` says; its bytes too."""
+    """Gives train and validation memory for their decoded images, as `config.data.cache` says; its bytes too."""
     side, used = config.data.resize_size, [name for name in ('train', 'validation') if name in sources]
     needed = sum(cache.size_in_bytes(len(sources[name]), side) for name in used)
-    # Other processes of this run may share the machine, and in the end each of them keeps every picture.
+    # Other processes of this run may share the machine, and in the end each of them keeps every image.
     available = cache.available_memory() // jax.process_count()
     is_read_again = config_lib.total_steps(config, len(sources['train'])) * config.batch_size > len(sources['train'])
     if config.data.cache == 'host' and needed > available:
         raise UserError(
-            f'config.data.cache=host wants {needed / 1e9:,.1f} GB for decoded pictures and {available / 1e9:,.1f} GB '
+            f'config.data.cache=host wants {needed / 1e9:,.1f} GB for decoded images and {available / 1e9:,.1f} GB '
             'are available to this process; leave it auto.'
         )
     fits = needed <= cache.SHARE * available
     if config.data.cache == 'none' or (config.data.cache == 'auto' and not (fits and is_read_again)):
         return sources, 0
-    caches = {name: cache.DecodedPictures(len(sources[name]), side) for name in used}
+    caches = {name: cache.DecodedImages(len(sources[name]), side) for name in used}
     cached = {name: dataclasses.replace(source, cache=caches.get(name)) for name, source in sources.items()}
     return cached, needed
 
@@ -205,6 +205,6 @@ def _training_splits(data: sources_lib.DataSet, config: Config) -> dict[str, sou
     if shared:
         raise UserError(
             f'config.data.train_split={wanted["train"]} and config.data.validation_split={wanted["validation"]} share '
-            f'{len(shared)} pictures; choose splits that have none in common.'
+            f'{len(shared)} images; choose splits that have none in common.'
         )
     return sources

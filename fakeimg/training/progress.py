@@ -29,7 +29,7 @@ def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: st
         f'fakeimg {fakeimg.__version__}, run folder {workdir}',
         f'  devices    {devices.count} x {kinds}, {jax.process_count()} process(es); '
         f'jax {jax.__version__}, flax {flax.__version__}',
-        f'  batch      {config.batch_size} pictures, {config.batch_size // devices.count} per device, '
+        f'  batch      {config.batch_size} images, {config.batch_size // devices.count} per device, '
         f'{setup.dtype.name}, {config.parallel}',
         f'  data       {config.data.path or "demo faces"}: {"; ".join(splits)}',
         f'  model      {config.model.name}, {clu.parameter_overview.count_parameters(state.params):,} parameters, '
@@ -54,7 +54,7 @@ def _options(setup: Setup) -> list[str]:
         f'weights averaged with decay {config.optimizer.ema_decay:g}': config.optimizer.ema_decay,
         f'{config.microbatches} microbatches': config.microbatches > 1,
         'balanced sampling': config.data.balanced_sampling,
-        f'decoded pictures stay in memory, {setup.cached_bytes / 1e9:.2g} GB in the end': setup.cached_bytes,
+        f'decoded images stay in memory, {setup.cached_bytes / 1e9:.2g} GB in the end': setup.cached_bytes,
     }
     return [words for words, on in said.items() if on]
 
@@ -62,8 +62,8 @@ def _options(setup: Setup) -> list[str]:
 class Meter:
     """Wall time of the training loop, split into running, waiting for input, and apart (compiling, validating)."""
 
-    def __init__(self, pictures_per_step: float):
-        self._pictures_per_step = pictures_per_step
+    def __init__(self, images_per_step: float):
+        self._images_per_step = images_per_step
         self._steps = self._waited = self._apart = 0.0
         self._all_steps = self._all_seconds = 0.0
         self._since = time.monotonic()
@@ -91,9 +91,9 @@ class Meter:
         self._since = time.monotonic()
 
     def read(self) -> dict[str, float | None]:
-        """Closes an interval: pictures per second, share of time spent waiting; None if no step was counted."""
+        """Closes an interval: images per second, share of time spent waiting; None if no step was counted."""
         seconds = max(time.monotonic() - self._since - self._apart, 1e-9)
-        rate = self._steps * self._pictures_per_step / seconds if self._steps else None
+        rate = self._steps * self._images_per_step / seconds if self._steps else None
         share = min(self._waited / seconds, 1.0) if self._steps else None
         self._all_steps += self._steps
         self._all_seconds += seconds if self._steps else 0.0

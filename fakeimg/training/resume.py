@@ -54,5 +54,5 @@ def changes(setup: Setup, restored: Restored | None) -> list[str]:
     if fields:
         notes.append(f'the configuration changed since the checkpoint: {"; ".join(fields)}')
     if restored.meta['data_digest'] != setup.meta()['data_digest']:
-        notes.append('the pictures are not the ones that this run was started on')
+        notes.append('the images are not the ones that this run was started on')
     return notes

@@ -24,7 +24,7 @@ Step = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, dict[str, 
 
 @flax.struct.dataclass
 class TrainMetrics(clu.metrics.Collection):
-    """Sums and counts over pictures of weight 1; merging them over steps keeps the means exact."""
+    """Sums and counts over images of weight 1; merging them over steps keeps the means exact."""
 
     loss: clu.metrics.Average.from_output('loss')  # pyright: ignore[reportInvalidTypeForm]
     accuracy: clu.metrics.Average.from_output('correct')  # pyright: ignore[reportInvalidTypeForm]
@@ -41,7 +41,7 @@ def make_train_step(
     """Returns the per-device program `step(state, batch) -> (state, outputs)`.
 
     The loss is binary cross-entropy on the logit, times the class weight (real, fake), averaged with the batch's
-    weights over all devices. Accuracy and `labels` are about the class that a mixed picture has more of. Stages that
+    weights over all devices. Accuracy and `labels` are about the class that a mixed image has more of. Stages that
     `model` freezes are not differentiated and keep their bits.
     `outputs`, replicated: `metrics` (TrainMetrics), `grad_norm`, `update_norm`, `learning_rate`, `loss_scale`,
     `skipped` (1.0 if the float16 gradients overflowed and nothing but the loss scale and the step changed);
@@ -132,5 +132,5 @@ def smooth_labels(labels: jax.Array, amount: float) -> jax.Array:
 
 
 def balanced_weights(real: int, fake: int) -> tuple[float, float]:
-    """Weights (real, fake) of mean 1 over the pictures that give both classes the same sum."""
+    """Weights (real, fake) of mean 1 over the images that give both classes the same sum."""
     return (real + fake) / (2 * real), (real + fake) / (2 * fake)

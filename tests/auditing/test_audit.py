@@ -96,7 +96,7 @@ def test_planted_copies_are_found_and_told_apart(planted: pathlib.Path) -> None:
     }
     assert findings['copies within splits'].details['surplus'] == {'train/real': 2}
     both = findings['copies with both labels']
-    assert (both.level, both.details['pictures']) == ('fail', 2)
+    assert (both.level, both.details['images']) == ('fail', 2)
     assert named_pairs(both, planted) == {('train/real/000060.jpg', 'train/fake/flipped.jpg')}
 
 
@@ -138,10 +138,10 @@ def test_jpeg_against_png_is_a_shortcut_until_both_are_encoded_alike(tmp_path: p
     faces = demo.DemoFaces('train', size=64, num_examples=480)
     for index in range(0, 480, 2):  # genuine ones only, so that nothing but the format tells the classes apart
         label = 'fake' if index % 4 else 'real'
-        picture = PIL.Image.fromarray(decode.decode_rgb(faces[index]))
+        image = PIL.Image.fromarray(decode.decode_rgb(faces[index]))
         path = tmp_path / 'faces' / 'train' / label / f'{index}.{"png" if index % 4 else "jpg"}'
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(path, quality=95)  # PNG does not care
+        image.save(path, quality=95)  # PNG does not care
     finding = audit(tmp_path / 'faces')['shortcuts']
     assert (finding.level, round(finding.details['auc'], 2)) == ('fail', 1.0)
     assert finding.details['features']['format'] == 1.0
@@ -166,20 +166,20 @@ def test_a_degraded_test_split_is_a_shift(clean: pathlib.Path, tmp_path: pathlib
 
 def test_broken_files_empty_and_rare_classes(clean: pathlib.Path, tmp_path: pathlib.Path) -> None:
     root = pathlib.Path(shutil.copytree(clean, tmp_path / 'faces'))
-    pictures = sorted((root / 'test/real').iterdir())
-    pictures[0].write_bytes(b'')
-    pictures[1].write_bytes(b'no picture at all, just words')
-    pictures[2].write_bytes(pictures[2].read_bytes()[:-300])
+    images = sorted((root / 'test/real').iterdir())
+    images[0].write_bytes(b'')
+    images[1].write_bytes(b'no image at all, just words')
+    images[2].write_bytes(images[2].read_bytes()[:-300])
     finding = audit(root)['broken']
     assert finding.level == 'fail'
-    assert finding.details['counts'] == {'test': {'empty': 1, 'not_a_picture': 1, 'truncated': 1}}
-    assert finding.details['names'] == [f'test/real/{path.name}' for path in pictures[:3]]
-    for path in pictures[4:]:
+    assert finding.details['counts'] == {'test': {'empty': 1, 'not_an_image': 1, 'truncated': 1}}
+    assert finding.details['names'] == [f'test/real/{path.name}' for path in images[:3]]
+    for path in images[4:]:
         path.unlink()
     assert audit(root)['classes'].level == 'warn'
     shutil.rmtree(root / 'test/real')
     finding = audit(root)['classes']
-    assert (finding.level, finding.sentence.split(' (')[0]) == ('fail', 'test has no real pictures')
+    assert (finding.level, finding.sentence.split(' (')[0]) == ('fail', 'test has no real images')
 
 
 def test_the_verb_says_it_in_words_json_and_a_page_and_by_its_exit_code(

@@ -74,7 +74,7 @@ def test_equal_hashes_are_tied_to_the_first_that_looks_alike() -> None:
     assert near_pairs(np.zeros(5, np.uint64), thumbnails).tolist() == [[0, 2], [1, 3], [1, 4]]
 
 
-def test_many_copies_of_one_picture_make_few_pairs() -> None:
+def test_many_copies_of_one_image_make_few_pairs() -> None:
     thumbnails = np.repeat(noise_thumbnails(1), 20_000, 0)
     pairs = near_pairs(np.zeros(20_000, np.uint64), thumbnails)
     assert len(pairs) == 19_999 and clusters(20_000, pairs).max() == 0
@@ -90,7 +90,7 @@ def test_crowds_are_thinned_to_what_connects_them(monkeypatch: pytest.MonkeyPatc
     assert clusters(300, every).max() == clusters(300, thinned).max() == 0
 
 
-def test_flat_pictures_are_left_out() -> None:
+def test_flat_images_are_left_out() -> None:
     thumbnails = np.random.default_rng(0).integers(128, 132, (1, 16, 16)).astype(np.uint8)
     assert len(near_pairs(np.zeros(3, np.uint64), np.repeat(thumbnails, 3, 0))) == 0
     assert len(near_pairs(np.zeros(3, np.uint64), np.repeat(8 * (thumbnails - 120), 3, 0))) == 2
@@ -107,7 +107,7 @@ def test_clusters_are_chains_of_pairs() -> None:
     assert clusters(3, np.zeros((0, 2), np.int64)).tolist() == [0, 1, 2]
 
 
-def test_exact_copies_share_a_number_and_broken_pictures_do_not() -> None:
+def test_exact_copies_share_a_number_and_broken_images_do_not() -> None:
     cluster = exact_clusters(np.array([b'a', b'', b'b', b'a', b''], 'S16'))
     assert cluster[0] == cluster[3]
     assert len(set(cluster.tolist())) == 4 and cluster.max() == 3
@@ -117,11 +117,11 @@ def test_copies_of_faces_are_found_and_nothing_else() -> None:
     faces = DemoFaces('train', size=64, num_examples=60)
     files = [faces[i] for i in range(60)]
     for data in files[:60]:
-        picture = PIL.Image.open(io.BytesIO(data))
+        image = PIL.Image.open(io.BytesIO(data))
         copies = [io.BytesIO() for _ in range(3)]
-        picture.save(copies[0], 'JPEG', quality=50)
-        picture.resize((96, 96), PIL.Image.Resampling.BICUBIC).save(copies[1], 'PNG')
-        picture.point([min(255, round(1.1 * level)) for level in range(256)] * 3).save(copies[2], 'WEBP')
+        image.save(copies[0], 'JPEG', quality=50)
+        image.resize((96, 96), PIL.Image.Resampling.BICUBIC).save(copies[1], 'PNG')
+        image.point([min(255, round(1.1 * level)) for level in range(256)] * 3).save(copies[2], 'WEBP')
         files += [copy.getvalue() for copy in copies]
     facts = np.stack([measure('', data) for data in files])
     cluster = clusters(240, near_pairs(facts['phash'], facts['thumbnail']))

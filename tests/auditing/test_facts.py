@@ -17,9 +17,9 @@ def smooth(seed: int, height: int = 48, width: int = 64) -> PIL.Image.Image:
     return PIL.Image.fromarray(coarse).resize((width, height), PIL.Image.Resampling.BICUBIC)
 
 
-def encode(picture: PIL.Image.Image, kind: str = 'PNG', **options: Any) -> bytes:
+def encode(image: PIL.Image.Image, kind: str = 'PNG', **options: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -27,8 +27,8 @@ def from_array(array: np.ndarray) -> bytes:
     return encode(PIL.Image.fromarray(np.clip(array, 0, 255).astype(np.uint8)))
 
 
-PICTURE = smooth(0)
-PNG, JPEG = encode(PICTURE), encode(PICTURE, 'JPEG', quality=90)
+IMAGE = smooth(0)
+PNG, JPEG = encode(IMAGE), encode(IMAGE, 'JPEG', quality=90)
 
 
 def test_a_row_is_small_and_rows_stack() -> None:
@@ -38,28 +38,28 @@ def test_a_row_is_small_and_rows_stack() -> None:
     assert stacked['format'].tolist() == [b'png', b'jpeg']
 
 
-def test_whole_picture_has_no_problem_and_every_statistic() -> None:
+def test_whole_image_has_no_problem_and_every_statistic() -> None:
     row = measure('demo', DemoFaces('train', size=64, num_examples=1)[0])
     assert row['problem'] == b'' and row['pixels_hash'] != b''
     assert all(np.isfinite(row[field]).all() for field in PIXEL_STATISTICS)
 
 
-def test_what_is_no_picture_is_named() -> None:
+def test_what_is_no_image_is_named() -> None:
     assert measure('a.jpg', b'')['problem'] == b'empty'
-    assert measure('a.jpg', b'<!doctype html><title>404</title>')['problem'] == b'not_a_picture'
+    assert measure('a.jpg', b'<!doctype html><title>404</title>')['problem'] == b'not_an_image'
     assert not measure('a.jpg', b'<!doctype html>')['misnamed']
 
 
 @pytest.mark.parametrize('progressive', [False, True])
 def test_jpeg_cut_anywhere_is_truncated(progressive: bool) -> None:
-    data = encode(PICTURE, 'JPEG', progressive=progressive)
+    data = encode(IMAGE, 'JPEG', progressive=progressive)
     assert {measure('a.jpg', data[:end])['problem'].item() for end in range(2, len(data), 7)} == {b'truncated'}
     assert measure('a.jpg', data[:-1])['problem'] == b'truncated'
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'WEBP', 'BMP', 'TIFF', 'GIF'])
 def test_other_formats_cut_are_truncated(kind: str) -> None:
-    data = encode(PICTURE, kind)
+    data = encode(IMAGE, kind)
     for end in (24, len(data) // 2, len(data) - 100):
         assert measure('a', data[:end])['problem'] == b'truncated'
 
@@ -68,7 +68,7 @@ def test_damage_inside_is_undecodable() -> None:
     damaged = bytearray(PNG)
     damaged[60:80] = bytes(20)
     assert measure('a.png', bytes(damaged))['problem'] == b'undecodable'
-    webp = encode(PICTURE, 'WEBP')
+    webp = encode(IMAGE, 'WEBP')
     assert measure('a.webp', webp[:20] + bytes(20) + webp[40:])['problem'] == b'undecodable'
     start = JPEG.index(b'\xff\xc4')  # Huffman tables
     assert measure('a.jpg', JPEG[: start + 4] + b'\xff' * 20 + JPEG[start + 24 :])['problem'] == b'undecodable'
@@ -83,7 +83,7 @@ def test_decompression_bomb_is_too_large(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_no_bytes_raise() -> None:
     rng = np.random.default_rng(0)
-    files = [PNG, JPEG, *(encode(PICTURE, kind) for kind in ('WEBP', 'BMP', 'TIFF', 'GIF'))]
+    files = [PNG, JPEG, *(encode(IMAGE, kind) for kind in ('WEBP', 'BMP', 'TIFF', 'GIF'))]
     for _ in range(25):
         for data in files:
             damaged = bytearray(data)
@@ -93,7 +93,7 @@ def test_no_bytes_raise() -> None:
             measure('a', data[:8] + rng.bytes(60))
 
 
-def test_broken_picture_keeps_its_header_and_has_no_statistics() -> None:
+def test_broken_image_keeps_its_header_and_has_no_statistics() -> None:
     row = measure('a.jpg', JPEG[:-40])
     assert (row['width'], row['height'], row['jpeg_quality']) == (64, 48, 90)
     assert row['pixels_hash'] == b'' and row['bytes_hash'] != b'' and not row['thumbnail'].any()
@@ -102,12 +102,12 @@ def test_broken_picture_keeps_its_header_and_has_no_statistics() -> None:
 
 def test_quality_is_the_one_it_was_saved_with() -> None:
     qualities = range(1, 101)
-    assert [measure('', encode(PICTURE, 'JPEG', quality=q))['jpeg_quality'] for q in qualities] == list(qualities)
+    assert [measure('', encode(IMAGE, 'JPEG', quality=q))['jpeg_quality'] for q in qualities] == list(qualities)
     assert measure('', PNG)['jpeg_quality'] == 0
 
 
 def test_quality_of_an_unknown_table_is_the_nearest() -> None:
-    tables = encode(PICTURE, 'JPEG', quality=80)
+    tables = encode(IMAGE, 'JPEG', quality=80)
     at = tables.index(b'\xff\xdb') + 5
     odd = tables[: at + 9] + bytes([tables[at + 9] + 1]) + tables[at + 10 :]
     assert measure('', odd)['jpeg_quality'] == 80
@@ -116,13 +116,11 @@ def test_quality_of_an_unknown_table_is_the_nearest() -> None:
 
 def test_jpeg_header_is_read() -> None:
     for code, subsampling in ((11, '4:4:4'), (21, '4:2:2'), (22, '4:2:0')):
-        assert measure('', encode(PICTURE, 'JPEG', subsampling=subsampling))['subsampling'] == code
-    grey = measure('', encode(PICTURE.convert('L'), 'JPEG'))
+        assert measure('', encode(IMAGE, 'JPEG', subsampling=subsampling))['subsampling'] == code
+    grey = measure('', encode(IMAGE.convert('L'), 'JPEG'))
     assert (grey['subsampling'], grey['mode']) == (0, b'grey')
-    assert (
-        measure('', encode(PICTURE, 'JPEG', progressive=True))['progressive'] and not measure('', JPEG)['progressive']
-    )
-    assert measure('', encode(PICTURE.convert('CMYK'), 'JPEG'))['mode'] == b'cmyk'
+    assert measure('', encode(IMAGE, 'JPEG', progressive=True))['progressive'] and not measure('', JPEG)['progressive']
+    assert measure('', encode(IMAGE.convert('CMYK'), 'JPEG'))['mode'] == b'cmyk'
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
@@ -130,7 +128,7 @@ def test_metadata_is_seen(kind: str) -> None:
     exif = PIL.Image.Exif()
     exif[0x010F] = 'maker'
     profile = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile('sRGB')).tobytes()
-    bare, full = encode(PICTURE, kind), encode(PICTURE, kind, exif=exif, icc_profile=profile)
+    bare, full = encode(IMAGE, kind), encode(IMAGE, kind, exif=exif, icc_profile=profile)
     assert not measure('', bare)['exif'] and not measure('', bare)['icc']
     assert measure('', full)['exif'] and measure('', full)['icc']
     assert measure('', bare)['jfif'] == (kind == 'JPEG')
@@ -138,7 +136,7 @@ def test_metadata_is_seen(kind: str) -> None:
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF'])
 def test_format_and_size_come_from_the_bytes(kind: str) -> None:
-    data = encode(PICTURE, kind)
+    data = encode(IMAGE, kind)
     row = measure(f'x.{kind.lower()}', data)
     assert row['format'] == kind.lower().encode()
     assert (row['width'], row['height'], row['size']) == (64, 48, len(data))
@@ -150,13 +148,13 @@ def test_format_and_size_come_from_the_bytes(kind: str) -> None:
 def test_size_is_as_stored_under_an_exif_orientation() -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
-    row = measure('', encode(PICTURE, 'JPEG', exif=exif))
+    row = measure('', encode(IMAGE, 'JPEG', exif=exif))
     assert (row['width'], row['height']) == (64, 48)
 
 
 def test_modes() -> None:
     for mode, name in (('L', 'grey'), ('RGB', 'rgb'), ('RGBA', 'rgba'), ('P', 'palette'), ('1', 'bilevel')):
-        assert measure('', encode(PICTURE.convert(mode)))['mode'] == name.encode()
+        assert measure('', encode(IMAGE.convert(mode)))['mode'] == name.encode()
 
 
 @pytest.mark.parametrize(
@@ -189,18 +187,18 @@ def test_class_word_alone_changes_neither_pattern_nor_length() -> None:
 
 
 def test_pixels_are_the_same_whatever_the_file() -> None:
-    png, bmp, other = measure('', PNG), measure('', encode(PICTURE, 'BMP')), measure('', encode(smooth(1)))
+    png, bmp, other = measure('', PNG), measure('', encode(IMAGE, 'BMP')), measure('', encode(smooth(1)))
     assert png['pixels_hash'] == bmp['pixels_hash'] != other['pixels_hash']
     assert png['bytes_hash'] != bmp['bytes_hash']
     wide, tall = (from_array(np.full((*shape, 3), 7)) for shape in ((2, 8), (8, 2)))
     assert measure('', wide)['pixels_hash'] != measure('', tall)['pixels_hash']
 
 
-def test_hash_is_of_the_picture_not_of_its_size_or_brightness() -> None:
-    pixels = np.asarray(PICTURE).astype(float) * 0.6 + 40
+def test_hash_is_of_the_image_not_of_its_size_or_brightness() -> None:
+    pixels = np.asarray(IMAGE).astype(float) * 0.6 + 40
     reference, other = measure('', from_array(pixels))['phash'], measure('', encode(smooth(1)))['phash']
     copies = [
-        encode(PICTURE.resize((128, 96), PIL.Image.Resampling.BICUBIC), 'JPEG', quality=70),
+        encode(IMAGE.resize((128, 96), PIL.Image.Resampling.BICUBIC), 'JPEG', quality=70),
         from_array(pixels * 1.1),
         from_array(pixels + 20),
     ]
@@ -254,11 +252,11 @@ def test_blocks_of_strong_compression_are_seen() -> None:
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 50), (2, 2), (3, 9), (700, 2)])
-def test_smallest_pictures_have_what_they_can_have(shape: tuple[int, int]) -> None:
+def test_smallest_images_have_what_they_can_have(shape: tuple[int, int]) -> None:
     row = measure('', from_array(np.full((*shape, 3), 90)))
     assert row['problem'] == b'' and (row['mean'] == 90).all() and np.isnan(row['high_frequency'])
 
 
-def test_large_picture_is_measured_on_a_grid() -> None:
-    large = measure('', encode(PICTURE.resize((1600, 1200), PIL.Image.Resampling.BICUBIC), 'BMP'))
+def test_large_image_is_measured_on_a_grid() -> None:
+    large = measure('', encode(IMAGE.resize((1600, 1200), PIL.Image.Resampling.BICUBIC), 'BMP'))
     np.testing.assert_allclose(large['mean'], measure('', PNG)['mean'], atol=2)

@@ -19,13 +19,13 @@ from fakeimg.training.step import balanced_weights, make_train_step
 BATCH = 8
 
 
-def smooth_pictures(count: int, height: int = 32, width: int = 32) -> np.ndarray:
+def smooth_images(count: int, height: int = 32, width: int = 32) -> np.ndarray:
     """Gradients with a square and noise, uint8[count, height, width, 3]."""
     random = np.random.default_rng(1)
     rows, columns = np.linspace(0, 1, height)[:, None, None], np.linspace(0, 1, width)[None, :, None]
-    pictures = 60 + 80 * rows + 60 * columns * np.array([1, 0.5, 0.2]) + random.normal(0, 4, (count, height, width, 3))
-    pictures[:, 8:20, 10:24] += 40
-    return np.clip(pictures, 0, 255).astype(np.uint8)
+    images = 60 + 80 * rows + 60 * columns * np.array([1, 0.5, 0.2]) + random.normal(0, 4, (count, height, width, 3))
+    images[:, 8:20, 10:24] += 40
+    return np.clip(images, 0, 255).astype(np.uint8)
 
 
 def only(probability: float = 1.0, **ranges: tuple[float, ...]) -> ml_collections.ConfigDict:
@@ -35,22 +35,22 @@ def only(probability: float = 1.0, **ranges: tuple[float, ...]) -> ml_collection
     return settings
 
 
-def degrade(pictures: np.ndarray, settings: ml_collections.ConfigDict, seed: int = 0) -> np.ndarray:
-    keys = jax.random.split(jax.random.key(seed), len(pictures))
-    return np.asarray(jax.jit(lambda keys, pictures: degradations.degrade(keys, pictures, settings))(keys, pictures))
+def degrade(images: np.ndarray, settings: ml_collections.ConfigDict, seed: int = 0) -> np.ndarray:
+    keys = jax.random.split(jax.random.key(seed), len(images))
+    return np.asarray(jax.jit(lambda keys, images: degradations.degrade(keys, images, settings))(keys, images))
 
 
 def augmented(
-    config: Config, pictures: np.ndarray, steps: tuple[int, ...] = (0,), devices: int = 1
+    config: Config, originals: np.ndarray, steps: tuple[int, ...] = (0,), devices: int = 1
 ) -> list[np.ndarray]:
-    mapped = parallel.Devices.create('pmap', len(pictures), jax.devices()[:devices])
+    mapped = parallel.Devices.create('pmap', len(originals), jax.devices()[:devices])
 
     def program(step: jax.Array, images: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(config.seed), step)
         return parallel.gather_rows(augment_lib.augment(key, images, config))
 
     compiled = mapped.map(program)
-    return [np.asarray(compiled(mapped.replicate(np.int32(step)), mapped.split(pictures))) for step in steps]
+    return [np.asarray(compiled(mapped.replicate(np.int32(step)), mapped.split(originals))) for step in steps]
 
 
 @pytest.fixture
@@ -65,28 +65,28 @@ def everything() -> Config:
 def test_off_leaves_the_bytes_alone() -> None:
     config = default_config()
     config.augment.flip = False
-    pictures = smooth_pictures(BATCH)
-    (after,) = augmented(config, pictures)
+    images = smooth_images(BATCH)
+    (after,) = augmented(config, images)
     assert after.dtype == np.uint8
-    np.testing.assert_array_equal(after, pictures)
+    np.testing.assert_array_equal(after, images)
 
 
 def test_flip_alone_mirrors_some_and_changes_nothing_else() -> None:
-    pictures = smooth_pictures(BATCH)
-    (after,) = augmented(default_config(), pictures)
-    mirrored = [bool((row == picture[:, ::-1]).all()) for row, picture in zip(after, pictures, strict=True)]
-    kept = [bool((row == picture).all()) for row, picture in zip(after, pictures, strict=True)]
+    images = smooth_images(BATCH)
+    (after,) = augmented(default_config(), images)
+    mirrored = [bool((row == image[:, ::-1]).all()) for row, image in zip(after, images, strict=True)]
+    kept = [bool((row == image).all()) for row, image in zip(after, images, strict=True)]
     assert any(mirrored) and any(kept)
     assert all(a != b for a, b in zip(mirrored, kept, strict=True))
 
 
-def test_a_picture_depends_on_the_step_and_not_on_the_devices(everything: Config) -> None:
-    pictures = smooth_pictures(BATCH)
-    first, again, another = augmented(everything, pictures, steps=(3, 3, 4))
+def test_an_image_depends_on_the_step_and_not_on_the_devices(everything: Config) -> None:
+    images = smooth_images(BATCH)
+    first, again, another = augmented(everything, images, steps=(3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert (first != another).any((1, 2, 3)).all()
     assert first.min() >= 0 and first.max() <= 255 and (first == np.round(first)).all()
-    np.testing.assert_array_equal(first, augmented(everything, pictures, steps=(3,), devices=2)[0])
+    np.testing.assert_array_equal(first, augmented(everything, images, steps=(3,), devices=2)[0])
 
 
 def test_labels_are_no_argument() -> None:
@@ -95,26 +95,26 @@ def test_labels_are_no_argument() -> None:
     assert list(inspect.signature(degradations.degrade).parameters) == ['keys', 'images', 'settings']
 
 
-def test_struck_pictures_change_and_others_stay() -> None:
-    pictures = smooth_pictures(64)
+def test_struck_images_change_and_others_stay() -> None:
+    images = smooth_images(64)
     ranges = {kind: default_config().augment[kind] for kind in DEGRADATIONS}
     ranges |= {
         'brightness': (0.5, 0.9),
         'contrast': (0.5, 0.9),
         'saturation': (-0.5, 0.9),
     }  # a factor of 1 is no change
-    ranges['blur'] = (4.0, 8.0)  # nor is a weak blur in pictures as small as these
+    ranges['blur'] = (4.0, 8.0)  # nor is a weak blur in images as small as these
     settings = {kind: only(0.5, **{kind: ranges[kind]}) for kind in DEGRADATIONS}
 
     @jax.jit
     def degrade_by_each(keys: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
         return {
-            kind: (degradations.degrade(keys, pictures, own), degradations._draw(keys, own)[kind].struck)
+            kind: (degradations.degrade(keys, images, own), degradations._draw(keys, own)[kind].struck)
             for kind, own in settings.items()
         }
 
     for kind, (after, struck) in degrade_by_each(jax.random.split(jax.random.key(0), 64)).items():
-        np.testing.assert_array_equal((np.asarray(after) != pictures).any((1, 2, 3)), struck, err_msg=kind)
+        np.testing.assert_array_equal((np.asarray(after) != images).any((1, 2, 3)), struck, err_msg=kind)
         assert 18 <= struck.sum() <= 46, kind
 
 
@@ -145,18 +145,18 @@ def test_leaving_a_kind_out_changes_no_other_draw() -> None:
 
 
 def test_colour() -> None:
-    pictures = smooth_pictures(4)
-    grey = degrade(pictures, only(saturation=(-0.4, -0.1)))
+    images = smooth_images(4)
+    grey = degrade(images, only(saturation=(-0.4, -0.1)))
     assert np.ptp(grey, axis=-1).max() == 0
-    np.testing.assert_allclose(grey[..., 0], pictures @ np.array(degradations.GREY), atol=0.51)
-    np.testing.assert_allclose(degrade(pictures, only(brightness=(0.5, 0.5))), pictures / 2, atol=0.51)
-    flatter = degrade(pictures, only(contrast=(0.5, 0.5)))
-    np.testing.assert_allclose(flatter.std((1, 2)), pictures.std((1, 2)) / 2, rtol=0.02)
-    np.testing.assert_allclose(flatter.mean(), pictures.mean(), rtol=0.05)
+    np.testing.assert_allclose(grey[..., 0], images @ np.array(degradations.GREY), atol=0.51)
+    np.testing.assert_allclose(degrade(images, only(brightness=(0.5, 0.5))), images / 2, atol=0.51)
+    flatter = degrade(images, only(contrast=(0.5, 0.5)))
+    np.testing.assert_allclose(flatter.std((1, 2)), images.std((1, 2)) / 2, rtol=0.02)
+    np.testing.assert_allclose(flatter.mean(), images.mean(), rtol=0.05)
 
 
 @pytest.mark.parametrize('size', [32, 45])
-def test_detail_matrices_keep_flat_pictures_flat(size: int) -> None:
+def test_detail_matrices_keep_flat_images_flat(size: int) -> None:
     strengths = jnp.linspace(0.1, 1, 7)
     rescale, pixelate, blur = (
         jax.jit(function, static_argnums=1)
@@ -177,32 +177,32 @@ def test_blur_has_the_width_asked_for() -> None:
     np.testing.assert_allclose(np.sqrt((row * place**2).sum()), 3, rtol=1e-3)
 
 
-def test_detail_is_lost_along_both_sides_of_an_oblong_picture() -> None:
-    pictures = smooth_pictures(2, 24, 40)
-    squares = degrade(pictures, only(pixelate=(0.25, 0.25)))
-    means = pictures.reshape(2, 6, 4, 10, 4, 3).mean((2, 4))
+def test_detail_is_lost_along_both_sides_of_an_oblong_image() -> None:
+    images = smooth_images(2, 24, 40)
+    squares = degrade(images, only(pixelate=(0.25, 0.25)))
+    means = images.reshape(2, 6, 4, 10, 4, 3).mean((2, 4))
     np.testing.assert_allclose(squares, means.repeat(4, 1).repeat(4, 2), atol=0.51)
 
 
-def test_noise_is_as_strong_as_asked_for_and_differs_between_pictures_and_colours() -> None:
-    pictures = np.full((4, 64, 64, 3), 128, np.uint8)
-    noise = degrade(pictures, only(noise=(10, 10))) - 128
+def test_noise_is_as_strong_as_asked_for_and_differs_between_images_and_colours() -> None:
+    images = np.full((4, 64, 64, 3), 128, np.uint8)
+    noise = degrade(images, only(noise=(10, 10))) - 128
     np.testing.assert_allclose(noise.std((1, 2)), 10, rtol=0.06)
     correlations = np.corrcoef(noise.transpose(0, 3, 1, 2).reshape(12, -1))
     assert np.abs(correlations - np.eye(12)).max() < 0.1
 
 
 def test_occlusion_covers_a_rectangle_of_one_colour() -> None:
-    pictures = np.zeros((64, 40, 40, 3), np.uint8)
-    after = degrade(pictures, only(occlusion=(0.5, 0.5)))
+    images = np.zeros((64, 40, 40, 3), np.uint8)
+    after = degrade(images, only(occlusion=(0.5, 0.5)))
     covered = (after != 0).any(-1)
-    # A quarter of the picture, up to the rounding of sides to pixels.
+    # A quarter of the image, up to the rounding of sides to pixels.
     assert 0.22 < covered.mean() < 0.28
     centres = []
-    for mask, picture in zip(covered, after, strict=True):
+    for mask, image in zip(covered, after, strict=True):
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         assert mask.sum() == len(rows) * len(columns)
-        assert len(np.unique(picture[mask], axis=0)) == 1
+        assert len(np.unique(image[mask], axis=0)) == 1
         assert 1 / 2.3 < len(rows) / len(columns) < 2.3
         centres.append((rows.mean(), columns.mean()))
     assert np.std(centres, axis=0).min() > 3
@@ -211,13 +211,13 @@ def test_occlusion_covers_a_rectangle_of_one_colour() -> None:
 
 def test_jpeg_has_the_quality_drawn() -> None:
     qualities = np.arange(30, 96)
-    planes = np.moveaxis(smooth_pictures(1), -1, 1).repeat(len(qualities), 0)
+    planes = np.moveaxis(smooth_images(1), -1, 1).repeat(len(qualities), 0)
     compressed = np.moveaxis(np.asarray(jax.jit(jpeg.compress)(planes, qualities)), 1, -1)
-    pictures = smooth_pictures(1).repeat(16, 0)
+    images = smooth_images(1).repeat(16, 0)
     for quality in (40, 90):
-        after = degrade(pictures, only(jpeg=(quality, quality)))
+        after = degrade(images, only(jpeg=(quality, quality)))
         np.testing.assert_array_equal(after, compressed[[quality - 30] * 16])
-    after = degrade(pictures, only(jpeg=(40, 90)))
+    after = degrade(images, only(jpeg=(40, 90)))
     matches = (after[:, None] == compressed).all((2, 3, 4))
     found = qualities[matches.argmax(1)]
     assert matches.any(1).all()
@@ -225,10 +225,10 @@ def test_jpeg_has_the_quality_drawn() -> None:
 
 
 def test_a_kind_that_cannot_strike_is_not_compiled() -> None:
-    keys, pictures = jax.random.split(jax.random.key(0), 2), smooth_pictures(2)
+    keys, images = jax.random.split(jax.random.key(0), 2), smooth_images(2)
 
     def operations(settings: ml_collections.ConfigDict) -> str:
-        return jax.jit(lambda keys, x: degradations.degrade(keys, x, settings)).lower(keys, pictures).as_text()
+        return jax.jit(lambda keys, x: degradations.degrade(keys, x, settings)).lower(keys, images).as_text()
 
     assert 'dot_general' in operations(only(jpeg=(30, 95)))
     assert 'dot_general' not in operations(only(noise=(1, 2)))
@@ -258,7 +258,7 @@ def step_outputs(config: Config, devices: int, class_weights: tuple[float, float
     state = mapped.replicate(jax.device_get(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32'))))
     step = mapped.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32'), class_weights))
     labels = np.array([0, 1, 1, 0, 1, 1, 1, 0], np.int32)
-    batch = {'image': smooth_pictures(BATCH), 'label': labels, 'weight': np.ones(BATCH, np.float32)}
+    batch = {'image': smooth_images(BATCH), 'label': labels, 'weight': np.ones(BATCH, np.float32)}
     _, outputs = step(state, mapped.split(batch))
     return jax.device_get(outputs)
 

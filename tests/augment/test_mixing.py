@@ -29,7 +29,7 @@ Alphas = tuple[float, float]
 
 
 def mixed(alphas: Alphas, labels: np.ndarray, weights: np.ndarray, devices: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Mixes pictures that are as white as they are fake: real ones black, fake ones 255."""
+    """Mixes images that are as white as they are fake: real ones black, fake ones 255."""
     images = np.broadcast_to((255 * labels)[:, None, None, None], (len(labels), 20, 20, 3)).astype(np.uint8)
     mapped, program = mapped_mix(*alphas, devices)
     batch = mapped.split({'image': images, 'label': labels, 'weight': weights})
@@ -42,12 +42,12 @@ def alphas(request: pytest.FixtureRequest) -> Alphas:
     return request.param
 
 
-def test_a_label_is_the_share_of_the_fake_picture(alphas: Alphas) -> None:
+def test_a_label_is_the_share_of_the_fake_image(alphas: Alphas) -> None:
     labels = np.tile(np.array([0, 1, 1, 0], np.int32), COUNT // 4)
     after, soft = mixed(alphas, labels, np.ones(COUNT, np.float32))
     np.testing.assert_allclose(after.mean((1, 2, 3)) / 255, soft, atol=1e-5)
     assert soft.std() > 0.1 and (soft >= 0).all() and (soft <= 1).all()
-    assert len(np.unique(soft.round(3))) > COUNT / 4  # each picture has its own share
+    assert len(np.unique(soft.round(3))) > COUNT / 4  # each image has its own share
     one_colour = np.ptp(after, axis=(1, 2, 3)) == 0
     two_colours = np.array([set(np.unique(row)) == {0, 255} for row in after])
     # Shares near 0 and 1 leave rectangles of nothing.
@@ -55,13 +55,13 @@ def test_a_label_is_the_share_of_the_fake_picture(alphas: Alphas) -> None:
     assert two_colours.any() == (alphas[1] > 0)
 
 
-def test_pictures_of_one_class_keep_their_label(alphas: Alphas) -> None:
+def test_images_of_one_class_keep_their_label(alphas: Alphas) -> None:
     labels = np.repeat(np.array([0, 1], np.int32), COUNT // 2)
     _, soft = mixed(alphas, labels, np.ones(COUNT, np.float32))
     np.testing.assert_allclose(soft, labels, atol=1e-6)
 
 
-def test_pictures_of_weight_zero_are_mixed_with_none(alphas: Alphas) -> None:
+def test_images_of_weight_zero_are_mixed_with_none(alphas: Alphas) -> None:
     labels, weights = np.tile(np.array([0, 1], np.int32), COUNT // 2), np.ones(COUNT, np.float32)
     weights[0] = weights[3] = 0
     after, soft = mixed(alphas, labels, weights)
@@ -78,5 +78,5 @@ def test_two_devices_mix_what_one_mixes() -> None:
 
 
 def test_pairs_need_an_even_number() -> None:
-    with pytest.raises(UserError, match='config.batch_size=6 leaves 3 pictures to each device; .* even number'):
+    with pytest.raises(UserError, match='config.batch_size=6 leaves 3 images to each device; .* even number'):
         mixed((1.0, 0.0), np.zeros(6, np.int32), np.ones(6, np.float32), devices=2)

@@ -23,9 +23,9 @@ def test_rates_are_those_of_the_work_done(monkeypatch: pytest.MonkeyPatch) -> No
         now += next(durations)
 
     monkeypatch.setattr(timing.time, 'perf_counter', lambda: now)
-    rate = timing.measure(work, pictures=10, seconds=0.5)
+    rate = timing.measure(work, images=10, seconds=0.5)
     assert rate['steps_per_window'] == 5
-    assert rate['images_per_second_per_device'] == rate['maximum'] == pytest.approx(500)  # 10 pictures in 20 ms
+    assert rate['images_per_second_per_device'] == rate['maximum'] == pytest.approx(500)  # 10 images in 20 ms
     assert rate['minimum'] == pytest.approx(50 / 0.28)
     assert rate['step_ms_p50'] == pytest.approx(20)
     assert rate['step_ms_p95'] == pytest.approx(20)
@@ -50,21 +50,21 @@ def test_rates_are_taken_in_turn() -> None:
     assert found['ratio_minimum'] == found['ratio_maximum'] == pytest.approx(0.9)
 
 
-def test_sample_leaves_broken_pictures_out_and_refuses_black_ones(config: Config) -> None:
+def test_sample_leaves_broken_images_out_and_refuses_black_ones(config: Config) -> None:
     train = datasets.open_data(config).splits['train']
     root = pathlib.Path(config.data.path)
-    (root / train.names[4]).write_bytes(b'not a picture')
+    (root / train.names[4]).write_bytes(b'not an image')
     chosen, encoded = inputs.sample(train, 0)
     assert len(chosen) == len(encoded) == len(train) - 1
     assert train.names[4] not in chosen.names
     assert encoded == [chosen[index] for index in range(len(chosen))]
     for name in train.names:
         PIL.Image.new('RGB', (32, 32)).save(root / name, 'JPEG')
-    with pytest.raises(UserError, match='is black; rates of empty pictures would mean nothing'):
+    with pytest.raises(UserError, match='is black; rates of empty images would mean nothing'):
         inputs.sample(train, 0)
 
 
-def test_pipeline_and_limit_decode_the_same_pictures(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipeline_and_limit_decode_the_same_images(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many as they say, every time; from memory, none."""
     config.batch_size = 8
     monkeypatch.setattr(inputs, 'LEAST', 1)  # one epoch
@@ -113,7 +113,7 @@ def test_roofline_is_bound_by_traffic_and_arithmetic() -> None:
         def cost_analysis(self) -> dict[str, float]:
             return {'flops': 6e9, 'bytes accessed': 4e9}
 
-    found = roofline.fraction(Step(), (), pictures=8, rate=1.0, dtype=np.dtype('float32'))
+    found = roofline.fraction(Step(), (), images=8, rate=1.0, dtype=np.dtype('float32'))
     seconds = 4e9 / found['copy_bytes_per_second'] + 6e9 / found['matmul_flop_per_second']
     assert found['bound'] == pytest.approx(8 / seconds)
     assert found['fraction'] == pytest.approx(1 / found['bound'])

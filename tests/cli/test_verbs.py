@@ -67,14 +67,14 @@ def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathl
     assert json.loads(results[0])['step'] == 14
 
 
-def test_broken_pictures_are_listed_in_the_run_folder(
+def test_broken_images_are_listed_in_the_run_folder(
     verb: Verb, config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     config.steps = 6
     name = open_data(config).splits['train'].names[0]
     (faces / name).write_bytes(b'')
     stopped = verb('main', *train_flags(config), '--workdir', 'run')
-    assert_refused(stopped, f'1 of 72 pictures of split train cannot be read (first: {name}: empty file)')
+    assert_refused(stopped, f'1 of 72 images of split train cannot be read (first: {name}: empty file)')
     trained = verb('main', *train_flags(config), '--workdir', 'run2', '--config.data.max_bad_fraction=0.05')
     assert trained.returncode == 0, trained.stderr
     assert f'train,{name},empty file' in (tmp_path / 'work/run2/bad_pictures.csv').read_text()
@@ -148,7 +148,7 @@ def test_mistakes_on_the_command_line(
 
 def test_mistakes_in_the_data(verb: Verb, config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
     shutil.rmtree(faces / 'train/fake')
-    assert_refused(verb('main', *train_flags(config)), 'has no fake pictures (36 real, 0 fake)')
+    assert_refused(verb('main', *train_flags(config)), 'has no fake images (36 real, 0 fake)')
     (faces / 'train/real').rename(faces / 'train/originals')
     assert_refused(verb('main', *train_flags(config)), "seen were 'originals'")
     assert [path.name for path in (tmp_path / 'work').iterdir()] == ['configs']

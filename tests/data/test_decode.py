@@ -6,7 +6,7 @@ import PIL.Image
 import pytest
 
 from fakeimg.data import decode
-from fakeimg.data.decode import BadPicture, crop_square, decode_rgb
+from fakeimg.data.decode import BadImage, crop_square, decode_rgb
 
 
 def ramp(height: int = 40, width: int = 60) -> np.ndarray:
@@ -14,9 +14,9 @@ def ramp(height: int = 40, width: int = 60) -> np.ndarray:
     return np.stack([x * 255 // width, y * 255 // height, (x + y) % 256], -1).astype(np.uint8)
 
 
-def encode(picture: PIL.Image.Image, kind: str, **options: Any) -> bytes:
+def encode(image: PIL.Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -79,28 +79,28 @@ def test_exif_orientation_is_honoured(kind: str, orientation: int) -> None:
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
-def test_broken_files_are_bad_pictures(kind: str) -> None:
+def test_broken_files_are_bad_images(kind: str) -> None:
     random = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     data = encode(PIL.Image.fromarray(random), kind)
     decode_rgb(data)
-    with pytest.raises(BadPicture):
+    with pytest.raises(BadImage):
         decode_rgb(data[: len(data) // 2])
-    with pytest.raises(BadPicture):
+    with pytest.raises(BadImage):
         decode_rgb(data[:12])
 
 
-def test_what_is_no_picture_is_a_bad_picture() -> None:
-    with pytest.raises(BadPicture, match='empty file'):
+def test_what_is_no_image_is_a_bad_image() -> None:
+    with pytest.raises(BadImage, match='empty file'):
         decode_rgb(b'')
-    with pytest.raises(BadPicture, match='not a picture of a known format'):
+    with pytest.raises(BadImage, match='not an image of a known format'):
         decode_rgb(b'<!doctype html><title>404</title>')
 
 
-def test_decompression_bomb_is_a_bad_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bomb_is_a_bad_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, 'MAX_PIXELS', 1000)
     monkeypatch.setattr(PIL.Image, 'MAX_IMAGE_PIXELS', 1000)
     for kind in ('PNG', 'JPEG'):
-        with pytest.raises(BadPicture, match='exceeds limit'):
+        with pytest.raises(BadImage, match='exceeds limit'):
             decode_rgb(encode(RGB, kind))
 
 
@@ -118,26 +118,26 @@ def test_large_jpeg_is_decoded_smaller_but_not_too_small() -> None:
 
 
 def test_crop_without_resizing_is_a_slice() -> None:
-    picture = ramp(40, 60)
+    image = ramp(40, 60)
     out = np.empty((32, 32, 3), np.uint8)
-    crop_square(picture, 40, 32, (0.5, 0.5), out)
-    np.testing.assert_array_equal(out, picture[4:36, 14:46])
-    crop_square(picture, 40, 32, (0.0, 0.0), out)
-    np.testing.assert_array_equal(out, picture[:32, :32])
-    crop_square(picture, 40, 32, (0.9999, 0.9999), out)
-    np.testing.assert_array_equal(out, picture[-32:, -32:])
+    crop_square(image, 40, 32, (0.5, 0.5), out)
+    np.testing.assert_array_equal(out, image[4:36, 14:46])
+    crop_square(image, 40, 32, (0.0, 0.0), out)
+    np.testing.assert_array_equal(out, image[:32, :32])
+    crop_square(image, 40, 32, (0.9999, 0.9999), out)
+    np.testing.assert_array_equal(out, image[-32:, -32:])
 
 
 def test_resized_crop_equals_resize_then_crop() -> None:
-    picture = ramp(120, 180)
+    image = ramp(120, 180)
     out = np.empty((32, 32, 3), np.uint8)
-    crop_square(picture, 40, 32, (0.5, 0.5), out)
-    whole = PIL.Image.fromarray(picture).resize((60, 40), PIL.Image.Resampling.BILINEAR)
+    crop_square(image, 40, 32, (0.5, 0.5), out)
+    whole = PIL.Image.fromarray(image).resize((60, 40), PIL.Image.Resampling.BILINEAR)
     expected = np.asarray(whole).astype(int)[4:36, 14:46]
     assert np.abs(out - expected).max() <= 1
 
 
-def test_very_long_picture_costs_no_memory() -> None:
+def test_very_long_image_costs_no_memory() -> None:
     out = np.empty((32, 32, 3), np.uint8)
     crop_square(np.zeros((1, 100_000, 3), np.uint8), 40, 32, (0.5, 0.5), out)
     assert not out.any()
@@ -154,11 +154,11 @@ def triangle_weights(size: int, start: float, length: float, count: int) -> np.n
 @pytest.mark.parametrize('resize_size', [40, 90], ids=['smaller', 'larger'])
 def test_resizing_is_bilinear_and_antialiased(resize_size: int) -> None:
     """Noise, which every other filter leaves otherwise by dozens of grey levels."""
-    picture = np.random.default_rng(0).integers(0, 256, (67, 101, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (67, 101, 3), np.uint8)
     out = np.empty((32, 32, 3), np.uint8)
-    crop_square(picture, resize_size, 32, (0.2, 0.9), out)
+    crop_square(image, resize_size, 32, (0.2, 0.9), out)
     side = 32 * 67 / resize_size
     rows = triangle_weights(67, 0.2 * (67 - side), side, 32)
     columns = triangle_weights(101, 0.9 * (101 - side), side, 32)
-    expected = np.einsum('ih,jw,hwc->ijc', rows, columns, picture)
+    expected = np.einsum('ih,jw,hwc->ijc', rows, columns, image)
     assert np.abs(out - expected).max() < 2

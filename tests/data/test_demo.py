@@ -21,7 +21,7 @@ def faces() -> DemoFaces:
 
 
 @pytest.fixture(scope='module')
-def pictures(faces: DemoFaces) -> np.ndarray:
+def images(faces: DemoFaces) -> np.ndarray:
     return np.stack([simplejpeg.decode_jpeg(faces[i]) for i in range(len(faces))])
 
 
@@ -65,7 +65,7 @@ def test_labels_are_balanced_and_match_the_names() -> None:
     assert DemoFaces('test', num_examples=124).names[123] == 'test/fake/000123.jpg'
 
 
-def test_splits_and_seeds_share_no_picture() -> None:
+def test_splits_and_seeds_share_no_image() -> None:
     sources = [DemoFaces(split, num_examples=20) for split in SPLIT_SIZES]
     sources.append(DemoFaces('train', num_examples=20, seed=1))
     encoded = [face for source in sources for face in all_bytes(source)]
@@ -81,8 +81,8 @@ def test_faces_decode_to_the_size_asked_for(size: int) -> None:
     for face in all_bytes(DemoFaces('validation', size=size, num_examples=4)):
         height, width, _, subsampling = simplejpeg.decode_jpeg_header(face)
         assert (height, width, subsampling) == (size, size, '420')
-        picture = simplejpeg.decode_jpeg(face)
-        assert picture.shape == (size, size, 3) and picture.std() > 10
+        image = simplejpeg.decode_jpeg(face)
+        assert image.shape == (size, size, 3) and image.std() > 10
 
 
 def test_headers_and_byte_sizes_do_not_tell_the_classes_apart(faces: DemoFaces) -> None:
@@ -95,18 +95,18 @@ def test_headers_and_byte_sizes_do_not_tell_the_classes_apart(faces: DemoFaces) 
     assert 0.43 < roc_auc_score(faces.labels, tables) < 0.57
 
 
-def test_colour_moments_do_not_tell_the_classes_apart(faces: DemoFaces, pictures: np.ndarray) -> None:
-    scaled = pictures / 255.0
+def test_colour_moments_do_not_tell_the_classes_apart(faces: DemoFaces, images: np.ndarray) -> None:
+    scaled = images / 255.0
     mean, deviation = scaled.mean((1, 2)), scaled.std((1, 2))
     skew = ((scaled - mean[:, None, None]) ** 3).mean((1, 2))
     assert separability(np.hstack([mean, deviation, skew]), faces.labels) < 0.65
 
 
-def test_a_forgery_changes_the_inner_face_and_nothing_else(pictures: np.ndarray) -> None:
+def test_a_forgery_changes_the_inner_face_and_nothing_else(images: np.ndarray) -> None:
     """The paste leaves a trace inside, smoother noise, that genuine faces do not show."""
-    change = np.abs(np.diff(pictures.astype(float), axis=2)).mean(3)
+    change = np.abs(np.diff(images.astype(float), axis=2)).mean(3)
     inside, corners = change[:, 34:40, 24:40].mean((1, 2)), change[:, :16, :8].mean((1, 2))
-    fake = np.arange(len(pictures)) % 2
+    fake = np.arange(len(images)) % 2
     assert roc_auc_score(fake, -inside) > 0.6
     assert 0.43 < roc_auc_score(fake, -corners) < 0.57
 

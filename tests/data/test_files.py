@@ -379,7 +379,7 @@ def test_an_unreadable_folder_is_refused_by_name(tmp_path: pathlib.Path, monkeyp
 
 
 def test_a_missing_path_is_refused(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(UserError, match='nowhere does not exist; give a folder of pictures, an archive, or a table'):
+    with pytest.raises(UserError, match='nowhere does not exist; give a folder of images, an archive, or a table'):
         list_files(str(tmp_path / 'nowhere'))
     (tmp_path / 'file').write_bytes(b'')
     with pytest.raises(UserError, match=r'cannot be read \(Not a directory\)'):

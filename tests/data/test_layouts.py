@@ -43,7 +43,7 @@ def test_splits_and_labels_by_name(tmp_path: pathlib.Path, layout: tuple[str, ..
             assert label == (layout.index(name.split('/sub')[0]) % 2)
         assert source[1] == source.names[1].encode()
     assert len(notes) == 1
-    assert '4 pictures (10% of each class' in notes[0]
+    assert '4 images (10% of each class' in notes[0]
 
 
 def test_carved_validation_is_stable_and_stratified(tmp_path: pathlib.Path) -> None:
@@ -105,11 +105,11 @@ def test_odd_names_hidden_files_and_link_loops(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ('names', 'message'),
     [
-        ([], 'holds no pictures'),
-        (['train/real/x.txt'], 'holds no pictures'),
+        ([], 'holds no images'),
+        (['train/real/x.txt'], 'holds no images'),
         (
             ['train/originals/1.jpg', 'train/fake/1.jpg'],
-            r"classes of .* are unknown: seen were 'originals' \(1 pictures\); say it by hand \(--label real",
+            r"classes of .* are unknown: seen were 'originals' \(1 images\); say it by hand \(--label real",
         ),
         (['train/real/fake/1.jpg'], "'real' and 'fake' contradict each other"),
         (['train/test/real/1.jpg'], "'train' and 'test' contradict each other"),
@@ -209,7 +209,7 @@ def test_identities_are_not_parted_by_carving(tmp_path: pathlib.Path) -> None:
 
 def test_labels_by_hand_make_a_layout_known(tmp_path: pathlib.Path) -> None:
     folder = make(tmp_path / 'set', ['train/Originals/1.jpg', 'train/edited/1.jpg', 'test/originals/1.jpg'])
-    with pytest.raises(UserError, match=r"seen were .*'Originals' \(1 pictures\), 'edited' \(1 pictures\); say it"):
+    with pytest.raises(UserError, match=r"seen were .*'Originals' \(1 images\), 'edited' \(1 images\); say it"):
         read_listing(folder)
     listing = read_listing(folder, class_names(['real=originals', 'fake=Edited']))
     assert dict(zip(listing.files.names, listing.labels.tolist(), strict=True)) == {
@@ -235,9 +235,9 @@ def test_labels_by_hand_that_say_nothing_are_refused(given: list[str], message: 
 
 def test_what_was_seen_is_said_most_frequent_first(tmp_path: pathlib.Path) -> None:
     names = [f'x/{chr(97 + i)}/{j}.jpg' for i in range(8) for j in range(i + 1)]
-    with pytest.raises(UserError, match=r"seen were 'h' \(8 pictures\), 'g' \(7 pictures\), .* and 2 more"):
+    with pytest.raises(UserError, match=r"seen were 'h' \(8 images\), 'g' \(7 images\), .* and 2 more"):
         read_listing(make(tmp_path, names))
-    with pytest.raises(UserError, match=r"seen were 'no folder at all' \(1 pictures\)"):
+    with pytest.raises(UserError, match=r"seen were 'no folder at all' \(1 images\)"):
         read_listing(make(tmp_path / 'flat', ['1.jpg']))
 
 
@@ -247,5 +247,5 @@ def test_an_empty_class_is_listed_as_it_is(tmp_path: pathlib.Path, config: Confi
     listing = read_listing(str(tmp_path / 'set'))
     assert listing.labels.tolist() == [0] * 9
     config.data.path = str(tmp_path / 'set')
-    with pytest.raises(UserError, match=r'has no fake pictures \(7 real, 0 fake\); a detector needs both classes'):
+    with pytest.raises(UserError, match=r'has no fake images \(7 real, 0 fake\); a detector needs both classes'):
         build(config)

@@ -36,7 +36,7 @@ def png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def image(id_: Any, file_name: Any) -> dict[str, Any]:
+def photo(id_: Any, file_name: Any) -> dict[str, Any]:
     return {'id': id_, 'file_name': file_name, 'width': 9, 'height': 9}  # wrong, and never looked at
 
 
@@ -63,17 +63,17 @@ def mirrored(position: int, length: int) -> int:
     return position
 
 
-def slow_square(picture: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
-    height, width = picture.shape[:2]
+def slow_square(image: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    height, width = image.shape[:2]
     square = np.empty((side, side, 3), np.uint8)
     for y in range(side):
         for x in range(side):
-            square[y, x] = picture[mirrored(top + y, height), mirrored(left + x, width)]
+            square[y, x] = image[mirrored(top + y, height), mirrored(left + x, width)]
     return square
 
 
-def slow_crop(picture: np.ndarray, top: int, left: int, side: int, size: int) -> np.ndarray:
-    square = PIL.Image.fromarray(slow_square(picture, top, left, side))
+def slow_crop(image: np.ndarray, top: int, left: int, side: int, size: int) -> np.ndarray:
+    square = PIL.Image.fromarray(slow_square(image, top, left, side))
     return np.asarray(square if side == size else square.resize((size, size), PIL.Image.Resampling.LANCZOS))
 
 
@@ -83,7 +83,11 @@ FILES = {
     'of/Images/Train/b.jpg': png(B),
     'of/Images/Val/c.jpg': png(C),
     'of/Train_poly.json': coco(
-        [image(7, 'Images/Train/a.jpg'), image(3, 'Images/Train/b.jpg'), image(5, 'Images/Train/gone.jpg')],
+        [
+            photo(7, 'Images/Train/a.jpg'),
+            photo(3, 'Images/Train/b.jpg'),
+            photo(5, 'Images/Train/gone.jpg'),
+        ],
         [
             face(11, 3, 1, 20, 30, 16, 20),  # over the right and the lower border
             face(12, 7, 0, 30.0, 20, 15, 10),
@@ -95,7 +99,7 @@ FILES = {
         ],
     ),
     # Its ids are those of the training photos; category 1 comes first and is still the fake one.
-    'of/Val_poly.json': coco([image(7, 'Images/Val/c.jpg')], [face(11, 7, 1, 20, 20, 10, 10)], CATEGORIES[::-1]),
+    'of/Val_poly.json': coco([photo(7, 'Images/Val/c.jpg')], [face(11, 7, 1, 20, 20, 10, 10)], CATEGORIES[::-1]),
 }
 
 
@@ -125,9 +129,9 @@ def test_set_is_read_and_cropped_pixel_for_pixel() -> None:
         ('validation', '11'): (1, C, 18, 18, 13),  # left 25 - 6.5 = 18.5 -> 18
     }
     assert list(crops) == list(expected)
-    for key, (label, picture, top, left, side) in expected.items():
+    for key, (label, image, top, left, side) in expected.items():
         assert crops[key][0] == label
-        np.testing.assert_array_equal(crops[key][1], slow_crop(picture, top, left, side, 20), str(key))
+        np.testing.assert_array_equal(crops[key][1], slow_crop(image, top, left, side, 20), str(key))
     train = counts['train']
     assert train.listed_and_found() == [('photos', 3, 2), ('real faces', 2, 1), ('fake faces', 5, 3)]
     assert train.left_out() == {
@@ -147,7 +151,7 @@ def test_set_is_read_and_cropped_pixel_for_pixel() -> None:
 )
 def test_categories_go_by_name_not_by_number(categories: list, labels: list[int]) -> None:
     faces = [face(0, 0, 0, 1, 1, 9, 9), face(1, 0, 1, 1, 1, 9, 9), face(2, 0, 2, 1, 1, 9, 9)]
-    photos, counts = read(coco([image(0, 'a.jpg')], faces, categories), ['a.jpg'])
+    photos, counts = read(coco([photo(0, 'a.jpg')], faces, categories), ['a.jpg'])
     assert [face.label for face in photos[0].faces] == labels
     assert (counts.real_found, counts.fake_found, counts.broken) == (1, 1, 1)
 
@@ -171,14 +175,21 @@ BROKEN_FACES = [
 @pytest.mark.parametrize('entry', BROKEN_FACES, ids=str)
 def test_broken_face_is_counted_and_harms_no_other(entry: Any) -> None:
     good = face(3, 0, 1, 1, 1, 9, 9)
-    photos, counts = read(coco([image(0, 'a.jpg')], [entry, good]), ['a.jpg'])
+    photos, counts = read(coco([photo(0, 'a.jpg')], [entry, good]), ['a.jpg'])
     assert photos == [Photo('a.jpg', '0', 'train', (Face(1, (1.0, 1.0, 9.0, 9.0), '3'),))]
     assert (counts.faces_listed, counts.broken, counts.fake_listed, counts.fake_found) == (2, 1, 1, 1)
     assert counts.left_out() == {'broken face entries': 1}
 
 
 def test_every_face_and_every_photo_is_counted_once() -> None:
-    images = [image(0, 'a.jpg'), image(1, 'gone.jpg'), image(2, 'b.jpg'), image(3, None), 'x', image(None, 'a.jpg')]
+    images = [
+        photo(0, 'a.jpg'),
+        photo(1, 'gone.jpg'),
+        photo(2, 'b.jpg'),
+        photo(3, None),
+        'x',
+        photo(None, 'a.jpg'),
+    ]
     tiny = [face(1, 1, 0, 0, 0, 2, 2), face(2, 2, 0, 0, 0, 2, 2), face(3, 2, 0, 0, 0, 2, 2, iscrowd=1)]
     good = [face(4, 0, 0, 0, 0, 9, 9), face(5, 0, 1, 0, 0, 9, 9), face(6, 3, 1, 0, 0, 9, 9)]
     photos, counts = read(coco(images, [*BROKEN_FACES[:-3], *tiny, *good]), ['a.jpg', 'b.jpg'])
@@ -191,13 +202,13 @@ def test_every_face_and_every_photo_is_counted_once() -> None:
 
 def test_face_is_small_by_its_longer_side() -> None:
     faces = [face(1, 0, 0, 0, 0, 8, 2), face(2, 0, 0, 0, 0, 7.9, 7.9)]
-    photos, counts = read(coco([image(0, 'a.jpg')], faces), ['a.jpg'])
+    photos, counts = read(coco([photo(0, 'a.jpg')], faces), ['a.jpg'])
     assert [face.annotation for face in photos[0].faces] == ['1']
     assert counts.small == 1
 
 
 def test_id_given_to_two_files_belongs_to_neither() -> None:
-    images = [image(0, 'a.jpg'), image(0, 'b.jpg'), image(1, 'a.jpg'), image(1, 'a.jpg')]
+    images = [photo(0, 'a.jpg'), photo(0, 'b.jpg'), photo(1, 'a.jpg'), photo(1, 'a.jpg')]
     faces = [face(0, 0, 0, 1, 1, 9, 9), face(1, 1, 0, 1, 1, 9, 9)]
     photos, counts = read(coco(images, faces), ['a.jpg', 'b.jpg'])
     assert [(photo.name, photo.image_id) for photo in photos] == [('a.jpg', '1')]
@@ -206,7 +217,7 @@ def test_id_given_to_two_files_belongs_to_neither() -> None:
 
 def test_missing_and_repeated_annotation_ids_are_told_apart() -> None:
     faces = [face(id_, 0, 0, 1, 1, 9, 9) for id_ in (4, 4, None, 'x', 1.5)]
-    photos, _ = read(coco([image(0, 'a.jpg')], faces), ['a.jpg'])
+    photos, _ = read(coco([photo(0, 'a.jpg')], faces), ['a.jpg'])
     assert [face.annotation for face in photos[0].faces] == ['4', '#1', '#2', 'x', '#4']
 
 
@@ -295,7 +306,7 @@ def test_odd_file_name_is_found_only_under_that_very_name(file_name: Any) -> Non
         assert PhotoNames(names).find(file_name, 'train', folder) is None
         if file_name and isinstance(file_name, str):
             assert PhotoNames([*names, file_name]).find(file_name, 'train', folder) == file_name
-    photos, counts = read(coco([image(0, file_name)], [face(0, 0, 0, 1, 1, 9, 9)]), names)
+    photos, counts = read(coco([photo(0, file_name)], [face(0, 0, 0, 1, 1, 9, 9)]), names)
     assert (photos, counts.photos_missing, counts.on_missing_photos) == ([], 1, 1)
 
 
@@ -319,7 +330,7 @@ def test_lookup_does_not_scan() -> None:
         ((30, 40), (0, 0, 40, 30), 1.0, -5, 0, 40),
         ((30, 40), (35, 25, 10, 10), 1.3, 24, 34, 13),  # centre 40, 30: 33.5 -> 34, 23.5 -> 24
         ((30, 40), (-9.5, 3, 10, 4), 2.0, -5, -14, 20),  # left -4.5 - 10 = -14.5 -> -14
-        ((5, 4), (1, 1, 2, 2), 30.0, -28, -28, 60),  # many times larger than the picture
+        ((5, 4), (1, 1, 2, 2), 30.0, -28, -28, 60),  # many times larger than the image
         ((1, 7), (2, 0, 3, 1), 3.0, -4, -1, 9),  # one pixel high: top 0.5 - 4.5 = -4, left 3.5 - 4.5 = -1
         ((7, 1), (0, 2, 1, 3), 3.0, -1, -4, 9),
         ((1, 1), (0, 0, 1, 1), 11.0, -5, -5, 11),
@@ -331,29 +342,29 @@ def test_lookup_does_not_scan() -> None:
 def test_crop_equals_slow_reflection(
     shape: tuple[int, int], box: Box, margin: float, top: int, left: int, side: int
 ) -> None:
-    picture = noise(*shape)
-    np.testing.assert_array_equal(crop_face(picture, box, margin, side), slow_square(picture, top, left, side))
-    np.testing.assert_array_equal(crop_face(picture, box, margin, 17), slow_crop(picture, top, left, side, 17))
+    image = noise(*shape)
+    np.testing.assert_array_equal(crop_face(image, box, margin, side), slow_square(image, top, left, side))
+    np.testing.assert_array_equal(crop_face(image, box, margin, 17), slow_crop(image, top, left, side, 17))
 
 
 def test_crop_over_the_border_equals_numpy_pad() -> None:
-    picture = noise(12, 12)
-    padded = np.pad(picture, ((40, 40), (40, 40), (0, 0)), 'reflect')
-    np.testing.assert_array_equal(crop_face(picture, (0, 0, 12, 12), 92 / 12, 92), padded)
+    image = noise(12, 12)
+    padded = np.pad(image, ((40, 40), (40, 40), (0, 0)), 'reflect')
+    np.testing.assert_array_equal(crop_face(image, (0, 0, 12, 12), 92 / 12, 92), padded)
 
 
-def test_crop_outlives_the_picture() -> None:
-    picture = noise(20, 20)
-    crop = crop_face(picture, (0, 0, 20, 20), 1.0, 20)
-    assert not np.shares_memory(crop, picture)
+def test_crop_outlives_the_image() -> None:
+    image = noise(20, 20)
+    crop = crop_face(image, (0, 0, 20, 20), 1.0, 20)
+    assert not np.shares_memory(crop, image)
     crop[...] = 0  # writable, whichever way it was made
-    crop_face(picture, (0, 0, 20, 20), 1.0, 8)[...] = 0
-    np.testing.assert_array_equal(picture, noise(20, 20))
+    crop_face(image, (0, 0, 20, 20), 1.0, 8)[...] = 0
+    np.testing.assert_array_equal(image, noise(20, 20))
 
 
 @pytest.mark.parametrize('box', [(40, 0, 5, 5), (0, 30, 5, 5), (-5, 0, 5, 5), (0, -5.5, 5, 5), (1e9, 1e9, 1e9, 1e9)])
-def test_box_outside_the_picture_is_a_bad_box(box: Box) -> None:
-    with pytest.raises(BadBox, match=r'lies outside the picture of 40 x 30 px'):
+def test_box_outside_the_image_is_a_bad_box(box: Box) -> None:
+    with pytest.raises(BadBox, match=r'lies outside the image of 40 x 30 px'):
         crop_face(noise(30, 40), box, 1.3, 8)
 
 

@@ -26,15 +26,15 @@ def rows(batch: pipeline.Batch) -> list[Row]:
 
 def train_batches(config: Config, steps: int = 12, shard: pipeline.Shard = pipeline.Shard()) -> pipeline.TrainBatches:  # noqa: B008
     source = datasets.open_data(config).splits['train']
-    bad = pipeline.BadPictures('train', len(source), config.data.max_bad_fraction)
+    bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)
     return pipeline.TrainBatches(source, config, bad, steps, shard=shard)
 
 
 def eval_batches(
     config: Config, split: str = 'test'
-) -> tuple[pipeline.EvalBatches, datasets.Source, pipeline.BadPictures]:
+) -> tuple[pipeline.EvalBatches, datasets.Source, pipeline.UnreadableImages]:
     source = datasets.open_data(config).splits[split]
-    bad = pipeline.BadPictures(split, len(source), config.data.max_bad_fraction)
+    bad = pipeline.UnreadableImages(split, len(source), config.data.max_bad_fraction)
     return pipeline.EvalBatches(source, config, bad), source, bad
 
 
@@ -51,7 +51,7 @@ def test_the_device_cuts_out_what_the_host_would(config: Config) -> None:
     """Squares are cropped on the device; among them one that is broken, and others whose crop is the host's already."""
     config.data.image_size, config.data.resize_size, config.data.max_bad_fraction = 24, 32, 1.0
     root, source = pathlib.Path(config.data.path), datasets.open_data(config).splits['train']
-    (root / source.names[5]).write_bytes(b'not a picture')
+    (root / source.names[5]).write_bytes(b'not an image')
     for index, size in ((7, (40, 32)), (9, (50, 60)), (11, (32, 32))):
         file = io.BytesIO()
         PIL.Image.effect_noise(size, 80).save(file, 'PNG')
@@ -112,8 +112,8 @@ def test_without_random_crops_training_sees_the_centre(config: Config) -> None:
         np.testing.assert_array_equal(batches[step]['offset'], np.full((16, 2), 4))
 
 
-def test_every_epoch_holds_every_picture_once(config: Config) -> None:
-    """72 pictures in batches of 16: epochs end inside batches, and nothing is left out or repeated."""
+def test_every_epoch_holds_every_image_once(config: Config) -> None:
+    """72 images in batches of 16: epochs end inside batches, and nothing is left out or repeated."""
     batches = train_batches(config, steps=9)
     seen = [row for step in range(9) for row in rows(batches[step])]
     epochs = [seen[:72], seen[72:]]
@@ -129,9 +129,9 @@ def test_processes_share_the_same_global_batch(config: Config) -> None:
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), whole[name])
 
 
-def test_evaluation_pads_and_counts_every_picture_once(config: Config) -> None:
+def test_evaluation_pads_and_counts_every_image_once(config: Config) -> None:
     batches, source, _ = eval_batches(config)
-    assert len(batches) == 3  # 40 pictures in batches of 16
+    assert len(batches) == 3  # 40 images in batches of 16
     weights = np.concatenate([batches[step]['weight'] for step in range(3)])
     np.testing.assert_array_equal(weights, [1] * 40 + [0] * 8)
     labels = np.concatenate([batches[step]['label'] for step in range(3)])
@@ -139,12 +139,12 @@ def test_evaluation_pads_and_counts_every_picture_once(config: Config) -> None:
     np.testing.assert_array_equal(batches[2]['image'][7], decode.decode_rgb(source[39]))
 
 
-def test_broken_pictures_are_counted_and_listed_not_replaced(config: Config, tmp_path: pathlib.Path) -> None:
+def test_broken_images_are_counted_and_listed_not_replaced(config: Config, tmp_path: pathlib.Path) -> None:
     config.data.max_bad_fraction = 0.1
     _, source, _ = eval_batches(config)
     root = pathlib.Path(config.data.path)
     (root / source.names[3]).write_bytes(b'')
-    (root / source.names[20]).write_bytes(b'not a picture')
+    (root / source.names[20]).write_bytes(b'not an image')
     (root / source.names[39]).write_bytes(source[39][:-200])
     batches, source, bad = eval_batches(config)
     weights = np.concatenate([batch['weight'] for batch in pipeline.read_batches(batches)])
@@ -160,24 +160,24 @@ def test_broken_pictures_are_counted_and_listed_not_replaced(config: Config, tmp
     assert not batches[0]['image'][3].any()
 
 
-def test_broken_pictures_of_any_name_can_be_listed(tmp_path: pathlib.Path) -> None:
-    bad = pipeline.BadPictures('train', 10, 1.0)
+def test_broken_images_of_any_name_can_be_listed(tmp_path: pathlib.Path) -> None:
+    bad = pipeline.UnreadableImages('train', 10, 1.0)
     bad.add(os.fsdecode(b'train/real/caf\xe9, "1".jpg'), 'empty file')
     bad.write(tmp_path / 'bad.csv')
     bad.write(tmp_path / 'bad.csv')
     assert (tmp_path / 'bad.csv').read_bytes().count(b'caf\xe9') == 1
 
 
-def test_too_many_broken_pictures_stop(config: Config) -> None:
+def test_too_many_broken_images_stop(config: Config) -> None:
     batches, source, _ = eval_batches(config)
     (pathlib.Path(config.data.path) / source.names[0]).write_bytes(b'')
     batches, _, bad = eval_batches(config)
     batches[0]
-    with pytest.raises(UserError, match='1 of 40 pictures of split test cannot be read .*max_bad_fraction=0.01'):
+    with pytest.raises(UserError, match='1 of 40 images of split test cannot be read .*max_bad_fraction=0.01'):
         bad.check()
 
 
-def test_a_vanished_file_is_a_broken_picture(config: Config) -> None:
+def test_a_vanished_file_is_a_broken_image(config: Config) -> None:
     batches, source, bad = eval_batches(config)
     (pathlib.Path(config.data.path) / source.names[0]).unlink()
     assert batches[0]['weight'][0] == 0

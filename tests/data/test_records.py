@@ -32,7 +32,7 @@ SIZES = (0, 1, 2, 100, 119, *range(120, 129), 255, 256, *range(16360, 16388), (1
 
 
 @pytest.mark.parametrize('size', SIZES)
-def test_an_example_is_what_protobuf_reads_and_gives_its_picture_back(size: int) -> None:
+def test_an_example_is_what_protobuf_reads_and_gives_its_image_back(size: int) -> None:
     image = np.random.default_rng(size).bytes(size)
     row = Row('train', 'ünï\udce9/1.jpg', 1, 'g' * (size % 300), '', 1 << 40, 128, 'jpeg', size, 'ab' * 32)
     data = encode_example(image, row)
@@ -53,7 +53,7 @@ def test_an_example_is_what_protobuf_reads_and_gives_its_picture_back(size: int)
 
 def test_only_own_records_are_decoded() -> None:
     other = Example()
-    other.features.feature['picture'].bytes_list.value.append(b'x')
+    other.features.feature['image'].bytes_list.value.append(b'x')
     for data in (b'', bytes(100), other.SerializeToString()):
         with pytest.raises(ValueError, match='not a record of fakeimg'):
             decode_image(data)
@@ -81,7 +81,7 @@ def test_tfds_opens_a_prepared_set_and_gives_every_field(sets: Sets, split: str)
     assert seen == {name for name in sets.open(sets.folder).splits[split].names}
 
 
-def test_tfds_decodes_the_pictures_too(sets: Sets) -> None:
+def test_tfds_decodes_the_images_too(sets: Sets) -> None:
     builder: Any = tfds.builder_from_directory(str(sets.prepared))
     row = builder.as_data_source('test')[0]
     assert row['image'].shape == (row['height'], row['width'], 3)
@@ -125,7 +125,7 @@ def test_records_read_in_runs_are_the_same(
     files = open_prepared(str(sets.prepared)).files['train'].take(rows)
     expected = [(sets.folder / name).read_bytes() for name in files.names]
     read_whole(files)
-    assert sum(picture is not None for picture in files._kept or ()) == in_runs
+    assert sum(image is not None for image in files._kept or ()) == in_runs
     assert [files.read(index) for index in range(len(rows))] == expected
     assert pickle.loads(pickle.dumps(files)).read(0) == expected[0]
     if in_runs == len(rows):
@@ -179,7 +179,7 @@ def test_only_what_fits_is_read_ahead(sets: Sets, config: Config, monkeypatch: p
 
     def is_read_ahead() -> bool:
         source = open_path(config.data.path).splits['train']
-        batches = pipeline.EvalBatches(source, config, pipeline.BadPictures('train', len(source), 0.0))
+        batches = pipeline.EvalBatches(source, config, pipeline.UnreadableImages('train', len(source), 0.0))
         assert sum(batch['weight'].sum() for batch in pipeline.read_batches(batches)) == len(source)
         assert isinstance(source.files, records.RecordFiles)
         return source.files._kept is not None
@@ -194,7 +194,7 @@ def test_only_what_fits_is_read_ahead(sets: Sets, config: Config, monkeypatch: p
 
 @pytest.mark.parametrize('in_runs', [False, True])
 @pytest.mark.parametrize('shard', ['fakeimg-train.array_record-00001-of-00004'])
-def test_no_flipped_byte_of_a_shard_gives_wrong_pictures(
+def test_no_flipped_byte_of_a_shard_gives_wrong_images(
     sets: Sets, tmp_path: pathlib.Path, shard: str, in_runs: bool
 ) -> None:
     copy = pathlib.Path(shutil.copytree(sets.prepared, tmp_path / 'copy'))
@@ -223,7 +223,7 @@ def test_no_flipped_byte_of_a_shard_gives_wrong_pictures(
     assert damaged > 20
 
 
-def test_a_damaged_record_is_a_bad_picture_and_the_rest_are_read(sets: Sets, tmp_path: pathlib.Path) -> None:
+def test_a_damaged_record_is_a_bad_image_and_the_rest_are_read(sets: Sets, tmp_path: pathlib.Path) -> None:
     copy = pathlib.Path(shutil.copytree(sets.prepared, tmp_path / 'copy'))
     shard = copy / 'fakeimg-test.array_record-00000-of-00003'
     source: Source = open_path(str(copy)).splits['test']
@@ -308,7 +308,7 @@ def test_a_set_can_be_moved(sets: Sets, tmp_path: pathlib.Path) -> None:
     assert len(tfds_rows(copy, 'test')) == 40
 
 
-def test_prepared_set_folder_archives_and_tables_hold_the_same_pictures(sets: Sets) -> None:
+def test_prepared_set_folder_archives_and_tables_hold_the_same_images(sets: Sets) -> None:
     expected = {name: (sets.folder / name).read_bytes() for split in sets.open(sets.folder).splits.values()
                 for name in split.names}  # fmt: skip
     assert len(expected) == sum(COUNTS.values())

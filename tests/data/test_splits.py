@@ -1,4 +1,4 @@
-"""Which pictures make up a split: carved out in whole groups, or sliced as TFDS slices."""
+"""Which images make up a split: carved out in whole groups, or sliced as TFDS slices."""
 
 import pathlib
 
@@ -20,7 +20,7 @@ SLICES = [
 
 
 def carve_groups(sizes: dict[str, int], labels: dict[str, list[int]], fraction: float) -> dict[str, set[bool]]:
-    """Returns, for each group, whether its pictures were chosen."""
+    """Returns, for each group, whether its images were chosen."""
     groups = [group for group, size in sizes.items() for _ in range(size)]
     own = [labels[group][i % len(labels[group])] for group, size in sizes.items() for i in range(size)]
     names = [f'{i}.jpg' for i in range(len(groups))]
@@ -66,7 +66,7 @@ def test_a_huge_group_stays_in_train() -> None:
 
 
 @pytest.mark.parametrize(('count', 'chosen'), [(1, 0), (2, 0), (3, 1), (15, 2), (20, 2)])
-def test_few_pictures_still_give_one_where_three_splits_are_possible(count: int, chosen: int) -> None:
+def test_few_images_still_give_one_where_three_splits_are_possible(count: int, chosen: int) -> None:
     labels = np.zeros(count, np.int32)
     assert carve([str(i) for i in range(count)], labels, [''] * count, 'validation', 0.1).sum() == chosen
 
@@ -104,7 +104,7 @@ def test_a_whole_split_of_a_prepared_set_has_the_order_of_tfds(sets: Sets) -> No
     assert [folder.names[index] for index in hash_order(folder.names)] == names
 
 
-def test_a_slice_of_a_slice_keeps_what_belongs_to_a_picture(sets: Sets) -> None:
+def test_a_slice_of_a_slice_keeps_what_belongs_to_an_image(sets: Sets) -> None:
     for path in (sets.prepared, sets.folder):
         part = sets.open(path).get('train[:10]+test[:10]').take(np.array([15, 3, 3]))
         for index, name in enumerate(part.names):
@@ -116,9 +116,9 @@ def test_a_slice_of_a_slice_keeps_what_belongs_to_a_picture(sets: Sets) -> None:
 @pytest.mark.parametrize(
     ('spec', 'message'),
     [
-        ('train[:0]', r"the split 'train\[:0\]' selects no pictures; widen it"),
-        ('train[20:10]', 'selects no pictures'),
-        ('train[50%:50%]', 'selects no pictures'),
+        ('train[:0]', r"the split 'train\[:0\]' selects no images; widen it"),
+        ('train[20:10]', 'selects no images'),
+        ('train[50%:50%]', 'selects no images'),
         ('holdout', "there is no split 'holdout' in this data; it has train, test"),
         ('train+holdout[:5]', "there is no split 'holdout'"),
         ('train+', "there is no split ''"),
@@ -130,7 +130,7 @@ def test_a_slice_of_a_slice_keeps_what_belongs_to_a_picture(sets: Sets) -> None:
         ('train[', 'cannot be read'),
         ('train[::2]', 'cannot be read'),
         ('train[:1e3]', 'cannot be read'),
-        ('train[:1shard]', 'counts shards; write it in pictures or percent'),
+        ('train[:1shard]', 'counts shards; write it in images or percent'),
     ],
 )
 def test_empty_and_nonsense_slices_are_refused(sets: Sets, spec: str, message: str) -> None:
@@ -156,10 +156,10 @@ def test_carving_is_the_same_from_folder_archive_table_and_prepared_set(sets: Se
 
 
 @pytest.mark.parametrize('kind', ['prepared', 'folder'])
-def test_train_and_validation_may_not_share_pictures(sets: Sets, config: Config, kind: str) -> None:
+def test_train_and_validation_may_not_share_images(sets: Sets, config: Config, kind: str) -> None:
     config.data.path = str(getattr(sets, kind))
     config.data.train_split, config.data.validation_split = 'train[:60%]', 'train[50%:]'
-    with pytest.raises(UserError, match=r'train_split=train\[:60%\] and .* share 6 pictures; choose splits that have'):
+    with pytest.raises(UserError, match=r'train_split=train\[:60%\] and .* share 6 images; choose splits that have'):
         build(config)
     config.data.train_split = 'train[:50%]'
     setup = build(config)
@@ -167,7 +167,7 @@ def test_train_and_validation_may_not_share_pictures(sets: Sets, config: Config,
     assert not set(setup.sources['train'].names) & set(setup.sources['validation'].names)
 
 
-def test_pictures_by_name_stay_together_over_paths(tmp_path: pathlib.Path) -> None:
+def test_images_by_name_stay_together_over_paths(tmp_path: pathlib.Path) -> None:
     names = [f'{c}/{i}.png' for c in ('real', 'fake') for i in range(30)]
     for root in ('a', 'b/c'):
         for name in names:

@@ -1,4 +1,4 @@
-"""Pictures listed in a CSV or JSONL table, beside it, below it, in an archive or anywhere on the disk."""
+"""Images listed in a CSV or JSONL table, beside it, below it, in an archive or anywhere on the disk."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from fakeimg.data.layouts import Listing, read_listing
 from fakeimg.errors import UserError
 from tests.data.test_files import FORMS, write_form, write_tree
 
-PICTURES = {name: name.encode() for name in ('a b/1.jpg', 'a b/2.jpg', 'c/3.png', 'c/4.png')}
+IMAGES = {name: name.encode() for name in ('a b/1.jpg', 'a b/2.jpg', 'c/3.png', 'c/4.png')}
 LABELS = {'a b/1.jpg': 'real', 'a b/2.jpg': 'Fake', 'c/3.png': 'ai', 'c/4.png': 'nature'}
 ROWS = list(LABELS.items())
 
@@ -23,7 +23,7 @@ def delimited(columns: Sequence[str], rows: Sequence[Sequence[str]], delimiter: 
 
 
 def read(folder: pathlib.Path, name: str, table: bytes, names: Sequence[str] = ()) -> Listing:
-    write_tree(folder, {**PICTURES, name: table})
+    write_tree(folder, {**IMAGES, name: table})
     return read_listing(str(folder / name), class_names(names))
 
 
@@ -81,7 +81,7 @@ def test_split_is_read_off_the_paths_or_the_tables_own_name(tmp_path: pathlib.Pa
     assert read(tmp_path, 'list.csv', delimited(['path', 'label'], rows)).splits == ['train', 'validation']
     listing = read(tmp_path, 'test.csv', delimited(['path', 'label'], [*rows, ('x/3.jpg', 'real')]))
     assert listing.splits == ['train', 'validation', 'test']
-    with pytest.raises(UserError, match=r'list\.csv gives a split to some pictures and none to others'):
+    with pytest.raises(UserError, match=r'list\.csv gives a split to some images and none to others'):
         read(tmp_path, 'list.csv', delimited(['path', 'label'], [*rows, ('x/3.jpg', 'real')]))
 
 
@@ -122,15 +122,15 @@ def test_a_number_means_nothing_until_it_is_said(tmp_path: pathlib.Path) -> None
         read(tmp_path, 'list.csv', delimited(['path', 'label'], [('a b/1.jpg', 'gan')]))
 
 
-def test_missing_pictures_are_counted_and_the_first_named(tmp_path: pathlib.Path) -> None:
+def test_missing_images_are_counted_and_the_first_named(tmp_path: pathlib.Path) -> None:
     gone = os.fsdecode(b'caf\xe9.jpg')
     rows = [('a b/1.jpg', 'real'), ('c/3.png', 'fake')]
     table = delimited(['path', 'label'], rows) + os.fsencode(f'{gone},fake\nc/5.png,real\nc,real\n,real\n')
     listing = read(tmp_path, 'list.csv', table)
     assert labels_of(listing) == {'a b/1.jpg': 0, 'c/3.png': 1}
-    assert listing.notes == [f'4 of 6 pictures in list.csv are not there ({gone!r}, ...)']
+    assert listing.notes == [f'4 of 6 images in list.csv are not there ({gone!r}, ...)']
     assert listing.notes[0].encode()  # can be printed
-    with pytest.raises(UserError, match=r'no picture that list\.csv lists is there \(first: c/5\.png\)'):
+    with pytest.raises(UserError, match=r'no image that list\.csv lists is there \(first: c/5\.png\)'):
         read(tmp_path, 'list.csv', b'path,label\nc/5.png,real\n')
 
 
@@ -145,16 +145,16 @@ def test_missing_pictures_are_counted_and_the_first_named(tmp_path: pathlib.Path
         ('l.jsonl', b'[' * 100_000, r'l\.jsonl, line 1: not a JSON object'),
         ('l.csv', b'path,label\na,"re"al"\n', r'l\.csv, line 2: .*; correct it'),
         ('l.csv', b'path,label\na,"real\n', r'l\.csv, line 2: unexpected end of data; correct it'),
-        ('l.csv', b'picture,label\na,real\n', r'has no column path or file .*; its columns are picture, label'),
+        ('l.csv', b'image,label\na,real\n', r'has no column path or file .*; its columns are image, label'),
         (
             'l.csv',
             b'path,verdict\na,real\n',
             'has no column label_str or label or class; its columns are path, verdict',
         ),
         ('l.csv', b'path,label\na\n', "unknown label None|unknown label 'None'"),
-        ('l.csv', b'path,label\n', r'l\.csv lists no pictures'),
-        ('l.csv', b'', r'l\.csv lists no pictures'),
-        ('l.jsonl', b'\n\n', r'l\.jsonl lists no pictures'),
+        ('l.csv', b'path,label\n', r'l\.csv lists no images'),
+        ('l.csv', b'', r'l\.csv lists no images'),
+        ('l.jsonl', b'\n\n', r'l\.jsonl lists no images'),
     ],
 )
 def test_refused_tables(tmp_path: pathlib.Path, name: str, table: bytes, message: str) -> None:
@@ -165,7 +165,7 @@ def test_refused_tables(tmp_path: pathlib.Path, name: str, table: bytes, message
 @pytest.mark.parametrize('form', FORMS)
 def test_a_table_at_the_top_speaks_where_folders_say_nothing(tmp_path: pathlib.Path, form: str) -> None:
     table = delimited(['path', 'label'], ROWS)
-    path = write_form(form, tmp_path, {**PICTURES, 'labels.csv': table, 'c/labels.csv': b'not this one'})
+    path = write_form(form, tmp_path, {**IMAGES, 'labels.csv': table, 'c/labels.csv': b'not this one'})
     listing = read_listing(path)
     assert labels_of(listing) == {'a b/1.jpg': 0, 'a b/2.jpg': 1, 'c/3.png': 1, 'c/4.png': 0}
     for index, name in enumerate(listing.files.names):
@@ -177,7 +177,7 @@ def test_a_table_beside_class_folders_or_a_second_one_is_not_read(tmp_path: path
     write_tree(tmp_path / 'a', {'real/1.jpg': b'', 'fake/1.jpg': b'', 'labels.csv': b'nonsense'})
     assert read_listing(str(tmp_path / 'a')).layout == 'class only ({fake,real})'
     table = delimited(['path', 'label'], ROWS)
-    write_tree(tmp_path / 'b', {**PICTURES, 'labels.csv': table, 'more.csv': table})
+    write_tree(tmp_path / 'b', {**IMAGES, 'labels.csv': table, 'more.csv': table})
     with pytest.raises(UserError, match='classes of .* are unknown'):
         read_listing(str(tmp_path / 'b'))
 
@@ -186,14 +186,14 @@ def test_a_table_in_an_archive_cannot_lead_out_of_it(tmp_path: pathlib.Path) -> 
     (tmp_path / 'secret.jpg').write_bytes(b'secret')
     rows = [*ROWS, ('../secret.jpg', 'real'), (str(tmp_path / 'secret.jpg'), 'real'), ('c/../c/3.png', 'ai')]
     for form in FORMS[1:]:
-        path = write_form(form, tmp_path, {**PICTURES, 'l.csv': delimited(['path', 'label'], rows)})
+        path = write_form(form, tmp_path, {**IMAGES, 'l.csv': delimited(['path', 'label'], rows)})
         listing = read_listing(path)
         assert listing.files.names == list(LABELS)
-        assert "2 of 6 pictures in l.csv are not there ('../secret.jpg', ...)" in listing.notes
+        assert "2 of 6 images in l.csv are not there ('../secret.jpg', ...)" in listing.notes
 
 
 def test_absolute_paths_are_read_where_they_lie(tmp_path: pathlib.Path) -> None:
-    write_tree(tmp_path / 'here', PICTURES)
+    write_tree(tmp_path / 'here', IMAGES)
     write_tree(tmp_path / 'there', {'5.jpg': b'5', '6.jpg': b'6'})
     rows = [(str(tmp_path / 'there/5.jpg'), 'real'), ('../there/6.jpg', 'fake'), ('c/3.png', 'fake')]
     (tmp_path / 'here/l.csv').write_bytes(delimited(['path', 'label'], rows))

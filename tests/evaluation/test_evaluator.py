@@ -34,16 +34,16 @@ def test_another_folder_is_scored_whole_and_kept_apart(
     assert json.loads((workdir / 'evaluations/test/metrics.json').read_text()) == ours
 
 
-def test_pictures_that_changed_since_training_are_mentioned(workdir: pathlib.Path, faces: pathlib.Path) -> None:
+def test_images_that_changed_since_training_are_mentioned(workdir: pathlib.Path, faces: pathlib.Path) -> None:
     said = Recorder()
     evaluate(workdir, console=said)
     assert not any('not the ones' in line for line in said.lines)
     shutil.copy(faces / 'test/real/000000.jpg', faces / 'train/real/new.jpg')
     evaluate(workdir, console=said)
-    assert any('the pictures are not the ones this run was trained on' in line for line in said.lines)
+    assert any('the images are not the ones this run was trained on' in line for line in said.lines)
 
 
-def test_pictures_that_train_holds_too_are_scored_apart(
+def test_images_that_train_holds_too_are_scored_apart(
     config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     shutil.copy(faces / 'train/real/000000.jpg', faces / 'test/real/copy.jpg')
@@ -80,10 +80,10 @@ def test_the_threshold_decides_what_is_called_fake(verb: Verb, config: Config, t
     assert metrics['accuracy'] == pytest.approx((tp + tn) / 72, abs=1e-6)
     assert metrics['precision'] == pytest.approx(tp / (tp + fp), abs=1e-6)
     assert (usual['threshold'], metrics['threshold']) == (0.5, 0.9)
-    assert 0 < tp < usual['confusion']['tp']  # pictures lie on either side of both
+    assert 0 < tp < usual['confusion']['tp']  # images lie on either side of both
 
 
-def test_unreadable_pictures_are_not_scored(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_unreadable_images_are_not_scored(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
     config.steps, config.data.max_bad_fraction = 1, 0.1
     loop.train(config, tmp_path / 'run')
 
@@ -94,7 +94,7 @@ def test_unreadable_pictures_are_not_scored(config: Config, faces: pathlib.Path,
 
     whole, expected = scores()
     assert (whole['n'], whole['skipped'], len(expected)) == (40, 0, 40)
-    (faces / 'test/real/000006.jpg').write_bytes(b'not a picture')
+    (faces / 'test/real/000006.jpg').write_bytes(b'not an image')
     metrics, found = scores()
     assert (metrics['n'], metrics['skipped'], sum(metrics['confusion'].values())) == (39, 1, 39)
     del expected['test/real/000006.jpg']

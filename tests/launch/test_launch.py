@@ -235,7 +235,7 @@ def test_notebook_trains_evaluates_and_continues(tmp_path: pathlib.Path, monkeyp
     assert 'devices    2 x cpu, 1 process(es)' in text
     assert 'step 3/6  ETA' in text  # lines, not the frames of a progress bar
     assert '\x1b[' not in text
-    assert f'!! NO PICTURES AT {tmp_path}/absent' in text
+    assert f'!! NO IMAGES AT {tmp_path}/absent' in text
     assert '!! NO IMAGENET WEIGHTS' in text
     shown = [output for cell in notebook.cells for output in cell.get('outputs', []) if 'data' in output]
     assert any('image/png' in output['data'] for output in shown)

@@ -222,7 +222,7 @@ def test_fields_of_the_model_are_checked(config: Config, field: str, value: Any,
         check_config(config)
 
 
-def test_vgg_wants_pictures_that_survive_five_poolings(config: Config) -> None:
+def test_vgg_wants_images_that_survive_five_poolings(config: Config) -> None:
     config.model.name = 'vgg19_bn'
     config.data.image_size = 31
     with pytest.raises(UserError, match='config.data.image_size is 31; it must be at least 32 for vgg19_bn'):

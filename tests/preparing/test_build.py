@@ -33,7 +33,7 @@ from fakeimg.preparing.plan import make_plan
 from fakeimg.runtime import pool
 from tests.conftest import verb_environment
 from tests.data.test_files import INVALID, write_form, write_tree, write_zip
-from tests.support.sets import COUNTS, Sets, contents, options_of, picture, prepare, sets, tfds_rows, tree_of_pictures
+from tests.support.sets import COUNTS, Sets, contents, image, options_of, prepare, sets, tfds_rows, tree_of_images
 
 __all__ = ['sets']
 # `python -m fakeimg.prepare`, but with shards small enough that a killed run leaves some behind.
@@ -109,13 +109,13 @@ def assert_nothing_lives(group: int) -> None:
 
 @pytest.fixture
 def many(many_once: pathlib.Path) -> list[object]:
-    """Arguments that take seconds: 1,600 pictures, enlarged."""
+    """Arguments that take seconds: 1,600 images, enlarged."""
     return [many_once, '--to_size=72', '--encode=jpeg:90', '--workers=2']
 
 
 @pytest.fixture(scope='module')
 def many_once(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    tree = {f'{("train", "test")[i % 3 == 0]}/{("real", "fake")[i % 2]}/{i}.jpg': picture(i) for i in range(1600)}
+    tree = {f'{("train", "test")[i % 3 == 0]}/{("real", "fake")[i % 2]}/{i}.jpg': image(i) for i in range(1600)}
     tree['train/real/broken.jpg'] = b'broken'
     return pathlib.Path(write_zip(tmp_path_factory.mktemp('many') / 'many.zip', tree))
 
@@ -304,7 +304,7 @@ def test_a_full_disk_is_one_sentence_and_then_goes_on(sets: Sets, tmp_path: path
     code, _, err = finish(start(DRIVER, *arguments))
     assert (code, err) == (0, '')
     assert not out.with_name('out.partial').exists()
-    assert {name for source in open_path(str(out)).splits.values() for name in source.names} == set(tree_of_pictures())
+    assert {name for source in open_path(str(out)).splits.values() for name in source.names} == set(tree_of_images())
 
 
 def test_a_disk_full_in_the_end_keeps_the_shards(
@@ -401,7 +401,7 @@ def test_the_same_set_again_is_found_whole(sets: Sets, tmp_path: pathlib.Path) -
     assert prepare(sets.folder, out) == json.loads((sets.prepared / records.SUMMARY).read_text())
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
     for options in (options_of(limit=5), options_of(Encoding(0, 90)), options_of(validation_fraction=0.1)):
-        with pytest.raises(UserError, match='out holds a set prepared from other pictures or options'):
+        with pytest.raises(UserError, match='out holds a set prepared from other images or options'):
             prepare(sets.folder, out, options)
     assert [path.name for path in tmp_path.iterdir()] == ['out']
 
@@ -420,7 +420,7 @@ def test_other_options_do_not_go_on_with_an_unfinished_set(
             with pytest.raises(Killed):
                 prepare(sets.folder, out)
         before = contents(partial)
-        with pytest.raises(UserError, match='holds an unfinished set of other pictures or options; finish it with its'):
+        with pytest.raises(UserError, match='holds an unfinished set of other images or options; finish it with its'):
             prepare(sets.folder, out, options_of(limit=5))
         assert contents(partial) == before
     prepare(sets.folder, out)
@@ -441,7 +441,7 @@ def bomb(width: int, height: int) -> bytes:
 
 BAD = {
     'real/empty.jpg': b'',
-    'real/text.jpg': b'not a picture',
+    'real/text.jpg': b'not an image',
     'fake/bomb.png': bomb(60_000, 60_000),
     'fake/return\r, "q".png': b'\x89PNG\r\n\x1a\n',
     INVALID.removeprefix('train/'): b'x',
@@ -450,22 +450,22 @@ BAD = {
 
 @pytest.mark.parametrize('form', ['folder', 'gnu.tar'])
 @pytest.mark.parametrize('quality', [0, 90])
-def test_unreadable_pictures_are_listed_and_the_rest_goes_on(
+def test_unreadable_images_are_listed_and_the_rest_goes_on(
     tmp_path: pathlib.Path, form: str, quality: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, 'run_tasks', run_here)
     decoded = []
     load = PIL.ImageFile.ImageFile.load
     monkeypatch.setattr(PIL.ImageFile.ImageFile, 'load', lambda own: decoded.append(own.size) or load(own))
-    good = {f'{c}/{i}.jpg': picture(i) for c in ('real', 'fake') for i in range(10)}
-    truncated = {'fake/cut.jpg': picture(0, 60, 60)[:-500]}
+    good = {f'{c}/{i}.jpg': image(i) for c in ('real', 'fake') for i in range(10)}
+    truncated = {'fake/cut.jpg': image(0, 60, 60)[:-500]}
     path = write_form(form, tmp_path, {**good, **BAD, **truncated})
     out = tmp_path / 'out'
     summary = prepare(path, out, options_of(Encoding(0, quality), validation_fraction=0.0))
-    with open(out / build_lib.BAD_PICTURES, encoding='utf-8', errors='surrogateescape', newline='') as file:
+    with open(out / build_lib.UNREADABLE, encoding='utf-8', errors='surrogateescape', newline='') as file:
         header, *rows = csv.reader(file)
     assert header == ['split', 'name', 'reason']
-    # Without --encode only headers are read: a picture cut short is kept as it is.
+    # Without --encode only headers are read: an image cut short is kept as it is.
     bad = {**BAD, **(truncated if quality else {})}
     assert {name for _, name, _ in rows} == set(bad)
     assert all(split == 'train' and reason for split, _, reason in rows)
@@ -476,14 +476,14 @@ def test_unreadable_pictures_are_listed_and_the_rest_goes_on(
     assert (60_000, 60_000) not in decoded
 
 
-def test_a_set_of_unreadable_pictures_is_refused_and_can_be_mended(tmp_path: pathlib.Path) -> None:
+def test_a_set_of_unreadable_images_is_refused_and_can_be_mended(tmp_path: pathlib.Path) -> None:
     folder = write_tree(tmp_path / 'folder', {f'{c}/{i}.jpg': b'x' for c in ('real', 'fake') for i in range(5)})
     for _ in range(2):
-        with pytest.raises(UserError, match=r'none of the pictures can be read \(first: .*: .*\); nothing was'):
+        with pytest.raises(UserError, match=r'none of the images can be read \(first: .*: .*\); nothing was'):
             prepare(folder, tmp_path / 'out')
         assert [path.name for path in tmp_path.iterdir()] == ['folder']
     for number, path in enumerate((tmp_path / 'folder').rglob('*.jpg')):
-        path.write_bytes(picture(number))
+        path.write_bytes(image(number))
     assert sum(sum(counts.values()) for counts in prepare(folder, tmp_path / 'out')['counts'].values()) == 10
 
 
@@ -495,8 +495,8 @@ def test_size_and_encoder_are_the_same_for_both_classes(
     shapes = [(16, 16), (16, 40), (40, 17), (100, 30), (30, 300)]
     tree = {}
     for number, (height, width) in enumerate(shapes):
-        tree[f'train/real/{number}.png'] = picture(number, height, width, 'PNG')
-        tree[f'train/fake/{number}.jpg'] = picture(number, height, width)
+        tree[f'train/real/{number}.png'] = image(number, height, width, 'PNG')
+        tree[f'train/fake/{number}.jpg'] = image(number, height, width)
     folder = write_tree(tmp_path / 'folder', tree)
     encode = f'jpeg:{quality}' if quality else ''
     prepare(folder, tmp_path / 'out', options_of(Encoding.parse(side, encode)))
@@ -539,7 +539,7 @@ def test_limit_and_validation_fraction(sets: Sets, tmp_path: pathlib.Path, monke
             prepare(sets.folder, tmp_path / 'no', options_of(validation_fraction=fraction))
 
 
-def test_pictures_without_splits_are_carved_in_three_or_not_at_all(tmp_path: pathlib.Path) -> None:
+def test_images_without_splits_are_carved_in_three_or_not_at_all(tmp_path: pathlib.Path) -> None:
     tree = {f'{c}/{i}.jpg': b'' for c in ('real', 'fake') for i in range(50)}
     folder = write_tree(tmp_path / 'folder', tree)
     for fraction, sizes in ((None, [82, 8, 10]), (0.2, [64, 16, 20]), (0.0, [100])):
@@ -550,7 +550,7 @@ def test_pictures_without_splits_are_carved_in_three_or_not_at_all(tmp_path: pat
 
 
 def test_a_prepared_set_is_not_prepared_again(sets: Sets, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(UserError, match='is a prepared set already; prepare the pictures that it was made from'):
+    with pytest.raises(UserError, match='is a prepared set already; prepare the images that it was made from'):
         prepare(sets.prepared, tmp_path / 'out')
 
 
@@ -563,13 +563,13 @@ def test_shards_are_neither_tiny_nor_huge(sets: Sets, monkeypatch: pytest.Monkey
     assert plan.num_items == sum(COUNTS.values())
 
 
-def test_shards_and_splits_without_a_readable_picture_can_be_read(
+def test_shards_and_splits_without_a_readable_image_can_be_read(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, 'run_tasks', run_here)
     names = [f'train/{c}/{i}.jpg' for c in ('real', 'fake') for i in range(20)]
     names = [names[index] for index in hash_order(names)]  # the order of writing
-    tree = {name: picture(i) if not 16 <= i < 32 else b'x' for i, name in enumerate(names)}
+    tree = {name: image(i) if not 16 <= i < 32 else b'x' for i, name in enumerate(names)}
     folder = write_tree(tmp_path / 'folder', {**tree, 'test/real/1.jpg': b''})
     summary = prepare(folder, tmp_path / 'out')
     assert summary['shards'] == {'train': [16, 0, 8], 'test': [0]}

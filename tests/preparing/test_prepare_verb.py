@@ -14,12 +14,12 @@ from fakeimg.preparing.items import encode_jpeg
 from tests.cli.test_verbs import assert_refused
 from tests.conftest import Verb
 from tests.data.test_files import write_form, write_tree, write_zip
-from tests.data.test_openforensics import coco, face, image
-from tests.support.sets import contents, picture
+from tests.data.test_openforensics import coco, face, photo
+from tests.support.sets import contents, image
 
 
 def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pathlib.Path) -> None:
-    tree = {f'train/{c}/{i}.jpg': picture(i) for c in ('Originals', 'fake') for i in range(20)}
+    tree = {f'train/{c}/{i}.jpg': image(i) for c in ('Originals', 'fake') for i in range(20)}
     archive = write_zip(tmp_path / 'faces.zip', {**tree, 'train/fake/broken.jpg': b'broken', 'test/fake/1.png': b''})
     command = ('prepare', archive, '--out', 'data/faces', '--label', 'real=originals', '--workers=2')
     made = verb(*command, '--validation_fraction=0.1')
@@ -28,11 +28,11 @@ def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pa
     out = tmp_path / 'work/data/faces'
     summary = json.loads((out / records.SUMMARY).read_text())
     for line in (
-        'layout: split/class ({test,train}/{Originals,fake}), 42 pictures',
-        '!! no validation split found: 4 pictures (10% of each class, chosen by the hash of their names) were carved',
-        '!! 2 pictures cannot be read and were left out; data/faces/bad_pictures.csv lists them.',
-        '!! split test has no real pictures.',
-        '!! split test has no fake pictures.',
+        'layout: split/class ({test,train}/{Originals,fake}), 42 images',
+        '!! no validation split found: 4 images (10% of each class, chosen by the hash of their names) were carved',
+        '!! 2 images cannot be read and were left out; data/faces/bad_pictures.csv lists them.',
+        '!! split test has no real images.',
+        '!! split test has no fake images.',
         f'prepared: data/faces, digest {summary["digest"]}',
         'next: python -m fakeimg.audit data/faces',
     ):
@@ -48,7 +48,7 @@ def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pa
     again = verb(*command, '--validation_fraction=0.1')
     assert again.returncode == 0, again.stderr
     assert f'prepared: data/faces, digest {summary["digest"]}' in again.stdout
-    assert_refused(verb(*command), 'data/faces holds a set prepared from other pictures or options; choose another')
+    assert_refused(verb(*command), 'data/faces holds a set prepared from other images or options; choose another')
     assert contents(out) == before
     assert [path.name for path in out.parent.iterdir()] == ['faces']
 
@@ -85,7 +85,11 @@ PHOTOS = {
 }  # fmt: skip
 ANNOTATIONS = {
     'of/Train_poly.json': coco(
-        [image(7, 'Images/Train/a.jpg'), image(3, 'Images/Train/b.jpg'), image(5, 'Images/Train/gone.jpg')],
+        [
+            photo(7, 'Images/Train/a.jpg'),
+            photo(3, 'Images/Train/b.jpg'),
+            photo(5, 'Images/Train/gone.jpg'),
+        ],
         [
             face(11, 3, 1, 12, 10, 16, 20),
             face(12, 7, 0, 30, 20, 15, 10),
@@ -95,15 +99,15 @@ ANNOTATIONS = {
             face(16, 5, 0, 10, 10, 20, 20),  # on the missing photo
         ],
     ),
-    'of/Val_poly.json': coco([image(7, 'Images/Val/a.jpg')], [face(11, 7, 1, 20, 20, 10, 10)]),
-    'of/Test-Dev_poly.json': coco([image(1, 'Images/Test-Dev/d.jpg')], [face(1, 1, 0, 5, 5, 40, 44)]),
-    'of/Test-Challenge_poly.json': coco([image(1, 'Images/Test-Challenge/e.jpg')], [face(1, 1, 1, 5, 5, 30, 20)]),
+    'of/Val_poly.json': coco([photo(7, 'Images/Val/a.jpg')], [face(11, 7, 1, 20, 20, 10, 10)]),
+    'of/Test-Dev_poly.json': coco([photo(1, 'Images/Test-Dev/d.jpg')], [face(1, 1, 0, 5, 5, 40, 44)]),
+    'of/Test-Challenge_poly.json': coco([photo(1, 'Images/Test-Challenge/e.jpg')], [face(1, 1, 1, 5, 5, 30, 20)]),
 }
 
 
 @pytest.mark.parametrize('form', ['folder', 'stored.zip'])
 def test_openforensics_becomes_one_crop_a_face(verb: Verb, tmp_path: pathlib.Path, form: str) -> None:
-    photos = {name: picture(seed, height, width) for name, (seed, height, width) in PHOTOS.items()}
+    photos = {name: image(seed, height, width) for name, (seed, height, width) in PHOTOS.items()}
     source = write_form(form, tmp_path, {**photos, **ANNOTATIONS})
     flags = ('--size=24', '--min_face=8', '--margin=1.3', '--encode=jpeg:90', '--workers=2')
     made = verb('prepare', source, '--out', 'out', *flags)
@@ -115,15 +119,15 @@ def test_openforensics_becomes_one_crop_a_face(verb: Verb, tmp_path: pathlib.Pat
         ('validation', 'photos', '1', '1'), ('test', 'real', 'faces', '1', '1'),
         ('test_challenge', 'fake', 'faces', '1', '1'),
     }  # fmt: skip
-    assert 'layout: OpenForensics (*_poly.json, one crop a face), 5 pictures' in made.stdout
+    assert 'layout: OpenForensics (*_poly.json, one crop a face), 5 images' in made.stdout
     assert '!! train, left out: ' in made.stdout
     assert '1 photos missing' in made.stdout
-    assert '!! 1 pictures cannot be read and were left out' in made.stdout
+    assert '!! 1 images cannot be read and were left out' in made.stdout
     out = tmp_path / 'work/out'
     with open(out / 'bad_pictures.csv', newline='') as file:
         (_, bad) = csv.reader(file)
     assert bad[:2] == ['train', 'of/Images/Train/a.jpg/15']
-    assert 'lies outside the picture of 80 x 60 px' in bad[2]
+    assert 'lies outside the image of 80 x 60 px' in bad[2]
 
     splits = open_path(str(out)).splits
     assert {split: len(part) for split, part in splits.items()} == {
@@ -154,15 +158,15 @@ def test_openforensics_becomes_one_crop_a_face(verb: Verb, tmp_path: pathlib.Pat
 
 
 def test_a_table_is_prepared_too(verb: Verb, tmp_path: pathlib.Path) -> None:
-    tree = {f'pictures/{i}.png': picture(i, kind='PNG') for i in range(8)}
+    tree = {f'images/{i}.png': image(i, kind='PNG') for i in range(8)}
     table = 'path,label,split,group\n' + ''.join(
-        f'pictures/{i}.png,{i % 2},{("train", "val")[i // 6]},id{i // 2}\n' for i in range(8)
+        f'images/{i}.png,{i % 2},{("train", "val")[i // 6]},id{i // 2}\n' for i in range(8)
     ) + 'gone.png,0,train,\n'  # fmt: skip
     write_tree(tmp_path / 'work', {**tree, 'list.csv': table.encode()})
     assert_refused(verb('prepare', 'list.csv', '--out=out'), "label '0', and such a one means real in some sets")
     made = verb('prepare', 'list.csv', '--out=out', '--label=real=0', '--label=fake=1', '--to_size=8')
     assert made.returncode == 0, made.stderr
-    assert "!! 1 of 9 pictures in list.csv are not there ('gone.png', ...)." in made.stdout
+    assert "!! 1 of 9 images in list.csv are not there ('gone.png', ...)." in made.stdout
     splits = open_path(str(tmp_path / 'work/out')).splits
     assert np.bincount(splits['train'].labels).tolist() == [3, 3]
     assert sorted(splits['validation'].groups) == ['id3', 'id3']

@@ -100,9 +100,9 @@ def test_keras_vgg_sees_what_it_was_trained_on() -> None:
     random = np.random.default_rng(0)
     kernel = random.standard_normal((3, 3, 3, 5), np.float32)
     renamed = naming.rename('vgg19', {'block1_conv1/block1_conv1/kernel:0': kernel}, 'vgg19.h5')
-    picture = random.random((3, 3, 3))
-    theirs = np.einsum('hwc,hwco->o', (picture * 255 - naming.CAFFE_MEAN)[:, :, ::-1], kernel)
-    normalised = (picture - np.array(renamed.mean)) / np.array(naming.STD)
+    image = random.random((3, 3, 3))
+    theirs = np.einsum('hwc,hwco->o', (image * 255 - naming.CAFFE_MEAN)[:, :, ::-1], kernel)
+    normalised = (image - np.array(renamed.mean)) / np.array(naming.STD)
     ours = np.einsum('hwc,hwco->o', normalised, renamed.flat['params/conv1_1/kernel'])
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
@@ -261,14 +261,14 @@ def test_the_real_weights_give_the_published_logits() -> None:
 
 
 def test_the_real_torchvision_weights_give_the_published_logits() -> None:
-    """Figures that flaxmodels publishes for torchvision's V1 file and its own picture elefant.jpg."""
+    """Figures that flaxmodels publishes for torchvision's V1 file and its own image elefant.jpg."""
     paths = os.environ.get('FAKEIMG_RESNET50_V1'), os.environ.get('FAKEIMG_ELEFANT')
     if not all(paths):
         pytest.skip('set FAKEIMG_RESNET50_V1 to resnet50-0676ba61.pth and FAKEIMG_ELEFANT to elefant.jpg of flaxmodels')
     source = published.read_source(str(paths[0]))
     variables = unflatten(naming.rename('resnet50', source.tensors, source.name).flat)
-    picture = Image.open(str(paths[1])).convert('RGB').resize((224, 224), Image.Resampling.BICUBIC)
-    images = normalize(np.asarray(picture)[None], naming.MEAN, naming.STD)
+    image = Image.open(str(paths[1])).convert('RGB').resize((224, 224), Image.Resampling.BICUBIC)
+    images = normalize(np.asarray(image)[None], naming.MEAN, naming.STD)
     features = np.asarray(resnet50().apply(variables, images, train=False, features=True))
     logits = (features @ source.tensors['fc.weight'].T + source.tensors['fc.bias'])[0]
     np.testing.assert_array_equal(np.argsort(-logits)[:3], [386, 101, 385])

@@ -76,7 +76,7 @@ def test_rbf_svm_is_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_penalty_leaves_the_intercept_of_the_linear_svm_alone() -> None:
-    """Where nine in ten pictures are real, decisions about none in particular are near -0.8, not near 0."""
+    """Where nine in ten images are real, decisions about none in particular are near -0.8, not near 0."""
     features, labels = easy_set(300, share=0.1)
     decide = classifiers.fit_all(CLASSIFIERS[1], features, labels, 1e-5, 300, 0)
     assert -0.9 < decide(features).mean() < -0.7
@@ -106,9 +106,9 @@ def test_folds_have_the_same_share_of_each_class() -> None:
 @pytest.mark.parametrize(
     ('labels', 'groups', 'folds', 'message'),
     [
-        ([0] * 20 + [1] * 4, [''] * 24, 5, '--folds is 5; it must be from 2 to the 4 pictures of the smaller class'),
-        ([0] * 20 + [1] * 4, [''] * 24, 1, '--folds is 1; it must be from 2 to the 4 pictures'),
-        ([0] * 20, [''] * 20, 5, 'the training split has 0 pictures of one class'),
+        ([0] * 20 + [1] * 4, [''] * 24, 5, '--folds is 5; it must be from 2 to the 4 images of the smaller class'),
+        ([0] * 20 + [1] * 4, [''] * 24, 1, '--folds is 1; it must be from 2 to the 4 images'),
+        ([0] * 20, [''] * 20, 5, 'the training split has 0 images of one class'),
         ([0, 1] * 12, ['a', 'a', 'b', 'b'] * 6, 5, '--folds is 5; train has no more than 2 groups'),
         ([0] * 12 + [1] * 12, [''] * 12 + ['a'] * 12, 3, '3 folds of whole groups cannot all hold both classes'),
     ],

@@ -32,7 +32,7 @@ def read(
 
 
 @pytest.mark.parametrize(('model', 'count', 'parallel'), [('cnn', 64, 'pmap'), ('tiny_resnet', 8, 'shard_map')])
-def test_features_are_the_heads_input_of_each_picture(
+def test_features_are_the_heads_input_of_each_image(
     model: str, count: int, parallel: str, config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
@@ -40,8 +40,8 @@ def test_features_are_the_heads_input_of_each_picture(
     )
     config.model.name = model
     config.parallel = parallel
-    config.data.image_size, config.data.resize_size = 40, 44  # larger than the pictures, and cropped
-    config.batch_size = 12  # which does not divide the 40 pictures
+    config.data.image_size, config.data.resize_size = 40, 44  # larger than the images, and cropped
+    config.batch_size = 12  # which does not divide the 40 images
     frozen = backbone_lib.from_recipe(config)
     found, _ = read(config, tmp_path / 'out', 'test', frozen)
     assert found.values.dtype == np.float32
@@ -64,12 +64,12 @@ def test_features_are_computed_once(config: Config, tmp_path: pathlib.Path, monk
     assert not said
     monkeypatch.setattr(features_lib.scoring, 'predict_source', None)  # computing again would fail
     again, said = read(config, tmp_path / 'out', 'test', network)
-    assert said == [f'test: features of 40 pictures read from {tmp_path}/out/features-test.npz']
+    assert said == [f'test: features of 40 images read from {tmp_path}/out/features-test.npz']
     np.testing.assert_array_equal(again.values, first.values)
     np.testing.assert_array_equal(again.rows, first.rows)
 
 
-def remove_a_picture(faces: pathlib.Path) -> None:
+def remove_an_image(faces: pathlib.Path) -> None:
     next((faces / 'test/real').iterdir()).unlink()
 
 
@@ -85,7 +85,7 @@ def test_features_of_something_else_are_not_reused(
 
     def predict_source(extract, variables, source, split, *_, **__):
         computed.append(split)
-        return np.zeros((len(source), 3), np.float32), np.arange(len(source)), pipeline.BadPictures(split, 1, 0.0)
+        return np.zeros((len(source), 3), np.float32), np.arange(len(source)), pipeline.UnreadableImages(split, 1, 0.0)
 
     monkeypatch.setattr(features_lib.scoring, 'predict_source', predict_source)
     out = tmp_path / 'out'
@@ -98,13 +98,13 @@ def test_features_of_something_else_are_not_reused(
         computed.clear()
         assert read(config, out, split, network)[1] == [f'{path} is of other {reason}; computed again.']
         rows = len(open_data(config).get(split))
-        assert read(config, out, split, network)[1] == [f'{split}: features of {rows:,} pictures read from {path}']
+        assert read(config, out, split, network)[1] == [f'{split}: features of {rows:,} images read from {path}']
         assert computed == [split]
 
     change_the_bytes(faces)
-    assert_computed_once('test', 'pictures')
-    remove_a_picture(faces)
-    assert_computed_once('test', 'data, pictures')
+    assert_computed_once('test', 'images')
+    remove_an_image(faces)
+    assert_computed_once('test', 'data, images')
     network = dataclasses.replace(network, sha256='other')
     assert_computed_once('test', 'weights')
     network = dataclasses.replace(network, dtype=jnp.dtype('bfloat16'))
@@ -118,7 +118,7 @@ def test_features_of_something_else_are_not_reused(
         network = dataclasses.replace(network, config=config)
         assert_computed_once('test', reason)
     config.data.validation_fraction = 0.4
-    assert_computed_once('train', 'weights, model, preprocessing, precision, data, pictures')
+    assert_computed_once('train', 'weights, model, preprocessing, precision, data, images')
 
 
 def test_weights_are_told_apart_and_the_head_is_none_of_them(config: Config) -> None:
@@ -147,14 +147,12 @@ def test_a_damaged_file_is_computed_again(config: Config, tmp_path: pathlib.Path
         assert path.read_bytes() == whole
 
 
-def test_unreadable_pictures_are_left_out_and_listed(
-    config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_unreadable_images_are_left_out_and_listed(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
     name = open_data(config).splits['test'].names[7]
     network = backbone_lib.from_recipe(config)
     whole, _ = read(config, tmp_path / 'whole', 'test', network)
     (faces / name).write_bytes(b'')
-    with pytest.raises(UserError, match=f'1 of 40 pictures of split test cannot be read .first: {name}: empty file'):
+    with pytest.raises(UserError, match=f'1 of 40 images of split test cannot be read .first: {name}: empty file'):
         read(config, tmp_path / 'out', 'test', network)
     config.data.max_bad_fraction = 0.1
     found, _ = read(config, tmp_path / 'out', 'test', network)

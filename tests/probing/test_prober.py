@@ -32,7 +32,7 @@ def test_probe_of_random_weights_says_so_and_writes_everything(config: Config, t
     results = probe(config, out, folds=3, max_examples=20, console=said)
     assert any(line.startswith('!! RANDOM WEIGHTS (config.init.weights=none)') for line in said.lines)
     assert any(
-        'RBF SVM: every fit takes 20 pictures at the most, drawn from the 72 of train' in line for line in said.lines
+        'RBF SVM: every fit takes 20 images at the most, drawn from the 72 of train' in line for line in said.lines
     )
     assert sorted(path.name for path in out.iterdir()) == [
         '.lock', 'features-test.npz', 'features-train.npz', 'features-validation.npz', 'metrics.json',
@@ -65,7 +65,7 @@ def test_probe_of_random_weights_says_so_and_writes_everything(config: Config, t
 
     said.clear()
     assert probe(config, out, folds=3, max_examples=20, console=said) == results
-    assert sum('pictures read from' in line for line in said.lines) == 3
+    assert sum('images read from' in line for line in said.lines) == 3
 
 
 def test_probe_of_a_checkpoint_says_what_flatters(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
@@ -84,7 +84,7 @@ def test_probe_of_a_checkpoint_says_what_flatters(config: Config, faces: pathlib
     said.clear()
     shutil.copy(faces / 'test/real/000000.jpg', faces / 'train/real/new.jpg')
     probe(None, out, workdir=tmp_path / 'run', folds=2, console=said)
-    assert any('the pictures are not the ones this run was trained on' in line for line in said.lines)
+    assert any('the images are not the ones this run was trained on' in line for line in said.lines)
     with pytest.raises(UserError, match='there are no checkpoints in'):
         probe(None, out, workdir=tmp_path / 'nothing')
     with pytest.raises(UserError, match='no checkpoint 7'):
@@ -96,7 +96,7 @@ def test_probe_of_a_checkpoint_says_what_flatters(config: Config, faces: pathlib
 def test_folds_keep_the_groups_of_train_whole(
     config: Config, faces: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Five pictures of each of a few people, both classes among them; one cannot be read."""
+    """Five images of each of a few people, both classes among them; one cannot be read."""
     rows = [('path', 'label', 'split', 'group')]
     for split in ('train', 'test'):
         for number, path in enumerate(sorted(faces.glob(f'{split}/*/*.jpg'), key=lambda path: path.name)):
@@ -131,8 +131,8 @@ def test_folds_keep_the_groups_of_train_whole(
     [
         ({'split': 'holdout'}, {}, "there is no split 'holdout' in this data; it has train, validation, test"),
         ({'split': 'train'}, {}, '--split is train, which the classifiers are fitted on'),
-        ({'split': 'train[50%:]+test'}, {}, 'share 36 pictures; choose splits that have none in common'),
-        ({'folds': 37}, {}, '--folds is 37; it must be from 2 to the 36 pictures of the smaller class'),
+        ({'split': 'train[50%:]+test'}, {}, 'share 36 images; choose splits that have none in common'),
+        ({'folds': 37}, {}, '--folds is 37; it must be from 2 to the 36 images of the smaller class'),
         ({'folds': 1}, {}, '--folds is 1'),
         ({'max_examples': 1}, {}, '--max_examples is 1; it must be 2 or more'),
         ({}, {'batch_size': 15}, 'config.batch_size=15 cannot be split over 2 devices'),
@@ -154,7 +154,7 @@ def test_one_class_can_be_scored_and_not_learned(config: Config, faces: pathlib.
     assert all(found['splits']['test']['auc'] is None for found in results['classifiers'].values())
     assert '>undefined<' in (tmp_path / 'scored/report.html').read_text()
     shutil.rmtree(faces / 'train/fake')
-    with pytest.raises(UserError, match='the training split has 0 pictures of one class'):
+    with pytest.raises(UserError, match='the training split has 0 images of one class'):
         probe(config, tmp_path / 'out')
 
 

@@ -100,6 +100,6 @@ def fingerprint(name: str, array: np.ndarray) -> np.ndarray:
 
 
 def inputs(size: int, batch: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Normalised pictures [batch, size, size, 3] and labels [batch]."""
+    """Normalised images [batch, size, size, 3] and labels [batch]."""
     images = np.random.default_rng(size).standard_normal((batch, size, size, 3), np.float32)
     return images, np.arange(batch) % 2

@@ -1,4 +1,4 @@
-"""One set of small pictures, as a folder, a zip, a tar, a table and a prepared set of several shards a split."""
+"""One set of small images, as a folder, a zip, a tar, a table and a prepared set of several shards a split."""
 
 import csv
 import dataclasses
@@ -27,21 +27,21 @@ SHARD_ITEMS = 16
 ODD = ('a b [1].jpg', 'line\nbreak.jpg', 'return\r.jpg', '"quoted", \'too\'.jpg', 'лицо 人.jpg', 'ünï.PNG')
 
 
-def picture(seed: int, height: int = 16, width: int = 20, kind: str = 'JPEG', **options: object) -> bytes:
-    """Noise, so that no two pictures are alike."""
+def image(seed: int, height: int = 16, width: int = 20, kind: str = 'JPEG', **options: object) -> bytes:
+    """Noise, so that no two images are alike."""
     buffer = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     PIL.Image.fromarray(pixels).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
-def tree_of_pictures() -> dict[str, bytes]:
+def tree_of_images() -> dict[str, bytes]:
     tree = {}
     for split, count in COUNTS.items():
         for number in range(count):
             name = ODD[number // 2] if number // 2 < len(ODD) else f'{number}.{("jpg", "png")[number % 3 == 0]}'
             kind = 'PNG' if name.lower().endswith('png') else 'JPEG'
-            tree[f'{split}/{("real", "fake")[number % 2]}/{name}'] = picture(len(tree), 16 + number % 9, 20, kind)
+            tree[f'{split}/{("real", "fake")[number % 2]}/{name}'] = image(len(tree), 16 + number % 9, 20, kind)
     return tree
 
 
@@ -72,7 +72,7 @@ def contents(folder: pathlib.Path) -> Mapping[str, bytes]:
 
 
 def tfds_rows(folder: pathlib.Path, split: str) -> Any:
-    """What TFDS reads of a prepared set, pictures not decoded."""
+    """What TFDS reads of a prepared set, images not decoded."""
     builder: Any = tfds.builder_from_directory(str(folder))
     return builder.as_data_source(split, decoders={'image': tfds.decode.SkipDecoding()})
 
@@ -84,7 +84,7 @@ class Sets:
 
     @property
     def paths(self) -> list[pathlib.Path]:
-        """All that hold the same pictures under the same names."""
+        """All that hold the same images under the same names."""
         archives = [self.folder.with_name(f'folder{suffix}') for suffix in ('.zip', '.tar')]
         return [self.prepared, self.folder, *archives, self.folder / 'list.csv', self.folder / 'list.jsonl']
 
@@ -97,7 +97,7 @@ class Sets:
 def sets(tmp_path_factory: pytest.TempPathFactory) -> Sets:
 
     root = tmp_path_factory.mktemp('sets')
-    tree = tree_of_pictures()
+    tree = tree_of_images()
     folder = pathlib.Path(write_tree(root / 'folder', tree))
     write_zip(root / 'folder.zip', tree, zipfile.ZIP_DEFLATED)
     write_tar(root / 'folder.tar', tree)

@@ -15,7 +15,7 @@ from fakeimg.training.state import create_state
 from fakeimg.training.step import make_train_step
 
 SIZE, BATCH, STEPS = 16, 64, 250
-NUM_TRAIN, NUM_VALIDATION = 8192, 4000  # 0.5 points are 20 pictures
+NUM_TRAIN, NUM_VALIDATION = 8192, 4000  # 0.5 points are 20 images
 
 
 def draw(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +36,7 @@ def batch_of(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope='module')
-def pictures() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def patches() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     return draw(NUM_TRAIN, 0), draw(NUM_VALIDATION, 1)
 
 
@@ -51,9 +51,9 @@ def small() -> Config:
     return config
 
 
-def train_and_validate(config: Config, precision: str, pictures) -> float:
-    """Trains the small CNN and returns its accuracy on the validation pictures."""
-    (images, labels), validation = pictures
+def train_and_validate(config: Config, precision: str, patches) -> float:
+    """Trains the small CNN and returns its accuracy on the validation images."""
+    (images, labels), validation = patches
     dtype = jnp.dtype(precision)
     devices = parallel.Devices.create('pmap', BATCH)
     model = create_model(config, dtype)
@@ -76,22 +76,22 @@ def train_and_validate(config: Config, precision: str, pictures) -> float:
 
 
 @pytest.fixture(scope='module')
-def float32_accuracy(small: Config, pictures) -> float:
-    return train_and_validate(small, 'float32', pictures)
+def float32_accuracy(small: Config, patches) -> float:
+    return train_and_validate(small, 'float32', patches)
 
 
 @pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
 def test_half_precision_is_as_accurate_as_float32(
-    small: Config, pictures, float32_accuracy: float, precision: str
+    small: Config, patches, float32_accuracy: float, precision: str
 ) -> None:
-    """Within 0.5 points. The precisions disagree about 0.3 % of the pictures, so that luck alone cannot fail it."""
+    """Within 0.5 points. The precisions disagree about 0.3 % of the images, so that luck alone cannot fail it."""
     assert float32_accuracy > 0.97
-    assert train_and_validate(small, precision, pictures) > float32_accuracy - 0.005
+    assert train_and_validate(small, precision, patches) > float32_accuracy - 0.005
 
 
-def test_loss_scaling_keeps_gradients_that_float16_would_lose(small: Config, pictures) -> None:
+def test_loss_scaling_keeps_gradients_that_float16_would_lose(small: Config, patches) -> None:
     """Gradients of about 1e-9, below float16's 6e-8, reach the first layer as float32 has them."""
-    (images, labels), _ = pictures
+    (images, labels), _ = patches
     updates = {}
     for precision in ('float32', 'float16'):
         dtype = jnp.dtype(precision)

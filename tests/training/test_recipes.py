@@ -267,7 +267,7 @@ def test_each_part_silences_units_of_its_own(config: Config) -> None:
         ({'finetune.head_epochs': 1.0, 'init.weights': 'none'}, 'set --config.init.weights, or leave them 0 and -1'),
         ({'optimizer.ema_decay': 1.0}, 'config.optimizer.ema_decay is 1.0; it must be 0'),
         ({'microbatches': 0}, 'config.microbatches is 0; it must be at least 1'),
-        ({'microbatches': 3}, 'leaves 4 pictures to each device, which config.microbatches=3 does not divide'),
+        ({'microbatches': 3}, 'leaves 4 images to each device, which config.microbatches=3 does not divide'),
         ({'data.balanced_sampling': True, 'loss.class_weights': 'balanced'}, 'use one of them'),
     ],
 )
@@ -279,7 +279,7 @@ def test_recipes_that_cannot_work(config: Config, fields: dict[str, object], mes
 
 @dataclasses.dataclass
 class LabelsOnly:
-    """A source of labels, whose pictures nobody asks for."""
+    """A source of labels, whose images nobody asks for."""
 
     labels: np.ndarray
     cache: None = None
@@ -288,13 +288,13 @@ class LabelsOnly:
         return len(self.labels)
 
 
-def test_balanced_batches_have_half_of_each_and_every_picture_in_turn(config: Config) -> None:
-    """7 real and 25 fake pictures: in 25 batches of 8 the real ones come 14 times and more, the fake ones 4 times."""
+def test_balanced_batches_have_half_of_each_and_every_image_in_turn(config: Config) -> None:
+    """7 real and 25 fake images: in 25 batches of 8 the real ones come 14 times and more, the fake ones 4 times."""
     check_config(config)
     config.data.balanced_sampling = True
     labels = np.arange(32) % 5 > 0
     source = LabelsOnly(labels.astype(np.int32))
-    bad = pipeline.BadPictures('train', 32, 0.0)
+    bad = pipeline.UnreadableImages('train', 32, 0.0)
     batches = pipeline.TrainBatches(source, config, bad, 25)  # pyright: ignore[reportArgumentType]
     drawn = [batches._indices(step) for step in range(25)]
     assert {int(labels[indices].sum()) for indices in drawn} == {4}

@@ -85,7 +85,7 @@ def test_small_cnn_learns_a_batch_by_heart(config: Config, precision: str) -> No
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))
 
 
-def test_pictures_of_weight_zero_do_not_count(config: Config) -> None:
+def test_images_of_weight_zero_do_not_count(config: Config) -> None:
     """A batch with padding trains like the batch without it (no BatchNorm here, whose statistics see the padding)."""
     config.augment.flip = False
     devices = parallel.Devices.create('pmap', 4, jax.devices()[:1])
@@ -115,7 +115,7 @@ def test_weight_decay_spares_batch_norm_and_biases() -> None:
 
 
 def test_every_device_silences_units_of_its_own(config: Config) -> None:
-    """Both devices see the same pictures; only dropout can tell their logits apart."""
+    """Both devices see the same images; only dropout can tell their logits apart."""
     config.augment.flip = False
     devices = parallel.Devices.create('pmap', BATCH)
     model = VGG19(width=1, dense=16)
