@@ -55,7 +55,7 @@ def draw_set(work: pathlib.Path) -> str:
 class Images(torch.utils.data.Dataset):
     """What a PyTorch user writes: Pillow, a random crop, a flip, float32, normalised."""
 
-    def __init__(self, source: datasets.Source, config: Config):
+    def __init__(self, source: datasets.Split, config: Config):
         self.source = source
         self.size = config.data.image_size
         self.mean = torch.tensor(config.data.mean)[:, None, None]

@@ -12,7 +12,7 @@ import numpy as np
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data import pipeline
-from fakeimg.data.datasets import Source
+from fakeimg.data.datasets import Split
 from fakeimg.errors import TrainingDiverged
 from fakeimg.models import crop, normalize
 from fakeimg.runtime import parallel
@@ -69,7 +69,7 @@ def make_predict_step(
 def score_source(
     predict: Callable[..., Any],
     variables: dict[str, Any],
-    source: Source,
+    source: Split,
     split: str,
     config: Config,
     devices: parallel.Devices,
@@ -112,7 +112,7 @@ def score_source(
 def predict_source(
     predict: Callable[..., Any],
     variables: dict[str, Any],
-    source: Source,
+    source: Split,
     split: str,
     config: Config,
     devices: parallel.Devices,

@@ -11,7 +11,7 @@ from fakeimg import pages
 from fakeimg.auditing import facts, finding, measure
 from fakeimg.auditing import report as audit_report
 from fakeimg.data import demo
-from fakeimg.data.datasets import DataSet, Source
+from fakeimg.data.datasets import DataSet, Split
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation import report as evaluation_report
 from fakeimg.probing import report as probe_report
@@ -46,9 +46,9 @@ class Faces:
         return Faces([self.names[index] for index in indices])
 
 
-def source(*names: str) -> Source:
+def source(*names: str) -> Split:
     labels = np.arange(len(names), dtype=np.int32) % 2
-    return Source(Faces(names), labels, sources=[''] * len(names), groups=[''] * len(names))
+    return Split(Faces(names), labels, generators=[''] * len(names), groups=[''] * len(names))
 
 
 def test_a_page_is_text_where_it_promises_text(tmp_path: pathlib.Path) -> None:
@@ -80,7 +80,7 @@ def test_names_are_escaped_in_the_page_of_an_audit(tmp_path: pathlib.Path) -> No
     split = f'{EVIL}split'
     images = source(f'{EVIL}left', f'{EVIL}right')
     measured = measure.Measured((split,), np.zeros(2, np.int32), images.names, np.zeros(2, facts.FACTS))
-    audited = finding.Audited(measured, images.labels, images.sources, images.groups)
+    audited = finding.Audited(measured, images.labels, images.generators, images.groups)
     data = DataSet({split: images}, '0' * 64, f'{EVIL}layout', is_prepared=False, notes=[])
     counts = {f'{EVIL}gan': {'real': 1, 'fake': 1}, f'{EVIL}camera': {'real': 1, 'fake': 1}}
     findings = [

@@ -72,7 +72,7 @@ def measure_data(data: DataSet, workers: int = 1, console: Console = SILENT) -> 
     return Audited(
         measured=measure({split: source.files for split, source in data.splits.items()}, workers, console),
         labels=np.concatenate([source.labels for source in parts]),
-        sources=[name for source in parts for name in source.sources],
+        generators=[name for source in parts for name in source.generators],
         groups=[group for source in parts for group in source.groups],
         is_prepared=data.is_prepared,
     )

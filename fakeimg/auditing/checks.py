@@ -71,7 +71,7 @@ def check_classes(audited: Audited) -> Iterator[Finding]:
         for index, split in enumerate(measured.splits)
     }
     sources: dict[str, dict[str, dict[str, int]]] = {split: {} for split in measured.splits}
-    tally = collections.Counter(zip(measured.split.tolist(), audited.sources, audited.labels.tolist(), strict=True))
+    tally = collections.Counter(zip(measured.split.tolist(), audited.generators, audited.labels.tolist(), strict=True))
     for (split, source, label), count in sorted(tally.items()):
         row = sources[measured.splits[split]].setdefault(source, dict.fromkeys(LABELS, 0))
         row[list(LABELS)[label]] = count

@@ -18,14 +18,14 @@ class Audited:
     Attributes:
         measured: facts of every image.
         labels: int32[n], 0 = real, 1 = fake.
-        sources: generator or data set of each image.
+        generators: generator or data set of each image.
         groups: what must not straddle splits; '' where an image stands for itself.
         is_prepared: True where images may have been encoded anew under their old names.
     """
 
     measured: Measured
     labels: np.ndarray
-    sources: Sequence[str]
+    generators: Sequence[str]
     groups: Sequence[str]
     is_prepared: bool = False
 

@@ -15,7 +15,7 @@ from fakeimg.auditing.finding import Audited, Finding
 from fakeimg.auditing.shortcuts import AUC_LINES, SHOWN_STATISTICS
 from fakeimg.console import Console
 from fakeimg.data import decode
-from fakeimg.data.datasets import DataSet, Source
+from fakeimg.data.datasets import DataSet, Split
 
 _STYLES = {'ok': 'green', 'note': 'dim', 'warn': 'yellow', 'fail': 'bold red'}
 _FEATURES_SHOWN = 12
@@ -184,7 +184,7 @@ def _pairs(audited: Audited, data: DataSet, finding: Finding) -> str:
     return ''.join(figures)
 
 
-def _thumbnail(source: Source, index: int) -> str:
+def _thumbnail(source: Split, index: int) -> str:
     try:
         return pages.thumbnail(source[index])
     except (OSError, decode.BadImage):

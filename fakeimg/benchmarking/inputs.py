@@ -11,7 +11,7 @@ import simplejpeg
 from fakeimg.config import Config
 from fakeimg.data import decode, pipeline
 from fakeimg.data.cache import DecodedImages
-from fakeimg.data.datasets import Source
+from fakeimg.data.datasets import Split
 from fakeimg.errors import UserError
 
 SAMPLE_BYTES = 256_000_000  # of encoded images at the most, so that the limit reads nothing from a disk
@@ -20,7 +20,7 @@ RUN = 512  # images of the sample that are neighbours, as in the shards of a pre
 LEAST = 2048  # images that a rate is measured on
 
 
-def sample(source: Source, seed: int) -> tuple[Source, list[bytes]]:
+def sample(source: Split, seed: int) -> tuple[Split, list[bytes]]:
     """Draws some images that can be decoded, and their bytes.
 
     Raises:
@@ -81,7 +81,7 @@ class PipelineRate:
     that of first epochs from beginning to end, reading and all.
     """
 
-    def __init__(self, source: Source, config: Config, threads: int):
+    def __init__(self, source: Split, config: Config, threads: int):
         self._source = source
         self._config = config
         self._threads = threads
@@ -100,7 +100,7 @@ class PipelineRate:
         fresh = [self._source.take(np.arange(len(self._source))) for _ in range(epochs)]
         return epochs * epoch * self._config.batch_size / sum(self._seconds(source, 0, epoch, 0) for source in fresh)
 
-    def _seconds(self, source: Source, before: int, batches: int, after: int) -> float:
+    def _seconds(self, source: Split, before: int, batches: int, after: int) -> float:
         """The time that so many batches take, of those made before and after."""
         bad = pipeline.UnreadableImages('train', len(source), 1.0)
         train = pipeline.TrainBatches(source, self._config, bad, before + batches + after)
@@ -132,11 +132,11 @@ class _EncodedImages:
         return _EncodedImages([self.names[i] for i in indices], [self._encoded[i] for i in indices])
 
 
-def encoded_in_memory(source: Source, encoded: list[bytes]) -> Source:
+def encoded_in_memory(source: Split, encoded: list[bytes]) -> Split:
     """The same images, nothing of which is read again; `encoded` are their bytes."""
     return dataclasses.replace(source, files=_EncodedImages(source.names, encoded))
 
 
-def decoded_in_memory(source: Source, side: int) -> Source:
+def decoded_in_memory(source: Split, side: int) -> Split:
     """The same images, decoded only once if they are squares of `side` pixels."""
     return dataclasses.replace(source, cache=DecodedImages(len(source), side))

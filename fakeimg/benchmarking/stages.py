@@ -11,7 +11,7 @@ from fakeimg.benchmarking import inputs, machine, roofline, steps, timing
 from fakeimg.config import Config
 from fakeimg.console import Console
 from fakeimg.data import pipeline
-from fakeimg.data.datasets import Source
+from fakeimg.data.datasets import Split
 from fakeimg.training import program
 
 STAGES = ('decode', 'input', 'step', 'train', 'eval', 'save', 'start')
@@ -47,7 +47,7 @@ def measure(
         f'{config.model.name}, {config.data.image_size} px, {config.batch_size} images on {parts.devices.count} '
         f'device(s), {parts.dtype.name}, {config.parallel}; {seconds:g} s a rate'
     )
-    train = parts.sources['train']
+    train = parts.splits['train']
     if set(stages) & set(DATA):
         figures |= _measure_data(config, train, stages)
     if set(stages) & set(DEVICE):
@@ -55,7 +55,7 @@ def measure(
     return figures
 
 
-def _measure_data(config: Config, train: Source, stages: Sequence[str]) -> dict[str, Any]:
+def _measure_data(config: Config, train: Split, stages: Sequence[str]) -> dict[str, Any]:
     """The pipeline and its limit, in turn."""
     threads = pipeline.num_threads(config.data.threads, config.data.resize_size)
     sample, encoded = inputs.sample(train, config.seed)
@@ -86,11 +86,11 @@ def _measure_devices(parts: program.Setup, stages: Sequence[str], seconds: float
         images = config.batch_size / parts.devices.count
         figures['roofline'] = roofline.fraction(parts.train_step, arguments, images, per_device, parts.dtype)
     if 'train' in stages:
-        rate = stepper.train_rate(parts.sources['train'], seconds)
+        rate = stepper.train_rate(parts.splits['train'], seconds)
         ratio = rate['images_per_second_per_device'] / figures['step']['images_per_second_per_device']
         figures['train'] = {**rate, 'over_step': ratio}
     if 'eval' in stages:
-        figures['eval'] = steps.eval_rate(parts, parts.sources['train'], stepper.state, seconds)
+        figures['eval'] = steps.eval_rate(parts, parts.splits['train'], stepper.state, seconds)
     if 'save' in stages:
         with tempfile.TemporaryDirectory() as folder:
             figures['save'] = stepper.save_stall(pathlib.Path(folder) / 'checkpoints')

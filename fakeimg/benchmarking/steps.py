@@ -13,7 +13,7 @@ import numpy as np
 from fakeimg.benchmarking import timing
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.data import pipeline
-from fakeimg.data.datasets import Source
+from fakeimg.data.datasets import Split
 from fakeimg.runtime import parallel
 from fakeimg.training.program import Setup
 
@@ -47,7 +47,7 @@ class Steps:
         """The compiled step on random images that are on the devices already."""
         return timing.measure(lambda: self.advance(self.batches), self.images, seconds)
 
-    def train_rate(self, source: Source, seconds: float) -> dict[str, float]:
+    def train_rate(self, source: Split, seconds: float) -> dict[str, float]:
         """Training end to end; `input_wait_share` is the share of time in which the loop waits for a batch."""
         config = self.setup.config
         bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)
@@ -103,7 +103,7 @@ class Steps:
         return statistics.median(durations)
 
 
-def eval_rate(setup: Setup, source: Source, state: Any, seconds: float) -> dict[str, float]:
+def eval_rate(setup: Setup, source: Split, state: Any, seconds: float) -> dict[str, float]:
     """Evaluation end to end, as `scoring.score_source` does it: read, decode, score, bring back."""
     config = setup.config
     bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)

@@ -15,13 +15,13 @@ from fakeimg.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Split:
     """A random-access source of encoded images, one split.
 
     Attributes:
         files: the images by name; read by several threads at once.
         labels: int32[n], 0 = real, 1 = fake.
-        sources: generator or data set of each image.
+        generators: generator or data set of each image.
         groups: what must not straddle splits; '' where an image stands for itself.
         digests: S32[n], the SHA-256 of each file; S32[0] of sets that are not prepared.
         cache: where batches keep and look for decoded images; None decodes each time.
@@ -29,7 +29,7 @@ class Source:
 
     files: Files
     labels: np.ndarray
-    sources: list[str]
+    generators: list[str]
     groups: list[str]
     digests: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, 'S32'))
     cache: DecodedImages | None = None
@@ -51,12 +51,12 @@ class Source:
             if self.files.size_in_bytes() <= share * available_memory():
                 self.files.read_ahead()
 
-    def take(self, indices: np.ndarray) -> 'Source':
+    def take(self, indices: np.ndarray) -> 'Split':
         """Returns some of the images, in the order of `indices`, int[m]."""
-        return Source(
+        return Split(
             files=self.files.take(indices),
             labels=self.labels[indices],
-            sources=[self.sources[index] for index in indices],
+            generators=[self.generators[index] for index in indices],
             groups=[self.groups[index] for index in indices],
             digests=self.digests[indices] if len(self.digests) else self.digests,
         )
@@ -74,13 +74,13 @@ class DataSet:
         notes: sentences that a person should read.
     """
 
-    splits: dict[str, Source]
+    splits: dict[str, Split]
     digest: str
     layout: str
     is_prepared: bool
     notes: list[str]
 
-    def get(self, split: str) -> Source:
+    def get(self, split: str) -> Split:
         """Returns a split, or the part of one that TFDS' slices name: `train[:10%]`, `train[:100]+validation`.
 
         A slice of a folder takes images in the order of their names' hashes, the order that a prepared set has.
@@ -119,12 +119,12 @@ class _JoinedFiles:
         return _JoinedFiles(self._parts, self._rows[np.asarray(indices, int)])
 
 
-def _join(parts: Sequence[Source]) -> Source:
+def _join(parts: Sequence[Split]) -> Split:
     rows = [(number, index) for number, part in enumerate(parts) for index in range(len(part))]
-    return Source(
+    return Split(
         files=_JoinedFiles([part.files for part in parts], np.array(rows, np.int64)),
         labels=np.concatenate([part.labels for part in parts]),
-        sources=[name for part in parts for name in part.sources],
+        generators=[name for part in parts for name in part.generators],
         groups=[group for part in parts for group in part.groups],
         digests=np.concatenate([part.digests for part in parts]),
     )
@@ -148,10 +148,10 @@ class _DemoFiles:
         return _DemoFiles(self._faces, self._rows[np.asarray(indices, int)])
 
 
-def demo_source(faces: demo.DemoFaces) -> Source:
+def demo_split(faces: demo.DemoFaces) -> Split:
     """Returns demo faces as a source."""
     count = len(faces.names)
-    return Source(_DemoFiles(faces, np.arange(count)), faces.labels, ['demo'] * count, [''] * count)
+    return Split(_DemoFiles(faces, np.arange(count)), faces.labels, ['demo'] * count, [''] * count)
 
 
 def open_data(config: Config) -> DataSet:
@@ -168,7 +168,7 @@ def open_data(config: Config) -> DataSet:
         carves = config.data.validation_split == 'validation'
         return open_path(config.data.path, config.data.validation_fraction if carves else 0.0)
     counts = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in demo.SPLIT_SIZES}
-    parts = {split: demo_source(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
+    parts = {split: demo_split(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
     warning = (
         'DEMO FACES: config.data.path is empty, so the images are drawn by code; '
         'nothing learned from them holds for real ones'
@@ -199,10 +199,10 @@ def open_path(
     if records.is_prepared(path):
         prepared = records.open_prepared(path)
         parts = {
-            split: Source(
+            split: Split(
                 files=files,
                 labels=np.array(prepared.columns[split]['label'], np.int32),
-                sources=prepared.columns[split]['source'],
+                generators=prepared.columns[split]['source'],
                 groups=prepared.columns[split]['group'],
                 digests=prepared.digests[split],
             )
@@ -218,9 +218,9 @@ def open_path(
 
 def split_listing(
     listing: layouts.Listing, validation_fraction: float, unsorted_split: str = 'train'
-) -> tuple[dict[str, Source], list[str]]:
+) -> tuple[dict[str, Split], list[str]]:
     """Returns the splits of a listing, those carved out included, and sentences about these."""
-    whole = Source(listing.files, listing.labels, listing.sources, listing.groups)
+    whole = Split(listing.files, listing.labels, listing.generators, listing.groups)
     codes = {split: code for code, split in enumerate(dict.fromkeys(listing.splits))}
     split_of = np.fromiter((codes[split] for split in listing.splits), np.int8, len(listing.splits))
     parts = {split or unsorted_split: whole.take(np.flatnonzero(split_of == code)) for split, code in codes.items()}
@@ -228,7 +228,7 @@ def split_listing(
     return _in_order(parts), notes
 
 
-def add_splits(parts: dict[str, Source], fraction: float, has_splits: bool = True) -> list[str]:
+def add_splits(parts: dict[str, Split], fraction: float, has_splits: bool = True) -> list[str]:
     """Carves the splits that are missing out of `parts['train']`, and returns sentences about them."""
     notes = []
     for split in ('validation',) if has_splits else ('test', 'validation'):
@@ -245,17 +245,17 @@ def add_splits(parts: dict[str, Source], fraction: float, has_splits: bool = Tru
     return notes
 
 
-def _in_order(parts: dict[str, Source]) -> dict[str, Source]:
+def _in_order(parts: dict[str, Split]) -> dict[str, Split]:
     return {split: parts[split] for split in (*SPLITS, *sorted(parts.keys() - set(SPLITS))) if split in parts}
 
 
-def class_counts(source: Source) -> tuple[int, int]:
+def class_counts(source: Split) -> tuple[int, int]:
     """Returns (real, fake) counts."""
     fake = int(source.labels.sum())
     return len(source) - fake, fake
 
 
-def _listing_digest(parts: dict[str, Source]) -> str:
+def _listing_digest(parts: dict[str, Split]) -> str:
     """A SHA-256 over split, name and label of every image: the same listing, the same digest."""
     state = hashlib.sha256()
     for split in sorted(parts):

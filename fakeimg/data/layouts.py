@@ -27,7 +27,7 @@ class Listing:
         files: the images; `files.names` are unique.
         labels: int32[n], 0 = real, 1 = fake.
         splits: of each image; None throughout where the set has none.
-        sources: generator or data set of each image.
+        generators: generator or data set of each image.
         groups: what must not straddle splits (a photo, an identity); '' where an image stands for itself.
         notes: sentences that a person should read.
     """
@@ -36,7 +36,7 @@ class Listing:
     files: Files
     labels: np.ndarray
     splits: list[str | None]
-    sources: list[str]
+    generators: list[str]
     groups: list[str]
     notes: list[str]
 
@@ -162,7 +162,7 @@ def _from_folders(path: str, files: Files, folders: dict[str, _Folder]) -> Listi
         files=files,
         labels=np.fromiter((label_of[_folder(name)] for name in files.names), np.int32, len(files)),
         splits=[split_of[_folder(name)] for name in files.names],
-        sources=[source_of[_folder(name)] for name in files.names],
+        generators=[source_of[_folder(name)] for name in files.names],
         groups=[group_of[_folder(name)] for name in files.names],
         notes=notes,
     )
@@ -224,7 +224,7 @@ def _from_table(path: str, files: Files, table: str, class_names: Mapping[str, i
         files=found,
         labels=np.array([row.label for row in kept], np.int32),
         splits=splits,
-        sources=[row.source or set_name(path) for row in kept],
+        generators=[row.source or set_name(path) for row in kept],
         groups=[row.group for row in kept],
         notes=notes,
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from fakeimg.config import Config
 from fakeimg.data import cache, decode
-from fakeimg.data.datasets import Source
+from fakeimg.data.datasets import Split
 from fakeimg.errors import UserError
 from fakeimg.files import TEXT
 
@@ -113,7 +113,7 @@ class Batches(grain.sources.RandomAccessDataSource):
 
     def __init__(
         self,
-        source: Source,
+        source: Split,
         config: Config,
         bad: UnreadableImages,
         *,
@@ -189,7 +189,7 @@ class TrainBatches(Batches):
     With `config.data.balanced_sampling` the two classes alternate, each in shuffled epochs of its own.
     """
 
-    def __init__(self, source: Source, config: Config, bad: UnreadableImages, num_steps: int, **kwargs):
+    def __init__(self, source: Split, config: Config, bad: UnreadableImages, num_steps: int, **kwargs):
         super().__init__(source, config, bad, **kwargs)
         self._seed = config.seed
         self._num_steps = num_steps

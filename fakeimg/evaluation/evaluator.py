@@ -13,7 +13,7 @@ from fakeimg import files, run, scoring
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
-from fakeimg.data import datasets as sources_lib
+from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import layouts
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
@@ -65,10 +65,10 @@ def evaluate(
         config.batch_size = batch_size or config.batch_size
         devices = parallel.Devices.create(config.parallel, config.batch_size)
         if data_path is None:
-            data = sources_lib.open_data(config)
+            data = datasets_lib.open_data(config)
         else:  # nothing is carved out of images that were never trained on
             config.data.path = data_path
-            data = sources_lib.open_path(data_path, unsorted_split=split.split('[')[0])
+            data = datasets_lib.open_path(data_path, unsorted_split=split.split('[')[0])
         source = data.get(split)
         notes = list(data.notes)
         if data_path is None and data.digest != meta['data_digest']:
@@ -108,7 +108,7 @@ def evaluate(
 
 
 def _without_copies(
-    data: sources_lib.DataSet, split: str, config: Config, predictions: scoring.Predictions, threshold: float
+    data: datasets_lib.DataSet, split: str, config: Config, predictions: scoring.Predictions, threshold: float
 ) -> dict[str, Any] | None:
     """The metrics without images that the run has learned from, or was chosen by, under another name."""
     source, specs = data.get(split), {config.data.train_split, config.data.validation_split} - {split}

@@ -9,14 +9,14 @@ import numpy as np
 import sklearn.metrics
 
 from fakeimg import pages
-from fakeimg.data.datasets import Source
+from fakeimg.data.datasets import Split
 from fakeimg.scoring import Predictions
 
 MISTAKES_SHOWN = 12
 
 
 def write_report(
-    path: pathlib.Path, metrics: dict[str, Any], predictions: Predictions, source: Source, meta: dict[str, Any]
+    path: pathlib.Path, metrics: dict[str, Any], predictions: Predictions, source: Split, meta: dict[str, Any]
 ) -> None:
     """Writes one self-contained HTML page; `source` must be the split that was scored."""
     model = meta['config']['model']['name']
@@ -83,7 +83,7 @@ def _plot(metrics: dict[str, Any], predictions: Predictions) -> str:
         return pages.plot(figure, 'ROC curve, scores by class, confusion matrix')
 
 
-def _mistakes(predictions: Predictions, source: Source, threshold: float) -> str:
+def _mistakes(predictions: Predictions, source: Split, threshold: float) -> str:
     scores = predictions.probabilities
     wrong = np.flatnonzero((scores >= threshold) != predictions.labels)
     if not wrong.size:

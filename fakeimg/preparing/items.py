@@ -10,7 +10,7 @@ import PIL.Image
 import simplejpeg
 
 from fakeimg.data import decode, openforensics
-from fakeimg.data.datasets import Source
+from fakeimg.data.datasets import Split
 from fakeimg.data.example import Row
 from fakeimg.data.files import Files
 from fakeimg.errors import UserError
@@ -83,7 +83,7 @@ class Images:
     """One record an image."""
 
     split: str
-    source: Source
+    source: Split
     encoding: Encoding
 
     @property
@@ -105,7 +105,7 @@ class Images:
         label, group = int(source.labels[index]), source.groups[index]
         try:
             data = self.encoding.apply(source[index])
-            row = describe(data, self.split, name, label, source.sources[index], group)
+            row = describe(data, self.split, name, label, source.generators[index], group)
         except (OSError, decode.BadImage) as error:
             bad.append((name, str(error)))
         else:

@@ -165,6 +165,6 @@ def _key(parts: Mapping[str, Items], options: Options) -> str:
 def _columns(items: Items) -> list[Iterable]:
     if isinstance(items, Images):
         source = items.source
-        return [source.names, source.labels, source.sources, source.groups]
+        return [source.names, source.labels, source.generators, source.groups]
     assert isinstance(items, Photos)
     return [items.names, items.photos]

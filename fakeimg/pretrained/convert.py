@@ -25,7 +25,7 @@ def convert(model: str, source_name: str, out: pathlib.Path) -> weights_file.Hea
     """
     if model not in CONVERTIBLE:
         raise UserError(f'there are no weights to convert for {model}; it must be one of {", ".join(CONVERTIBLE)}.')
-    source = published.read_source(source_name)
+    source = published.read_published(source_name)
     renamed = naming.rename(model, source.tensors, source_name)
     config = default_config()
     config.model.name = model

@@ -17,7 +17,7 @@ from fakeimg.pretrained import hub
 
 
 @dataclasses.dataclass(frozen=True)
-class Source:
+class Published:
     """A file of weights.
 
     Attributes:
@@ -36,7 +36,7 @@ class Source:
     std: tuple[float, ...] | None = None
 
 
-def read_source(name: str) -> Source:
+def read_published(name: str) -> Published:
     """Reads a local file, or a model on the Hugging Face hub (`OWNER/NAME` or `OWNER/NAME@REVISION`).
 
     Raises:
@@ -53,7 +53,7 @@ def read_source(name: str) -> Source:
     tensors = readers.get(path.suffix, _read_torch)(path)
     with open(path, 'rb') as file:
         digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    return Source(name, path, digest, tensors, mean, std)
+    return Published(name, path, digest, tensors, mean, std)
 
 
 def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:

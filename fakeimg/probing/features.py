@@ -15,7 +15,7 @@ import fakeimg
 from fakeimg import config as config_lib
 from fakeimg import files, run, scoring
 from fakeimg.console import SILENT, Console
-from fakeimg.data.datasets import Source
+from fakeimg.data.datasets import Split
 from fakeimg.errors import UserError
 from fakeimg.probing.backbone import Backbone
 from fakeimg.runtime import parallel
@@ -48,7 +48,7 @@ def file_part(split: str) -> str:
 
 def read_features(
     backbone: Backbone,
-    source: Source,
+    source: Split,
     split: str,
     data_digest: str,
     folder: pathlib.Path,
@@ -109,7 +109,7 @@ def read_features(
     return Features(values, rows)
 
 
-def _images_digest(source: Source) -> str:
+def _images_digest(source: Split) -> str:
     state = hashlib.sha256()
     for name, label in zip(source.names, source.labels, strict=True):
         state.update(f'{name}\0{label}\n'.encode('utf-8', 'surrogateescape'))

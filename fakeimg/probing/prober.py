@@ -14,7 +14,7 @@ from fakeimg import config as config_lib
 from fakeimg import files
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
-from fakeimg.data import datasets as sources_lib
+from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import labels as labels_lib
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
@@ -62,12 +62,12 @@ def probe(
     if workdir is None:
         assert recipe is not None
         config_lib.check_config(recipe)
-        data = sources_lib.open_data(recipe)
+        data = datasets_lib.open_data(recipe)
         sources, fold_of = _open_splits(data, recipe, split, folds)  # mistakes in the data show before weights load
         network = backbone_lib.from_recipe(recipe)
     else:
         network = backbone_lib.from_checkpoint(workdir, step, batch_size)
-        data = sources_lib.open_data(network.config)
+        data = datasets_lib.open_data(network.config)
         sources, fold_of = _open_splits(data, network.config, split, folds)
     config = network.config
     notes = [*data.notes, *network.notes, *_provenance(network, data)]
@@ -121,7 +121,7 @@ def probe(
 def _classify(
     classifier: classifiers.Classifier,
     values: dict[str, np.ndarray],
-    sources: dict[str, sources_lib.Source],
+    sources: dict[str, datasets_lib.Split],
     skipped: dict[str, int],
     fold_of: np.ndarray,
     max_examples: int,
@@ -168,7 +168,7 @@ def _over_folds(figures: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _provenance(network: Backbone, data: sources_lib.DataSet) -> list[str]:
+def _provenance(network: Backbone, data: datasets_lib.DataSet) -> list[str]:
     if network.trained_on is None:
         return []
     if network.trained_on == data.digest:
@@ -180,8 +180,8 @@ def _provenance(network: Backbone, data: sources_lib.DataSet) -> list[str]:
 
 
 def _open_splits(
-    data: sources_lib.DataSet, config: Config, split: str, folds: int
-) -> tuple[dict[str, sources_lib.Source], np.ndarray]:
+    data: datasets_lib.DataSet, config: Config, split: str, folds: int
+) -> tuple[dict[str, datasets_lib.Split], np.ndarray]:
     """The splits that are used, train first, and the fold of each image of train."""
     if split == config.data.train_split:
         raise UserError(f'--split is {split}, which the classifiers are fitted on; score another one.')

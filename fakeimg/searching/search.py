@@ -66,12 +66,12 @@ def search(
     """
     check_stages(config, stages)
     setup = build(with_fields(config, stages[0][0]))
-    if 'validation' not in setup.sources:
+    if 'validation' not in setup.splits:
         raise UserError(
             'a search chooses by validation, and the data has no such split; set --config.data.validation_split, '
             'to a part of train for example.'
         )
-    splits, num_validation, digest = list(setup.sources), len(setup.sources['validation']), setup.data_digest
+    splits, num_validation, digest = list(setup.splits), len(setup.splits['validation']), setup.data_digest
     del setup
     titles = report.titles(field for stage in stages for fields in stage for field in fields)
     total, number = sum(map(len, stages)), 0

@@ -162,7 +162,7 @@ class _Loop:
             self.validate_and_save(step, state, batches, last=True)
         self.checkpoints.wait()
         finished = step == total and not self.validation_cut_short
-        return Result(step, total, finished, self.interrupts.received, list(self.setup.sources))
+        return Result(step, total, finished, self.interrupts.received, list(self.setup.splits))
 
     def new_meter(self) -> progress.Meter:
         return progress.Meter(self.setup.config.batch_size / self.setup.devices.count)
@@ -191,7 +191,7 @@ class _Loop:
         left = self.setup.total_steps - step
         # Not when the last one is about to follow anyway, nor when a signal is what ends the loop.
         due = left == 0 or (not last and step % self.validate_every == 0 and left >= self.validate_every / 2)
-        validate = due and 'validation' in self.setup.sources
+        validate = due and 'validation' in self.setup.splits
         save = last or validate or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0)
         if not save:
             return
@@ -218,7 +218,7 @@ class _Loop:
         """Scores the validation split; None if a signal cut it short."""
         try:
             predictions, bad = scoring.score_source(
-                self.setup.predict, state.variables, self.setup.sources['validation'], 'validation',
+                self.setup.predict, state.variables, self.setup.splits['validation'], 'validation',
                 self.setup.config, self.setup.devices, console=self.console, stop=self.must_stop_validating,
             )  # fmt: skip
         except scoring.Stopped:

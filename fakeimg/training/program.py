@@ -15,7 +15,7 @@ from fakeimg import config as config_lib
 from fakeimg import scoring
 from fakeimg.config import Config
 from fakeimg.data import cache, labels, pipeline
-from fakeimg.data import datasets as sources_lib
+from fakeimg.data import datasets as datasets_lib
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, init_variables
 from fakeimg.pretrained import initial
@@ -31,7 +31,7 @@ class Setup:
 
     Attributes:
         config: the configuration after overrides.
-        sources: the splits of the data, by name; train is among them.
+        splits: the splits of the data, by name; train is among them.
         cached_bytes: memory that decoded images will fill, 0 without a cache.
         data_digest: identifies the whole data set.
         notes: sentences about the data that a person should read.
@@ -47,7 +47,7 @@ class Setup:
     """
 
     config: Config
-    sources: dict[str, sources_lib.Source]
+    splits: dict[str, datasets_lib.Split]
     cached_bytes: int
     data_digest: str
     notes: list[str]
@@ -63,7 +63,7 @@ class Setup:
 
     @property
     def num_train(self) -> int:
-        return len(self.sources['train'])
+        return len(self.splits['train'])
 
     def abstract_state(self) -> TrainState:
         """The state's shapes and dtypes, placed on the devices of this run, without computing anything."""
@@ -100,7 +100,7 @@ class Setup:
 
     def train_batches(self, bad: pipeline.UnreadableImages) -> pipeline.TrainBatches:
         """The batches of this run on the host, by step."""
-        return pipeline.TrainBatches(self.sources['train'], self.config, bad, self.total_steps, shard=parallel.shard())
+        return pipeline.TrainBatches(self.splits['train'], self.config, bad, self.total_steps, shard=parallel.shard())
 
     def device_batches(self, batches: pipeline.Batches) -> grain.IterDataset:
         """Batches in order, already on the devices, two ahead of whoever reads them."""
@@ -137,10 +137,10 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
         )
     dtype = precision.resolve(config.precision)
     model = create_model(config, dtype, parallel.AXIS)
-    data = sources_lib.open_data(config)
-    sources, cached_bytes = _with_caches(_training_splits(data, config), config)
-    train = sources['train']
-    real, fake = sources_lib.class_counts(train)
+    data = datasets_lib.open_data(config)
+    splits, cached_bytes = _with_caches(_training_splits(data, config), config)
+    train = splits['train']
+    real, fake = datasets_lib.class_counts(train)
     if not (real and fake):
         missing = 'real' if fake else 'fake'
         raise UserError(
@@ -159,7 +159,7 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
         head_step = make_train_step(head_model, head_tx, schedule, config, dtype, class_weights)
     return Setup(
         config=config,
-        sources=sources,
+        splits=splits,
         cached_bytes=cached_bytes,
         data_digest=data.digest,
         notes=data.notes,
@@ -175,7 +175,7 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
     )
 
 
-def _with_caches(sources: dict[str, sources_lib.Source], config: Config) -> tuple[dict[str, sources_lib.Source], int]:
+def _with_caches(sources: dict[str, datasets_lib.Split], config: Config) -> tuple[dict[str, datasets_lib.Split], int]:
     """Gives train and validation memory for their decoded images, as `config.data.cache` says; its bytes too."""
     side, used = config.data.resize_size, [name for name in ('train', 'validation') if name in sources]
     needed = sum(cache.size_in_bytes(len(sources[name]), side) for name in used)
@@ -195,7 +195,7 @@ def _with_caches(sources: dict[str, sources_lib.Source], config: Config) -> tupl
     return cached, needed
 
 
-def _training_splits(data: sources_lib.DataSet, config: Config) -> dict[str, sources_lib.Source]:
+def _training_splits(data: datasets_lib.DataSet, config: Config) -> dict[str, datasets_lib.Split]:
     """The splits as the configuration slices them."""
     wanted = {'train': config.data.train_split, 'validation': config.data.validation_split}
     if wanted['validation'] == 'validation' and 'validation' not in data.splits:

@@ -21,7 +21,7 @@ def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: st
     config, devices = setup.config, setup.devices
     kinds = ', '.join(sorted({device.device_kind for device in jax.devices()}))
     splits = []
-    for name, source in setup.sources.items():
+    for name, source in setup.splits.items():
         real, fake = class_counts(source)
         splits.append(f'{name} {len(source):,} ({real:,} real, {fake:,} fake)')
     steps_per_epoch = setup.num_train / config.batch_size

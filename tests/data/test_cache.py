@@ -117,7 +117,7 @@ def test_auto_keeps_what_fits_and_is_used_again(config: Config, monkeypatch: pyt
     config.data.cache = 'host'
     parts = program.build(config)
     assert parts.cached_bytes == needed
-    assert [name for name, source in parts.sources.items() if source.cache is not None] == ['train', 'validation']
+    assert [name for name, source in parts.splits.items() if source.cache is not None] == ['train', 'validation']
     monkeypatch.setattr(cache, 'available_memory', lambda: 1000)
     with pytest.raises(UserError, match='config.data.cache=host wants .* leave it auto'):
         program.build(config)

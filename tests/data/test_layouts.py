@@ -168,12 +168,12 @@ def test_named_layouts_are_recognised_in_folders_and_archives(tmp_path: pathlib.
     assert listing.layout == layout
     assert listing.files.names == sorted(names)
     assert {split or 'train' for split in listing.splits} == splits
-    assert set(listing.sources) == ({sources} if isinstance(sources, str) else sources)
+    assert set(listing.generators) == ({sources} if isinstance(sources, str) else sources)
     for index, name in enumerate(listing.files.names):
         assert listing.labels[index] == any(part in name.lower() for part in ('/fake/', '1_fake', '/ai/')) or (
             name.startswith('fake/')
         )
-        assert listing.sources[index] in name or isinstance(sources, str)
+        assert listing.generators[index] in name or isinstance(sources, str)
         assert listing.files.read(index) == name.encode()
     assert not any(listing.groups)
     assert listing.notes == []
@@ -190,7 +190,7 @@ def test_subfolders_are_sources_when_few_and_groups_when_many(
 ) -> None:
     names = [f'train/{c}/id{i}/clip/{j}.jpg' for c in ('real', 'fake') for i in range(count) for j in range(2)]
     listing = read_listing(make(tmp_path / 'set', [*names, 'train/real/own.jpg']))
-    rows = dict(zip(listing.files.names, zip(listing.sources, listing.groups, strict=True), strict=True))
+    rows = dict(zip(listing.files.names, zip(listing.generators, listing.groups, strict=True), strict=True))
     expected = ('id3', '') if are_sources else ('set', 'id3/clip')
     assert rows['train/real/id3/clip/0.jpg'] == rows['train/fake/id3/clip/1.jpg'] == expected
     assert rows['train/real/own.jpg'] == ('set', '')

@@ -32,7 +32,7 @@ def train_batches(config: Config, steps: int = 12, shard: pipeline.Shard = pipel
 
 def eval_batches(
     config: Config, split: str = 'test'
-) -> tuple[pipeline.EvalBatches, datasets.Source, pipeline.UnreadableImages]:
+) -> tuple[pipeline.EvalBatches, datasets.Split, pipeline.UnreadableImages]:
     source = datasets.open_data(config).splits[split]
     bad = pipeline.UnreadableImages(split, len(source), config.data.max_bad_fraction)
     return pipeline.EvalBatches(source, config, bad), source, bad

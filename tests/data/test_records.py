@@ -19,7 +19,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from fakeimg.config import Config
 from fakeimg.data import datasets, pipeline, records
-from fakeimg.data.datasets import Source, open_path
+from fakeimg.data.datasets import Split, open_path
 from fakeimg.data.example import Row, decode_image, encode_example
 from fakeimg.data.records import open_prepared
 from fakeimg.errors import UserError
@@ -226,7 +226,7 @@ def test_no_flipped_byte_of_a_shard_gives_wrong_images(
 def test_a_damaged_record_is_a_bad_image_and_the_rest_are_read(sets: Sets, tmp_path: pathlib.Path) -> None:
     copy = pathlib.Path(shutil.copytree(sets.prepared, tmp_path / 'copy'))
     shard = copy / 'fakeimg-test.array_record-00000-of-00003'
-    source: Source = open_path(str(copy)).splits['test']
+    source: Split = open_path(str(copy)).splits['test']
     data = bytearray(shard.read_bytes())
     place = data.find(source[5][100:200])
     assert place > 0
@@ -329,6 +329,6 @@ def test_training_reads_a_prepared_set_by_slices_and_remembers_its_digest(sets: 
     config.data.path = str(sets.prepared)
     config.data.train_split = 'train[:50%]'
     setup = build(config)
-    assert len(setup.sources['train']) == 22  # half of what carving validation left
-    assert len(setup.sources['validation']) == 16
+    assert len(setup.splits['train']) == 22  # half of what carving validation left
+    assert len(setup.splits['validation']) == 16
     assert setup.meta()['data_digest'] == hashlib.sha256((sets.prepared / records.MANIFEST).read_bytes()).hexdigest()

@@ -110,7 +110,7 @@ def test_a_slice_of_a_slice_keeps_what_belongs_to_an_image(sets: Sets) -> None:
         for index, name in enumerate(part.names):
             assert part[index] == (sets.folder / name).read_bytes()
             assert part.labels[index] == ('/fake/' in name)
-            assert (part.sources[index], part.groups[index]) == ('folder', '')
+            assert (part.generators[index], part.groups[index]) == ('folder', '')
 
 
 @pytest.mark.parametrize(
@@ -163,8 +163,8 @@ def test_train_and_validation_may_not_share_images(sets: Sets, config: Config, k
         build(config)
     config.data.train_split = 'train[:50%]'
     setup = build(config)
-    assert (len(setup.sources['train']), len(setup.sources['validation'])) == (30, 30)
-    assert not set(setup.sources['train'].names) & set(setup.sources['validation'].names)
+    assert (len(setup.splits['train']), len(setup.splits['validation'])) == (30, 30)
+    assert not set(setup.splits['train'].names) & set(setup.splits['validation'].names)
 
 
 def test_images_by_name_stay_together_over_paths(tmp_path: pathlib.Path) -> None:

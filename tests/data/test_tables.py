@@ -54,7 +54,7 @@ def test_tables_of_every_kind(tmp_path: pathlib.Path, name: str, table: bytes) -
     assert labels_of(listing) == {'a b/1.jpg': 0, 'a b/2.jpg': 1, 'c/3.png': 1, 'c/4.png': 0}
     assert [listing.files.read(index) for index in range(4)] == [name.encode() for name in listing.files.names]
     assert listing.layout == f'table ({name})'
-    assert (set(listing.splits), set(listing.sources), set(listing.groups)) == ({None}, {'list'}, {''})
+    assert (set(listing.splits), set(listing.generators), set(listing.groups)) == ({None}, {'list'}, {''})
     assert listing.notes == []
 
 
@@ -71,7 +71,7 @@ def test_split_source_and_group_are_taken_over(tmp_path: pathlib.Path, suffix: s
         table = '\n'.join(json.dumps(dict(zip(columns, row, strict=True))) for row in rows).encode()
     listing = read(tmp_path, f'list.{suffix}', table)
     assert listing.splits == ['train', 'validation', 'test_challenge']
-    assert listing.sources == ['web', 'sdxl', 'list']
+    assert listing.generators == ['web', 'sdxl', 'list']
     assert listing.groups == ['anna', '', 'bert']
 
 

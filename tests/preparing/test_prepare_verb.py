@@ -139,7 +139,7 @@ def test_openforensics_becomes_one_crop_a_face(verb: Verb, tmp_path: pathlib.Pat
         'of/Images/Train/b.jpg/11': 'train/3',
     }
     assert splits['validation'].groups == ['validation/7']  # another photo than train's 7
-    assert set(splits['train'].sources) == {'OpenForensics'}
+    assert set(splits['train'].generators) == {'OpenForensics'}
     boxes = {
         'of/Images/Train/a.jpg/12': (0, 30, 20, 15, 10), 'of/Images/Train/a.jpg/13': (1, -6, -5, 12, 12),
         'of/Images/Train/b.jpg/11': (1, 12, 10, 16, 20), 'of/Images/Val/a.jpg/11': (1, 20, 20, 10, 10),

@@ -162,7 +162,7 @@ def test_files_that_are_no_state_dict_are_one_sentence(tmp_path: pathlib.Path) -
     for content in (whole[: len(whole) // 2], page, tar_of(path), b''):
         path.write_bytes(content)
         with pytest.raises(UserError, match='weights.pth is not a state dict') as caught:
-            published.read_source(str(path))
+            published.read_published(str(path))
         assert '\n' not in str(caught.value)
 
 
@@ -182,7 +182,7 @@ def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path: pathlib.Path) -> N
     for write in (lambda content: torch.save(content, path), lambda content: path.write_bytes(pickle.dumps(content))):
         write({'conv1.weight': Malicious(trace)})
         with pytest.raises(UserError, match='cannot be|can be read without running code'):
-            published.read_source(str(path))
+            published.read_published(str(path))
         assert not trace.exists()
 
 
@@ -192,14 +192,14 @@ def test_torch_files_are_read(tmp_path: pathlib.Path) -> None:
     state = {name: torch.tensor(value) for name, value in random_state('tiny_basic').items()}
     for content in (state, {'state_dict': {f'module.{name}': value for name, value in state.items()}, 'epoch': 3}):
         torch.save(content, path)
-        renamed = naming.rename('resnet18', published.read_source(str(path)).tensors, 'source')
+        renamed = naming.rename('resnet18', published.read_published(str(path)).tensors, 'source')
         np.testing.assert_array_equal(
             renamed.flat['params/stem_conv/kernel'],
             to_ours('tiny_basic', random_state('tiny_basic'))['params/stem_conv/kernel'],
         )
     torch.save([1, 2], path)
     with pytest.raises(UserError, match='is not a state dict'):
-        published.read_source(str(path))
+        published.read_published(str(path))
 
 
 def test_keras_files_are_read(tmp_path: pathlib.Path) -> None:
@@ -207,7 +207,7 @@ def test_keras_files_are_read(tmp_path: pathlib.Path) -> None:
     with h5py.File(tmp_path / 'vgg19.h5', 'w') as file:
         file['model_weights/block1_conv1/block1_conv1/kernel:0'] = np.ones((3, 3, 3, 64), np.float32)
         file['optimizer_weights/momentum:0'] = np.ones(3)
-    source = published.read_source(str(tmp_path / 'vgg19.h5'))
+    source = published.read_published(str(tmp_path / 'vgg19.h5'))
     assert list(source.tensors) == ['model_weights/block1_conv1/block1_conv1/kernel:0']
     assert list(naming.rename('vgg19', source.tensors, 'source').flat) == ['params/conv1_1/kernel']
 
@@ -251,7 +251,7 @@ def test_the_real_weights_give_the_published_logits() -> None:
     path = os.environ.get('FAKEIMG_RESNET50')
     if not path:
         pytest.skip('set FAKEIMG_RESNET50 to the model.safetensors of microsoft/resnet-50')
-    source = published.read_source(path)
+    source = published.read_published(path)
     variables = unflatten(naming.rename('resnet50', source.tensors, path).flat)
     images = np.full((1, 224, 224, 3), 0.5, np.float32)
     features = np.asarray(resnet50().apply(variables, images, train=False, features=True))
@@ -265,7 +265,7 @@ def test_the_real_torchvision_weights_give_the_published_logits() -> None:
     paths = os.environ.get('FAKEIMG_RESNET50_V1'), os.environ.get('FAKEIMG_ELEFANT')
     if not all(paths):
         pytest.skip('set FAKEIMG_RESNET50_V1 to resnet50-0676ba61.pth and FAKEIMG_ELEFANT to elefant.jpg of flaxmodels')
-    source = published.read_source(str(paths[0]))
+    source = published.read_published(str(paths[0]))
     variables = unflatten(naming.rename('resnet50', source.tensors, source.name).flat)
     image = Image.open(str(paths[1])).convert('RGB').resize((224, 224), Image.Resampling.BICUBIC)
     images = normalize(np.asarray(image)[None], naming.MEAN, naming.STD)

@@ -68,7 +68,7 @@ def test_validation_and_the_best_checkpoint_are_of_the_average(config: Config, t
     validated = {row['step']: row for row in rows(workdir) if 'validation/auc' in row}
     assert list(validated) == [4, 8]
     setup, checkpoints = build(config), Checkpoints(workdir / 'checkpoints', read_only=True)
-    validation, averages = setup.sources['validation'], {}
+    validation, averages = setup.splits['validation'], {}
     for step, row in validated.items():
         average, _ = evaluate(workdir, 'validation', str(step))  # reads the average by itself
         averages[step] = average['auc']

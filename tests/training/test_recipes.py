@@ -187,7 +187,7 @@ def test_a_run_in_two_phases_resumes_to_the_same_bits_also_at_the_border(
     predictions, _ = loop.scoring.score_source(
         built.predict,
         built.devices.replicate(averaged),
-        built.sources['validation'],
+        built.splits['validation'],
         'validation',
         config,
         built.devices,
