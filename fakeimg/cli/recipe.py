@@ -69,7 +69,7 @@ def _resolve(name: str) -> str:
     shipped = folder() / f'{pathlib.Path(name).name.removesuffix(".py")}.py'
     if shipped.is_file() and name in (shipped.stem, shipped.name, f'configs/{shipped.name}'):
         return str(shipped)
-    if '/' not in name and not name.endswith('.py'):
+    if '/' not in name and '.' not in name:
         raise UserError(f'there is no recipe {name!r}; it must be one of {", ".join(names())}, or the path of a file.')
     return name  # reading it will say what is wrong
 

@@ -172,5 +172,5 @@ def test_mistakes_about_a_run(verb: Verb, config: Config, tmp_path: pathlib.Path
     with run.open_workdir(tmp_path / 'work/run'):
         assert_refused(verb('main', *train_flags(config), '--workdir', 'run'), 'another training is using run')
     config_file = tmp_path / 'work/run/config.json'
-    assert_refused(verb('main', *train_flags(config), '--workdir', config_file), 'cannot be a run folder')
+    assert_refused(verb('main', *train_flags(config), '--workdir', config_file), 'cannot be written to')
     assert sorted(str(path) for path in tmp_path.rglob('*')) == files  # nothing written, nothing lost

@@ -286,7 +286,7 @@ def test_a_killed_worker_is_one_sentence_and_the_rest_is_kept(many: list[object]
     assert code == 2
     assert final_shards(tmp_path / 'out.partial')
     assert err == (
-        'fakeimg: a worker process was killed, by lack of memory perhaps; run it again with fewer --workers.\n'
+        'fakeimg: a worker process was killed, by lack of memory perhaps; run it again with fewer workers.\n'
     )
     assert_nothing_lives(process.pid)
 

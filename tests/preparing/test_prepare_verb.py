@@ -34,7 +34,7 @@ def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pa
         '!! split test has no real images.',
         '!! split test has no fake images.',
         f'prepared: data/faces, digest {summary["digest"]}',
-        'next: python -m fakeimg.audit data/faces',
+        'next: fakeimg audit data/faces',
     ):
         assert line in made.stdout
     assert summary['counts'] == {
@@ -56,7 +56,7 @@ def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pa
 @pytest.mark.parametrize(
     ('flags', 'sentence'),
     [
-        ((), 'say what to prepare, and nothing else: python -m fakeimg.prepare SOURCE --out DIR'),
+        ((), 'say what to prepare, and nothing else: fakeimg prepare SOURCE --out DIR'),
         (('faces', 'more', '--out=out'), 'say what to prepare, and nothing else'),
         (('faces',), 'say where the prepared set goes: --out DIR'),
         (('nowhere', '--out=out'), 'data path nowhere does not exist'),

@@ -96,7 +96,7 @@ def test_features_of_something_else_are_not_reused(
     def assert_computed_once(split: str, reason: str) -> None:
         path = out / f'features-{split}.npz'
         computed.clear()
-        assert read(config, out, split, network)[1] == [f'{path} is of other {reason}; computed again.']
+        assert read(config, out, split, network)[1] == [f'{path} was computed with different {reason}; recomputing.']
         rows = len(open_data(config).get(split))
         assert read(config, out, split, network)[1] == [f'{split}: features of {rows:,} images read from {path}']
         assert computed == [split]

@@ -96,7 +96,7 @@ def test_passes_stay_where_a_gpu_may_compile_with_them(monkeypatch: pytest.Monke
 _STEPS = """
 import resource, sys
 import jax, jax.numpy as jnp
-from fakeimg import xla
+from fakeimg.runtime import xla
 if sys.argv[1] == 'keep':
     xla.keep_memory()
 step = jax.jit(lambda x: jnp.sin(x) @ jnp.ones((3000, 4)))

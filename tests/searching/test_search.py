@@ -283,15 +283,15 @@ def test_search_verb_after_kill_9(verb: Verb, tiny: Config, tmp_path: pathlib.Pa
     killed.kill()
     killed.wait()
     killed.stdout.close()
-    done = verb('main', *arguments)
+    done = verb('search', *arguments)
     assert done.returncode == 0, done.stderr
     assert 'candidate 1 of 2: filters=2, done before' in done.stdout
     assert 'candidate 2 of 2: filters=4' in done.stdout
     assert re.search(r'^[12] +4 .* -$', done.stdout, re.MULTILINE), 'the time of a killed candidate is not known'
     best = table(work / 'runs/recipe')[0]['name']
     *_, evaluate, longer = done.stdout.splitlines()
-    assert evaluate == (f'best: {best}; as it is: python -m fakeimg.evaluate --workdir runs/recipe/{best} --split test')
-    assert longer.startswith('next, 2 times as long: python -m fakeimg.main --config recipe.py --config.')
+    assert evaluate == (f'best: {best}; as it is: fakeimg evaluate --workdir runs/recipe/{best} --split test')
+    assert longer.startswith('next, 2 times as long: fakeimg train --config recipe.py --config.')
     assert longer.endswith(f' --config.model.{best} --workdir runs/recipe_best')
     assert ' --config.steps=12 ' in longer and ' --config.steps=6 ' not in longer
 
