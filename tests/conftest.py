@@ -17,8 +17,7 @@ os.environ.update(
 import pathlib
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
 from absl import logging
@@ -26,11 +25,14 @@ from absl import logging
 from fakeimg.config import Config, default_config
 from fakeimg.data import demo
 from fakeimg.runtime import xla
+from tests.support.verbs import ROOT, Verb, verb_command, verb_environment
+
+if TYPE_CHECKING:
+    from tests.support.sets import Sets
 
 logging.set_verbosity(logging.ERROR)
 xla.choose_cpu_kernels()  # as every verb does
 xla.keep_memory()
-ROOT = pathlib.Path(__file__).parents[1]
 SPLIT_SIZES = {'train': 96, 'test': 40}
 
 
@@ -44,6 +46,14 @@ def faces_once(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(source[index])
     return root
+
+
+@pytest.fixture(scope='session')
+def sets(tmp_path_factory: pytest.TempPathFactory) -> 'Sets':
+    """The same small images in every form that a data set can have."""
+    from tests.support.sets import write_sets  # TFDS takes a second to import
+
+    return write_sets(tmp_path_factory.mktemp('sets'))
 
 
 @pytest.fixture
@@ -64,29 +74,6 @@ def config(faces: pathlib.Path) -> Config:
     config.model.name = 'cnn'
     config.log_every_steps = 4
     return config
-
-
-def flags_of(config: Config, prefix: str = '--config') -> list[str]:
-    """Command-line overrides that reproduce `config` on top of configs/cnn.py."""
-    flags = []
-    for name, value in config.items():
-        if hasattr(value, 'items'):
-            flags += flags_of(value, f'{prefix}.{name}')
-        elif not isinstance(value, tuple):
-            flags.append(f'{prefix}.{name}={value}')
-    return flags
-
-
-Verb = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def verb_command(verb: str, *arguments: object) -> list[str]:
-    return [sys.executable, '-m', f'fakeimg.{verb}', *map(str, arguments)]
-
-
-def verb_environment(devices: int = 1, **variables: str) -> dict[str, str]:
-    flags = f'--xla_force_host_platform_device_count={devices}'
-    return {**os.environ, 'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT), **variables}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from fakeimg.auditing.finding import Finding
 from fakeimg.data import datasets, decode, demo, records
 from fakeimg.preparing import build, plan
 from fakeimg.preparing.items import Encoding
-from tests.conftest import Verb
+from tests.support.verbs import Verb
 
 OPTIONS = plan.Options(Encoding(), 0, None, 1.3, 224, 32, {'real': 0, 'fake': 1})
 

@@ -8,7 +8,7 @@ from fakeimg.auditing import copies, duplicates
 from fakeimg.auditing.duplicates import clusters, exact_clusters, hash_pairs, near_pairs
 from fakeimg.auditing.facts import FACTS, measure
 from fakeimg.data.demo import DemoFaces
-from tests.conftest import ROOT
+from tests.support.verbs import ROOT
 
 
 def random_hashes(count: int, seed: int = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ from fakeimg.benchmarking import inputs, machine, roofline, stages, timing
 from fakeimg.config import Config
 from fakeimg.data import datasets
 from fakeimg.errors import UserError
-from tests.conftest import Verb, flags_of
+from tests.support.verbs import Verb, flags_of
 
 
 def test_rates_are_those_of_the_work_done(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,8 @@ import safetensors.numpy
 from fakeimg import run
 from fakeimg.config import Config
 from fakeimg.data.datasets import open_data
-from tests.conftest import Verb, flags_of
 from tests.support.torch_networks import random_state
-
-
-def train_flags(config: Config) -> list[str]:
-    return ['--config', 'configs/cnn.py', *flags_of(config)]
+from tests.support.verbs import Verb, assert_refused, train_flags
 
 
 def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
@@ -100,16 +96,6 @@ def test_convert_weights_writes_what_training_starts_from(verb: Verb, tmp_path: 
         assert np.isfinite(file.get_tensor('params/stem_conv/kernel')).all()
     assert_refused(verb('convert_weights', 'resnet51', '--source', source), 'one of resnet18')
     assert_refused(verb('convert_weights', 'resnet50', '--source', tmp_path / 'none.pth'), 'there is no file')
-
-
-def assert_refused(result, sentence: str) -> None:
-    """One sentence on stderr, exit code 2, no traceback."""
-    assert result.returncode == 2, result.stdout + result.stderr
-    assert result.stderr.startswith('fakeimg: ')
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert result.stderr.strip()[-1] in '.?'
-    assert 'Traceback' not in result.stderr + result.stdout
-    assert sentence in result.stderr
 
 
 def test_a_diverged_run_exits_with_1(verb: Verb, config: Config) -> None:

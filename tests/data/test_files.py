@@ -7,7 +7,6 @@ import pickle
 import struct
 import tarfile
 import zipfile
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,8 +15,8 @@ import pytest
 from fakeimg.data import files as files_lib
 from fakeimg.data.files import Files, list_files, read_ahead
 from fakeimg.errors import UserError
+from tests.support.files import FORMS, INVALID, write_form, write_tar, write_tree, write_zip
 
-FORMS = ('folder', 'stored.zip', 'deflated.zip', 'gnu.tar', 'pax.tar')
 TREE = {
     name: name.encode() * (500 * number)  # the first one is empty
     for number, name in enumerate(
@@ -29,40 +28,6 @@ TREE = {
         ]
     )
 }  # fmt: skip
-INVALID = os.fsdecode(b'train/real/caf\xe9.jpg')
-
-
-def write_tree(root: pathlib.Path, tree: Mapping[str, bytes]) -> str:
-    for name, data in tree.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return str(root)
-
-
-def write_zip(path: pathlib.Path, tree: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> str:
-    with zipfile.ZipFile(path, 'w', method) as archive:
-        for name, data in tree.items():
-            archive.writestr(name, data)
-    return str(path)
-
-
-def write_tar(path: pathlib.Path, tree: Mapping[str, bytes], kind: int = tarfile.GNU_FORMAT) -> str:
-    with tarfile.open(path, 'w', format=kind) as archive:
-        for name, data in tree.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return str(path)
-
-
-def write_form(form: str, path: pathlib.Path, tree: Mapping[str, bytes]) -> str:
-    if form == 'folder':
-        return write_tree(path / 'folder', tree)
-    backwards = {name: tree[name] for name in reversed(list(tree))}  # an archive has an order of its own
-    if form.endswith('.zip'):
-        return write_zip(path / form, backwards, zipfile.ZIP_DEFLATED if form.startswith('d') else zipfile.ZIP_STORED)
-    return write_tar(path / form, backwards, tarfile.GNU_FORMAT if form == 'gnu.tar' else tarfile.PAX_FORMAT)
 
 
 def contents(files: Files) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from fakeimg.data.labels import class_names
 from fakeimg.data.layouts import read_listing
 from fakeimg.errors import UserError
 from fakeimg.training.program import build
-from tests.data.test_files import FORMS, write_form
+from tests.support.files import FORMS, write_form
 
 
 def make(root: pathlib.Path, names: Iterable[str]) -> str:

@@ -1,4 +1,3 @@
-import io
 import json
 import math
 import time
@@ -21,33 +20,7 @@ from fakeimg.data.openforensics import (
     read_annotations,
 )
 from fakeimg.errors import UserError
-
-CATEGORIES = [{'id': 0, 'name': 'Real'}, {'id': 1, 'name': 'Fake'}]
-POLYGON = [[1, 2, 3, 4, 5, 6]]
-
-
-def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, 'PNG')
-    return buffer.getvalue()
-
-
-def photo(id_: Any, file_name: Any) -> dict[str, Any]:
-    return {'id': id_, 'file_name': file_name, 'width': 9, 'height': 9}  # wrong, and never looked at
-
-
-def face(id_: Any, image_id: Any, category: Any, *bbox: Any, **others: Any) -> dict[str, Any]:
-    entry = {'id': id_, 'image_id': image_id, 'iscrowd': 0, 'area': 1, 'category_id': category}
-    return {**entry, 'bbox': list(bbox), 'segmentation': POLYGON, **others}
-
-
-def coco(images: list, annotations: list, categories: list | None = None) -> bytes:
-    lists = {'categories': CATEGORIES if categories is None else categories}
-    return json.dumps({**lists, 'images': images, 'annotations': annotations}).encode()
+from tests.support.coco import CATEGORIES, coco, face, noise, photo, png
 
 
 def read(data: bytes, names: list[str], split: str = 'train', min_face: int = 8, name: str = 'Train_poly.json'):

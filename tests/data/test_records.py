@@ -24,9 +24,8 @@ from fakeimg.data.example import Row, decode_image, encode_example
 from fakeimg.data.records import open_prepared
 from fakeimg.errors import UserError
 from fakeimg.training.program import build
-from tests.support.sets import COUNTS, Sets, sets, tfds_rows
+from tests.support.sets import COUNTS, Sets, tfds_rows
 
-__all__ = ['sets']
 Example: Any = getattr(tf_example_pb2, 'Example')  # noqa: B009
 SIZES = (0, 1, 2, 100, 119, *range(120, 129), 255, 256, *range(16360, 16388), (1 << 21) - 9, 1 << 21, 3_000_000)
 

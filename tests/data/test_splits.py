@@ -10,9 +10,8 @@ from fakeimg.data.datasets import DataSet, open_path
 from fakeimg.data.splits import carve, hash_order, read_slice
 from fakeimg.errors import UserError
 from fakeimg.training.program import build
-from tests.support.sets import COUNTS, Sets, sets, tfds_rows
+from tests.support.sets import COUNTS, Sets, tfds_rows
 
-__all__ = ['sets']
 SLICES = [
     'train[:10%]', 'train[90%:]', 'train[10%:37%]', 'train[-15%:]', 'train[:10]', 'train[7:23]', 'train[-5:]',
     'train[:3]+train[-3:]', 'train+test', 'train[:1%]', 'train[33%:38%]', 'train[:10]+test[50%:]', 'train[:100%]',

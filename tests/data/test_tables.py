@@ -11,7 +11,7 @@ from fakeimg.data.datasets import open_path
 from fakeimg.data.labels import class_names
 from fakeimg.data.layouts import Listing, read_listing
 from fakeimg.errors import UserError
-from tests.data.test_files import FORMS, write_form, write_tree
+from tests.support.files import FORMS, write_form, write_tree
 
 IMAGES = {name: name.encode() for name in ('a b/1.jpg', 'a b/2.jpg', 'c/3.png', 'c/4.png')}
 LABELS = {'a b/1.jpg': 'real', 'a b/2.jpg': 'Fake', 'c/3.png': 'ai', 'c/4.png': 'nature'}

@@ -9,9 +9,9 @@ from fakeimg.config import Config
 from fakeimg.errors import UserError
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.training import loop
-from tests.conftest import Verb
 from tests.support.console import Recorder
 from tests.support.sets import prepare
+from tests.support.verbs import Verb
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import from_plain
 from fakeimg.training.program import build
 from fakeimg.training.state import TrainState
-from tests.conftest import ROOT, verb_command, verb_environment
+from tests.support.verbs import ROOT, verb_command, verb_environment
 
 LAUNCH = ROOT / 'launch'
 NOTEBOOK = LAUNCH / 'kaggle_t4x2.ipynb'

@@ -16,7 +16,7 @@ from fakeimg.models import MODELS, create_model, init_variables, normalize
 from fakeimg.models.cnn import PooledConv, SmallCNN
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
-from tests.conftest import ROOT
+from tests.support.verbs import ROOT
 
 
 def random_variables(model: nn.Module, size: int) -> dict[str, Any]:

@@ -31,11 +31,10 @@ from fakeimg.preparing import build as build_lib
 from fakeimg.preparing.items import Encoding
 from fakeimg.preparing.plan import make_plan
 from fakeimg.runtime import pool
-from tests.conftest import verb_environment
-from tests.data.test_files import INVALID, write_form, write_tree, write_zip
-from tests.support.sets import COUNTS, Sets, contents, image, options_of, prepare, sets, tfds_rows, tree_of_images
+from tests.support.files import INVALID, write_form, write_tree, write_zip
+from tests.support.sets import COUNTS, Sets, contents, image, options_of, prepare, tfds_rows, tree_of_images
+from tests.support.verbs import verb_environment
 
-__all__ = ['sets']
 # `python -m fakeimg.prepare`, but with shards small enough that a killed run leaves some behind.
 DRIVER = """
 from fakeimg.preparing import plan

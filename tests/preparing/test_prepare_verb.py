@@ -11,11 +11,10 @@ from fakeimg.data import openforensics, records
 from fakeimg.data.datasets import open_path
 from fakeimg.data.decode import decode_rgb
 from fakeimg.preparing.items import encode_jpeg
-from tests.cli.test_verbs import assert_refused
-from tests.conftest import Verb
-from tests.data.test_files import write_form, write_tree, write_zip
-from tests.data.test_openforensics import coco, face, photo
+from tests.support.coco import coco, face, photo
+from tests.support.files import write_form, write_tree, write_zip
 from tests.support.sets import contents, image
+from tests.support.verbs import Verb, assert_refused
 
 
 def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pathlib.Path) -> None:

@@ -17,9 +17,8 @@ from fakeimg.errors import UserError
 from fakeimg.probing import classifiers
 from fakeimg.probing.prober import probe
 from fakeimg.training import loop
-from tests.cli.test_verbs import assert_refused
-from tests.conftest import Verb, flags_of
 from tests.support.console import Recorder
+from tests.support.verbs import Verb, assert_refused, flags_of
 
 
 def read_json(out: pathlib.Path) -> dict:

@@ -16,7 +16,7 @@ import pytest
 from fakeimg.config import Config
 from fakeimg.models import resnet
 from fakeimg.runtime import xla
-from tests.conftest import Verb, flags_of
+from tests.support.verbs import Verb, flags_of
 
 
 @pytest.fixture

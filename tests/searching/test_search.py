@@ -20,8 +20,8 @@ from fakeimg.console import Console
 from fakeimg.errors import UserError
 from fakeimg.searching import search
 from fakeimg.training import loop
-from tests.conftest import ROOT, Verb, flags_of, verb_command, verb_environment
 from tests.support.console import Recorder
+from tests.support.verbs import ROOT, Verb, flags_of, verb_command, verb_environment
 
 WIDTHS = [[{'model.filters': 2}, {'model.filters': 4}]]
 STAGES = [*WIDTHS, [{'model.dense_layers': 1, 'model.dense': 4}]]

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-import pytest
 import tensorflow_datasets as tfds
 
 from fakeimg.data.datasets import DataSet, open_path
@@ -20,7 +19,7 @@ from fakeimg.data.labels import class_names
 from fakeimg.preparing.build import build
 from fakeimg.preparing.items import Encoding
 from fakeimg.preparing.plan import Options, Plan, make_plan
-from tests.data.test_files import write_tar, write_tree, write_zip
+from tests.support.files import write_tar, write_tree, write_zip
 
 COUNTS = {'train': 60, 'test': 40}
 SHARD_ITEMS = 16
@@ -93,10 +92,8 @@ class Sets:
         return open_path(str(path))
 
 
-@pytest.fixture(scope='session')
-def sets(tmp_path_factory: pytest.TempPathFactory) -> Sets:
-
-    root = tmp_path_factory.mktemp('sets')
+def write_sets(root: pathlib.Path) -> Sets:
+    """Writes all forms of the set below `root`."""
     tree = tree_of_images()
     folder = pathlib.Path(write_tree(root / 'folder', tree))
     write_zip(root / 'folder.zip', tree, zipfile.ZIP_DEFLATED)

@@ -15,7 +15,7 @@ from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.training.program import build
 from fakeimg.training.state import TrainState
-from tests.conftest import ROOT, flags_of, verb_command, verb_environment
+from tests.support.verbs import ROOT, flags_of, verb_command, verb_environment
 
 STEPS = 40
 

@@ -1,0 +1,46 @@
+"""Verbs started as users start them: the command, its environment, and what a refusal looks like."""
+
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+from fakeimg.config import Config
+
+ROOT = pathlib.Path(__file__).parents[2]
+Verb = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def verb_command(verb: str, *arguments: object) -> list[str]:
+    return [sys.executable, '-m', f'fakeimg.{verb}', *map(str, arguments)]
+
+
+def verb_environment(devices: int = 1, **variables: str) -> dict[str, str]:
+    flags = f'--xla_force_host_platform_device_count={devices}'
+    return {**os.environ, 'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT), **variables}
+
+
+def flags_of(config: Config, prefix: str = '--config') -> list[str]:
+    """Command-line overrides that reproduce `config` on top of configs/cnn.py."""
+    flags = []
+    for name, value in config.items():
+        if hasattr(value, 'items'):
+            flags += flags_of(value, f'{prefix}.{name}')
+        elif not isinstance(value, tuple):
+            flags.append(f'{prefix}.{name}={value}')
+    return flags
+
+
+def train_flags(config: Config) -> list[str]:
+    return ['--config', 'configs/cnn.py', *flags_of(config)]
+
+
+def assert_refused(result, sentence: str) -> None:
+    """One sentence on stderr, exit code 2, no traceback."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stderr.startswith('fakeimg: ')
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stderr.strip()[-1] in '.?'
+    assert 'Traceback' not in result.stderr + result.stdout
+    assert sentence in result.stderr
