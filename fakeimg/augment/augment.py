@@ -26,11 +26,11 @@ def augment(key: jax.Array, images: jax.Array, config: Config) -> jax.Array:
     if config.augment.degradation_probability > 0:
         # One key per image, and per-pixel noise from it: noise for the global batch on every device would be wasted.
         keys = jax.random.split(jax.random.fold_in(key, 1), parallel.global_size(images))
-        images = degradations.degrade(parallel.axis_rows(keys), images, config.augment)
+        images = degradations.degrade(parallel.local_rows(keys), images, config.augment)
     return images
 
 
 def random_flip(key: jax.Array, images: jax.Array) -> jax.Array:
     """Mirrors half of the images [b, H, W, C] left to right."""
-    flip = parallel.axis_rows(jax.random.bernoulli(key, shape=(parallel.global_size(images),)))
+    flip = parallel.local_rows(jax.random.bernoulli(key, shape=(parallel.global_size(images),)))
     return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)

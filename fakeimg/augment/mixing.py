@@ -56,7 +56,7 @@ def _own_part(key: jax.Array, images: jax.Array, config: Config) -> jax.Array:
     mixup, cutmix = config.augment.mixup, config.augment.cutmix
 
     def own_rows(draws: jax.Array) -> jax.Array:
-        return parallel.axis_rows(draws)[:, None, None]
+        return parallel.local_rows(draws)[:, None, None]
 
     blended = own_rows(jax.random.beta(mixup_key, mixup, mixup, (count,))) if mixup else jnp.ones(())
     if not cutmix:

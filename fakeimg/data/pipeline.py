@@ -5,7 +5,6 @@ makes the order a pure function of (seed, step): threads, prefetching and restar
 """
 
 import csv
-import dataclasses
 import functools
 import os
 import pathlib
@@ -66,19 +65,6 @@ class UnreadableImages:
                 csv.writer(file).writerows(([] if listed else [('split', 'name', 'reason')]) + new)
 
 
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """The part of every global batch that this process loads."""
-
-    index: int = 0
-    count: int = 1
-
-    def of(self, batch_size: int) -> slice:
-        """Returns the rows of this process. `batch_size` must be a multiple of `count`."""
-        size = batch_size // self.count
-        return slice(self.index * size, (self.index + 1) * size)
-
-
 class _Buffers:
     """Arrays for images, used again once nobody else holds them; the kernel would zero fresh memory every time.
 
@@ -117,16 +103,17 @@ class Batches(grain.sources.RandomAccessDataSource):
         config: Config,
         bad: UnreadableImages,
         *,
-        shard: Shard = Shard(),  # noqa: B008 - frozen
+        shard: tuple[int, int] = (0, 1),
     ):
         self._source = source
         self._cache = source.cache
         self._buffers = _Buffers()
         self._bad = bad
         self._may_keep = config.data.cache != 'none'
-        self._processes = shard.count
+        process, self._processes = shard
         self._batch_size = config.batch_size
-        self._rows = shard.of(config.batch_size)
+        rows = config.batch_size // self._processes
+        self._rows = slice(process * rows, (process + 1) * rows)
         self._image_size = config.data.image_size
         self.side = config.data.resize_size
 

@@ -69,7 +69,7 @@ def from_recipe(config: Config) -> Backbone:
     else:
         weights = f'weights {path}'
         variables = initial.load_weights(path, variables, config)
-    variables = devices.replicate(jax.device_get(variables))
+    variables = devices.replicate(variables)
     return _build(config, devices, variables, weights, None, notes)
 
 

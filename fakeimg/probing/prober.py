@@ -73,7 +73,7 @@ def probe(
     notes = [*data.notes, *network.notes, *_provenance(network, data)]
     for note in notes:
         console.warn(note)
-    with files.hold_folder(out, 'probe', parallel.shard().index):
+    with files.hold_folder(out, 'probe', parallel.shard()[0]):
         features = {
             name: read_features(network, source, name, data.digest, out, console=console)
             for name, source in sources.items()

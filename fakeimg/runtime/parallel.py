@@ -15,7 +15,6 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fakeimg.data.pipeline import Shard
 from fakeimg.errors import UserError
 
 AXIS = 'batch'
@@ -25,8 +24,8 @@ _REPLICATED, _SPLIT = PartitionSpec(), PartitionSpec(AXIS)
 def join_processes() -> None:
     """Joins the processes of one run, if there are several.
 
-    Slurm's variables are understood by jax itself; elsewhere JAX_COORDINATOR_ADDRESS (host:port),
-    JAX_NUM_PROCESSES and JAX_PROCESS_ID say it.
+    jax reads Slurm's variables itself; elsewhere set JAX_COORDINATOR_ADDRESS (host:port), JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID.
     """
     address = os.environ.get('JAX_COORDINATOR_ADDRESS')
     if not address and int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) <= 1:
@@ -46,14 +45,14 @@ def has_other_processes() -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """All devices of all processes, and how a per-device step is mapped over them."""
+    """All devices of all processes, and the mapping of a per-device step over them."""
 
     mode: str
     mesh: Mesh
 
     @classmethod
     def create(cls, mode: str, batch_size: int, devices: Sequence[Any] | None = None) -> 'Devices':
-        """Takes the devices given, or every device of the run.
+        """Uses `devices`, or every device of the run.
 
         Raises:
             UserError: the devices do not divide the global `batch_size`.
@@ -95,10 +94,11 @@ class Devices:
         return jax.device_put(rows, NamedSharding(local, _SPLIT))
 
     def replicate(self, tree: Any) -> Any:
-        """Copies host arrays, the same in every process, to every device."""
+        """Copies arrays, the same in every process, to every device."""
         sharding = NamedSharding(self.mesh, _REPLICATED)
         return jax.tree.map(
-            lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda i: np.asarray(x)[i]), tree
+            lambda x: jax.make_array_from_callback(np.shape(x), sharding, lambda i: np.asarray(x)[i]),
+            jax.device_get(tree),
         )
 
     def abstract(self, tree: Any) -> Any:
@@ -114,13 +114,13 @@ class Devices:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that writes files and talks to people."""
+    """Whether this is the main process, which writes files and prints."""
     return jax.process_index() == 0
 
 
-def shard() -> Shard:
-    """The part of every global batch that this process loads."""
-    return Shard(jax.process_index(), jax.process_count())
+def shard() -> tuple[int, int]:
+    """The part of every global batch that this process loads: (index, count)."""
+    return jax.process_index(), jax.process_count()
 
 
 def any_process(flag: bool) -> bool:
@@ -145,12 +145,12 @@ def mean(tree: Any) -> Any:
     return jax.lax.pmean(tree, AXIS)
 
 
-def axis_rows(array: jax.Array) -> jax.Array:
-    """Inside a step: the rows of a replicated [B, ...] array that belong to this device."""
+def local_rows(array: jax.Array) -> jax.Array:
+    """Inside a step: the rows of a replicated [B, ...] array that belong to this device, [B / devices, ...]."""
     size = array.shape[0] // jax.lax.axis_size(AXIS)
     return jax.lax.dynamic_slice_in_dim(array, jax.lax.axis_index(AXIS) * size, size)
 
 
-def gather_rows(array: jax.Array) -> jax.Array:
+def all_rows(array: jax.Array) -> jax.Array:
     """Inside a step: the rows of all devices, [B / devices, ...] to [B, ...], replicated."""
     return jax.lax.all_gather(array, AXIS, tiled=True)

@@ -78,7 +78,7 @@ class Setup:
         if path is not None:
             variables = initial.load_weights(path, variables, self.config)
             origin = f'from {path}'
-        return self.devices.replicate(jax.device_get(self._fresh_state(variables))), origin
+        return self.devices.replicate(self._fresh_state(variables)), origin
 
     def _fresh_state(self, variables: dict[str, Any]) -> TrainState:
         return create_state(variables, self.tx, self.dtype, averaged=self.config.optimizer.ema_decay > 0)
@@ -91,7 +91,7 @@ class Setup:
             # Afresh: Adam's bias correction counts its steps, and would enlarge the first ones of weights that join
             # late about threefold. The old state was saved if this step is resumed from, so it is dropped here.
             opt_state = jax.jit(self.tx.init)(jax.device_get(state.params))
-            state = state.replace(opt_state=self.devices.replicate(jax.device_get(opt_state)))
+            state = state.replace(opt_state=self.devices.replicate(opt_state))
         return self.train_step(state, batch)
 
     @property

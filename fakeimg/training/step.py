@@ -117,9 +117,9 @@ def make_train_step(
             'learning_rate': jnp.asarray(schedule(state.step), jnp.float32),
             'skipped': 1.0 - finite.astype(jnp.float32),
             'loss_scale': jnp.asarray(1.0 if dynamic_scale is None else dynamic_scale.scale, jnp.float32),
-            'logits': parallel.gather_rows(logits),
-            'labels': parallel.gather_rows(labels),
-            'weights': parallel.gather_rows(weights),
+            'logits': parallel.all_rows(logits),
+            'labels': parallel.all_rows(labels),
+            'weights': parallel.all_rows(weights),
         }
         return updated, outputs
 

@@ -47,7 +47,7 @@ def augmented(
 
     def program(step: jax.Array, images: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(config.seed), step)
-        return parallel.gather_rows(augment_lib.augment(key, images, config))
+        return parallel.all_rows(augment_lib.augment(key, images, config))
 
     compiled = mapped.map(program)
     return [np.asarray(compiled(mapped.replicate(np.int32(step)), mapped.split(originals))) for step in steps]
@@ -255,7 +255,7 @@ def step_outputs(config: Config, devices: int, class_weights: tuple[float, float
     mapped = parallel.Devices.create(mode, BATCH, jax.devices()[:devices])
     model, schedule = create_model(config), optax.constant_schedule(1e-2)
     tx = optax.sgd(schedule)
-    state = mapped.replicate(jax.device_get(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32'))))
+    state = mapped.replicate(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32')))
     step = mapped.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32'), class_weights))
     labels = np.array([0, 1, 1, 0, 1, 1, 1, 0], np.int32)
     batch = {'image': smooth_images(BATCH), 'label': labels, 'weight': np.ones(BATCH, np.float32)}

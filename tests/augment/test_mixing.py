@@ -20,7 +20,7 @@ def mapped_mix(mixup: float, cutmix: float, devices: int):
 
     def program(seed: jax.Array, batch: dict[str, jax.Array]):
         parts = mixing.mix(jax.random.key(seed), batch['image'], batch['label'], batch['weight'], config)
-        return tuple(parallel.gather_rows(part) for part in parts)
+        return tuple(parallel.all_rows(part) for part in parts)
 
     return mapped, mapped.map(program)
 

@@ -24,7 +24,7 @@ def rows(batch: pipeline.Batch) -> list[Row]:
     ]
 
 
-def train_batches(config: Config, steps: int = 12, shard: pipeline.Shard = pipeline.Shard()) -> pipeline.TrainBatches:  # noqa: B008
+def train_batches(config: Config, steps: int = 12, shard: tuple[int, int] = (0, 1)) -> pipeline.TrainBatches:
     source = datasets.open_data(config).splits['train']
     bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)
     return pipeline.TrainBatches(source, config, bad, steps, shard=shard)
@@ -124,7 +124,7 @@ def test_every_epoch_holds_every_image_once(config: Config) -> None:
 
 def test_processes_share_the_same_global_batch(config: Config) -> None:
     whole = train_batches(config)[3]
-    parts = [train_batches(config, shard=pipeline.Shard(index, 2))[3] for index in range(2)]
+    parts = [train_batches(config, shard=(index, 2))[3] for index in range(2)]
     for name in whole:
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), whole[name])
 

@@ -35,7 +35,7 @@ def train(mode: str, num_devices: int, config: Config, norm_axis: str | None, st
     schedule = optax.constant_schedule(0.05)
     tx = optax.sgd(schedule, momentum=0.9)
     variables = init_variables(model, 32, seed=3)
-    state = devices.replicate(jax.device_get(create_state(variables, tx, np.dtype('float32'))))
+    state = devices.replicate(create_state(variables, tx, np.dtype('float32')))
     step = devices.map(make_train_step(model, tx, schedule, config, np.dtype('float32')), donate_state=True)
     losses = []
     for batch in random_batches(steps):

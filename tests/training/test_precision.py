@@ -59,7 +59,7 @@ def train_and_validate(config: Config, precision: str, patches) -> float:
     model = create_model(config, dtype)
     schedule = learning_rate_schedule(config, NUM_TRAIN)
     tx = create_optimizer(config, schedule)
-    state = devices.replicate(jax.device_get(create_state(init_variables(model, SIZE, 0), tx, dtype)))
+    state = devices.replicate(create_state(init_variables(model, SIZE, 0), tx, dtype))
     step = devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True)
     random = np.random.default_rng(0)  # the same batches for every precision
     for _ in range(STEPS):
@@ -100,7 +100,7 @@ def test_loss_scaling_keeps_gradients_that_float16_would_lose(small: Config, pat
         tx = optax.sgd(1e6)
         variables = init_variables(model, SIZE, 0)
         variables['params']['head']['kernel'] *= 1e-6
-        state = devices.replicate(jax.device_get(create_state(variables, tx, dtype)))
+        state = devices.replicate(create_state(variables, tx, dtype))
         step = devices.map(make_train_step(model, tx, optax.constant_schedule(1e6), small, dtype))
         after, outputs = step(state, devices.split(batch_of(images[:BATCH], labels[:BATCH])))
         assert outputs['skipped'] == 0

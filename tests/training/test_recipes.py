@@ -62,7 +62,7 @@ def take_step(
     state = create_state(variables, tx, dtype, averaged=config.optimizer.ema_decay > 0)
     if state.dynamic_scale is not None:
         state = state.replace(dynamic_scale=state.dynamic_scale.replace(scale=jnp.asarray(scale, jnp.float32)))
-    before = mapped.replicate(jax.device_get(state))
+    before = mapped.replicate(state)
     step = mapped.map(make_train_step(model, tx, schedule, config, dtype))
     after, outputs = step(before, mapped.split(batch or batch_of()))
     return before, after, outputs

@@ -38,7 +38,7 @@ def float16_step(config: Config):
 def with_scale(devices: parallel.Devices, state: TrainState, scale: float) -> TrainState:
     assert state.dynamic_scale is not None
     scaled = state.dynamic_scale.replace(scale=jnp.asarray(scale, jnp.float32))
-    return devices.replicate(jax.device_get(state.replace(dynamic_scale=scaled)))
+    return devices.replicate(state.replace(dynamic_scale=scaled))
 
 
 def test_float16_overflow_leaves_no_trace(config: Config) -> None:
@@ -75,7 +75,7 @@ def test_small_cnn_learns_a_batch_by_heart(config: Config, precision: str) -> No
     model = create_model(config, dtype)
     schedule = optax.constant_schedule(3e-3)
     tx = create_optimizer(config, schedule)
-    state = devices.replicate(jax.device_get(create_state(init_variables(model, 32, 0), tx, dtype)))
+    state = devices.replicate(create_state(init_variables(model, 32, 0), tx, dtype))
     step = devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True)
     batch = devices.split(random_batch())
     outputs = {}
@@ -93,7 +93,7 @@ def test_images_of_weight_zero_do_not_count(config: Config) -> None:
     schedule = optax.constant_schedule(1e-2)
     tx = optax.sgd(schedule)
     step = devices.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32')))
-    state = devices.replicate(jax.device_get(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32'))))
+    state = devices.replicate(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32')))
     batch = random_batch()
     padded = {name: value.copy() for name, value in batch.items()}
     padded['weight'][5:] = 0
@@ -123,7 +123,7 @@ def test_every_device_silences_units_of_its_own(config: Config) -> None:
     tx = create_optimizer(config, schedule)
     variables = init_variables(model, 32, 0)
     variables['params']['head']['kernel'] += 1.0
-    state = devices.replicate(jax.device_get(create_state(variables, tx, jnp.dtype('float32'))))
+    state = devices.replicate(create_state(variables, tx, jnp.dtype('float32')))
     batch = {name: np.concatenate([value[: BATCH // 2]] * 2) for name, value in random_batch().items()}
     step = devices.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32')))
     after, outputs = step(state, devices.split(batch))
