@@ -145,7 +145,7 @@ def test_missing_images_are_counted_and_the_first_named(tmp_path: pathlib.Path) 
         ('l.jsonl', b'[' * 100_000, r'l\.jsonl, line 1: not a JSON object'),
         ('l.csv', b'path,label\na,"re"al"\n', r'l\.csv, line 2: .*; correct it'),
         ('l.csv', b'path,label\na,"real\n', r'l\.csv, line 2: unexpected end of data; correct it'),
-        ('l.csv', b'image,label\na,real\n', r'has no column path or file .*; its columns are image, label'),
+        ('l.csv', b'photo,label\na,real\n', r'has no column path or file .*; its columns are photo, label'),
         (
             'l.csv',
             b'path,verdict\na,real\n',
