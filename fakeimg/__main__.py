@@ -1,6 +1,3 @@
-"""`python -m fakeimg VERB` is `fakeimg VERB`."""
+from fakeimg.cli import shim
 
-from fakeimg.cli import main
-
-if __name__ == '__main__':
-    main()
+shim(__name__)  # `python -m fakeimg VERB` is `fakeimg VERB`

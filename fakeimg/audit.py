@@ -1,6 +1,3 @@
-"""`python -m fakeimg.audit` is `fakeimg audit`."""
+from fakeimg.cli import shim
 
-from fakeimg.cli import main
-
-if __name__ == '__main__':
-    main('audit')
+shim(__name__, 'audit')  # `python -m fakeimg.audit` is `fakeimg audit`

@@ -1,6 +1,3 @@
-"""`python -m fakeimg.benchmark` is `fakeimg benchmark`."""
+from fakeimg.cli import shim
 
-from fakeimg.cli import main
-
-if __name__ == '__main__':
-    main('benchmark')
+shim(__name__, 'benchmark')  # `python -m fakeimg.benchmark` is `fakeimg benchmark`

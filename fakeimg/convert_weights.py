@@ -1,6 +1,3 @@
-"""`python -m fakeimg.convert_weights` is `fakeimg convert`."""
+from fakeimg.cli import shim
 
-from fakeimg.cli import main
-
-if __name__ == '__main__':
-    main('convert')
+shim(__name__, 'convert')  # `python -m fakeimg.convert_weights` is `fakeimg convert`

@@ -1,6 +1,3 @@
-"""`python -m fakeimg.evaluate` is `fakeimg evaluate`."""
+from fakeimg.cli import shim
 
-from fakeimg.cli import main
-
-if __name__ == '__main__':
-    main('evaluate')
+shim(__name__, 'evaluate')  # `python -m fakeimg.evaluate` is `fakeimg evaluate`

@@ -1,6 +1,3 @@
-"""`python -m fakeimg.main` is `fakeimg train`."""
+from fakeimg.cli import shim
 
-from fakeimg.cli import main
-
-if __name__ == '__main__':
-    main('train')
+shim(__name__, 'train')  # `python -m fakeimg.main` is `fakeimg train`

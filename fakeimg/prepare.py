@@ -1,6 +1,3 @@
-"""`python -m fakeimg.prepare` is `fakeimg prepare`."""
+from fakeimg.cli import shim
 
-from fakeimg.cli import main
-
-if __name__ == '__main__':
-    main('prepare')
+shim(__name__, 'prepare')  # `python -m fakeimg.prepare` is `fakeimg prepare`

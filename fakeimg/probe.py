@@ -1,6 +1,3 @@
-"""`python -m fakeimg.probe` is `fakeimg probe`."""
+from fakeimg.cli import shim
 
-from fakeimg.cli import main
-
-if __name__ == '__main__':
-    main('probe')
+shim(__name__, 'probe')  # `python -m fakeimg.probe` is `fakeimg probe`

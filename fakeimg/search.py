@@ -1,6 +1,3 @@
-"""`python -m fakeimg.search` is `fakeimg search`."""
+from fakeimg.cli import shim
 
-from fakeimg.cli import main
-
-if __name__ == '__main__':
-    main('search')
+shim(__name__, 'search')  # `python -m fakeimg.search` is `fakeimg search`

@@ -45,6 +45,12 @@ def main(verb: str | None = None) -> NoReturn:
     runner.run(importlib.import_module(f'fakeimg.cli.{verb}'), arguments)
 
 
+def shim(module: str, verb: str | None = None) -> None:
+    """Runs a verb if `module` is what was started; the workers that `pool` spawns import it under another name."""
+    if module == '__main__':
+        main(verb)
+
+
 def _help() -> str:
     width = max(map(len, VERBS))
     lines = [f'  {name:{width}}  {summary}' for name, summary in VERBS.items()]
