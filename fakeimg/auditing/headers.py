@@ -10,6 +10,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from fakeimg.data import jpeg_tables
+
 FORMATS = ('jpeg', 'png', 'webp', 'bmp', 'tiff', 'gif')  # anything else is 'other'
 _MAGIC = {
     b'\xff\xd8': 'jpeg',
@@ -34,19 +36,6 @@ _MODES = {
     'RGBA': 'rgba',
     'CMYK': 'cmyk',
 }
-# Luminance table of ITU-T T.81, Annex K, table K.1.
-_ANNEX_K = np.array(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
-)
 
 
 class Header(NamedTuple):
@@ -177,11 +166,9 @@ def _quality(luminance: bytes) -> int:
 
 @cache
 def _tables_by_quality() -> NDArray[np.int64]:
-    """int64[100, 64]: the tables of qualities 1 to 100 in zigzag order (jcparam.c of libjpeg)."""
-    quality = np.arange(1, 101)
-    percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    """int64[100, 64]: the tables of qualities 1 to 100 in zigzag order."""
     rows, columns = zigzag(8)
-    return np.clip((_ANNEX_K[rows, columns] * percent[:, None] + 50) // 100, 1, 255)
+    return jpeg_tables.LUMA[:, rows, columns].astype(np.int64)
 
 
 def zigzag(side: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

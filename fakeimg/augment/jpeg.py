@@ -8,25 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fakeimg.data import jpeg_tables
+
 BLOCK = 8
-
-# Quality 50, rows from the lowest vertical frequency down (T.81, tables K.1 and K.2).
-LUMA_TABLE = np.array(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ],
-    np.int32,
-)
-CHROMA_TABLE = np.full((8, 8), 99, np.int32)
-CHROMA_TABLE[:4, :4] = [[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]
-
 RGB_TO_YCC = np.array(
     [[0.299, 0.587, 0.114], [-0.168735892, -0.331264108, 0.5], [0.5, -0.418687589, -0.081312411]], np.float32
 )
@@ -49,23 +33,17 @@ def compress(planes: jax.Array, quality: jax.Array, *, subsample: bool = True) -
         Whole numbers, float32[b, 3, H, W] in 0..255.
     """
     height, width = planes.shape[2:]
-    quality = jnp.round(quality).astype(jnp.int32)
+    place = jnp.clip(jnp.round(quality).astype(jnp.int32), 1, 100) - 1
+    luma_table, chroma_table = (jnp.asarray(tables)[place] for tables in (jpeg_tables.LUMA, jpeg_tables.CHROMA))
     luma, chroma = _to_ycc(jnp.clip(jnp.round(planes.astype(jnp.float32)), 0, 255))
-    luma = _quantise(luma, quantisation_table(LUMA_TABLE, quality)) + 128
+    luma = _quantise(luma, luma_table) + 128
     if subsample:
-        chroma = _quantise(_halve(chroma), quantisation_table(CHROMA_TABLE, quality))
+        chroma = _quantise(_halve(chroma), chroma_table)
         # Only what lies in the image: its edge, not the padding, is what enlarging sees beyond it.
         chroma = _double(chroma[..., : (width + 1) // 2])[..., :height, :width]
     else:
-        chroma = _quantise(chroma, quantisation_table(CHROMA_TABLE, quality))
+        chroma = _quantise(chroma, chroma_table)
     return _to_rgb(luma[:, 0], chroma[:, 0], chroma[:, 1])
-
-
-def quantisation_table(base: np.ndarray, quality: jax.Array) -> jax.Array:
-    """Scales a table of quality 50, int[8, 8], to int32 qualities [b]: int32[b, 8, 8] in 1..255 (`jcparam.c`)."""
-    quality = jnp.clip(quality, 1, 100)
-    percent = jnp.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return jnp.clip((base * percent[:, None, None] + 50) // 100, 1, 255)
 
 
 def _to_ycc(rgb: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -9,7 +9,7 @@ import simplejpeg
 from PIL import Image
 
 from fakeimg.augment import jpeg
-from fakeimg.data import demo
+from fakeimg.data import demo, jpeg_tables
 
 QUALITIES = (30, 50, 75, 90, 95)
 compress = jax.jit(jpeg.compress, static_argnames='subsample')
@@ -80,15 +80,11 @@ def test_flat_images_are_exactly_libjpegs() -> None:
 
 
 def test_tables_are_libjpegs(faces: np.ndarray) -> None:
-    qualities = np.arange(1, 101, dtype=np.int32)
-    tables = [
-        jpeg.quantisation_table(base, jax.numpy.asarray(qualities)) for base in (jpeg.LUMA_TABLE, jpeg.CHROMA_TABLE)
-    ]
-    for place, quality in enumerate(qualities):
-        real = Image.open(io.BytesIO(written_by_pillow(faces[0, :8, :8], int(quality))))
-        for number, table in enumerate(tables):
+    for quality in range(1, 101):
+        real = Image.open(io.BytesIO(written_by_pillow(faces[0, :8, :8], quality)))
+        for number, table in enumerate((jpeg_tables.LUMA, jpeg_tables.CHROMA)):
             in_file = real.quantization[number]  # pyright: ignore[reportAttributeAccessIssue]
-            assert np.asarray(table[place]).ravel().tolist() == list(in_file), quality
+            assert table[quality - 1].ravel().tolist() == list(in_file), quality
 
 
 def test_each_image_has_its_own_quality(faces: np.ndarray) -> None:
