@@ -10,8 +10,8 @@ import simplejpeg
 
 from fakeimg.config import Config
 from fakeimg.data import decode, pipeline
-from fakeimg.data.cache import DecodedImages
 from fakeimg.data.datasets import Split
+from fakeimg.data.images import CachedImages
 from fakeimg.errors import UserError
 
 SAMPLE_BYTES = 256_000_000  # of encoded images at the most, so that the limit reads nothing from a disk
@@ -139,4 +139,4 @@ def encoded_in_memory(source: Split, encoded: list[bytes]) -> Split:
 
 def decoded_in_memory(source: Split, side: int) -> Split:
     """The same images, decoded only once if they are squares of `side` pixels."""
-    return dataclasses.replace(source, cache=DecodedImages(len(source), side))
+    return dataclasses.replace(source, cache=CachedImages(source.files, side))

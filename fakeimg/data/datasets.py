@@ -8,8 +8,8 @@ import numpy as np
 
 from fakeimg.config import Config
 from fakeimg.data import demo, layouts, records, splits
-from fakeimg.data.cache import DecodedImages, available_memory
 from fakeimg.data.files import Files
+from fakeimg.data.images import CachedImages
 from fakeimg.data.labels import CLASS_NAMES, SPLITS
 from fakeimg.errors import UserError
 
@@ -24,7 +24,7 @@ class Split:
         generators: generator or data set of each image.
         groups: what must not straddle splits; '' where an image stands for itself.
         digests: S32[n], the SHA-256 of each file; S32[0] of sets that are not prepared.
-        cache: where batches keep and look for decoded images; None decodes each time.
+        cache: the images once decoded, for batches; None decodes each time.
     """
 
     files: Files
@@ -32,7 +32,7 @@ class Split:
     generators: list[str]
     groups: list[str]
     digests: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, 'S32'))
-    cache: DecodedImages | None = None
+    cache: CachedImages | None = None
 
     @property
     def names(self) -> list[str]:
@@ -44,12 +44,6 @@ class Split:
     def __getitem__(self, index: int) -> bytes:
         """Returns the bytes of image `index`; raises OSError when they cannot be read."""
         return self.files.read(index)
-
-    def read_ahead(self, share: float) -> None:
-        """Lets a thread read the records of a prepared set into memory, if `share` of what is available holds them."""
-        if isinstance(self.files, records.RecordFiles):
-            if self.files.size_in_bytes() <= share * available_memory():
-                self.files.read_ahead()
 
     def take(self, indices: np.ndarray) -> 'Split':
         """Returns some of the images, in the order of `indices`, int[m]."""
@@ -243,6 +237,31 @@ def add_splits(parts: dict[str, Split], fraction: float, has_splits: bool = True
                     f'hash of their {unit}) were carved out of train, which keeps {(~chosen).sum():,}'
                 )
     return notes
+
+
+def training_splits(data: DataSet, config: Config) -> dict[str, Split]:
+    """Returns all splits, train and validation as `config.data` slices them.
+
+    Raises:
+        UserError: no such split, or the two share images.
+    """
+    slices = {'train': config.data.train_split, 'validation': config.data.validation_split}
+    if slices['validation'] == 'validation' and 'validation' not in data.splits:
+        del slices['validation']
+    parts = {name: data.get(part) for name, part in slices.items()}
+    check_disjoint({f'config.data.{name}_split={slices[name]}': part for name, part in parts.items()})
+    return {**data.splits, **parts}
+
+
+def check_disjoint(parts: Mapping[str, Split]) -> None:
+    """Raises UserError when a later split has images of the first one."""
+    (train, first), *others = parts.items()
+    known = set(first.names)
+    for name, part in others:
+        if shared := known.intersection(part.names):
+            raise UserError(
+                f'the splits {train} and {name} share {len(shared)} images; choose splits that have none in common.'
+            )
 
 
 def _in_order(parts: dict[str, Split]) -> dict[str, Split]:

@@ -31,7 +31,7 @@ VERSION = 1  # of this layout of files
 MANIFEST, SUMMARY = 'manifest.csv', 'prepared.json'
 # One record a chunk for random access; images are compressed already.
 WRITER_OPTIONS = 'group_size:1,uncompressed'
-_RUN = 128  # records that `RecordFiles.read_ahead` reads at a time
+_RUN = 128  # records that `RecordFiles.load` reads at a time
 
 
 def write_rows(file: TextIO) -> Any:
@@ -53,7 +53,7 @@ class RecordFiles:
         self._rows = rows  # int64[n], places in all shards of the split
         self._shards = list(shards)
         self._records = array_record_data_source.ArrayRecordDataSource(self._shards)
-        self._kept: list[bytes | None] | None = None
+        self._loaded: list[bytes | None] | None = None  # see `load`
         if len(self._records) != len(names):
             raise ValueError(f'{len(self._records)} records, {len(names)} in the manifest')
 
@@ -62,7 +62,7 @@ class RecordFiles:
 
     def read(self, index: int) -> bytes:
         """Returns the encoded image. Raises OSError when the record is damaged."""
-        if self._kept is not None and (image := self._kept[index]) is not None:
+        if self._loaded is not None and (image := self._loaded[index]) is not None:
             return image
         try:
             return decode_image(self._records[int(self._rows[index])])
@@ -74,32 +74,37 @@ class RecordFiles:
         part.names = [self.names[index] for index in indices]
         part._rows = self._rows[np.asarray(indices, int)]
         part._shards, part._records = self._shards, self._records
-        part._kept = None
+        part._loaded = None
         return part
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, '_kept': None}
+        return {**self.__dict__, '_loaded': None}
 
     def size_in_bytes(self) -> int:
         """About what all encoded images take."""
         return int(sum(map(os.path.getsize, self._shards)) * len(self) / max(1, len(self._records)))
 
-    def read_ahead(self) -> threading.Thread | None:
-        """Starts a thread, and returns it, that reads all images into memory, where `read` finds them from then on.
+    @property
+    def num_loaded(self) -> int:
+        """How many images are in memory."""
+        return sum(image is not None for image in self._loaded or ())
+
+    def load(self) -> threading.Thread | None:
+        """Starts a thread, and returns it, that loads all images into memory, from which `read` takes them then.
 
         In runs a record costs a tenth of what it costs alone (1 against 14 us for images of 32 px), and a disk or
         a network gives many times as much.
         """
-        if self._kept is None:
-            kept: list[bytes | None] = [None] * len(self)
-            self._kept = kept
-            thread = threading.Thread(target=_keep_records, args=(weakref.ref(self),), name='read ahead')
+        if self._loaded is None:
+            loaded: list[bytes | None] = [None] * len(self)
+            self._loaded = loaded
+            thread = threading.Thread(target=_load_records, args=(weakref.ref(self),), name='load records')
             thread.start()
             return thread
 
 
-def _keep_records(files_of: Callable[[], RecordFiles | None]) -> None:
-    """Fills `_kept` run by run, as long as somebody holds the files and the main thread lives."""
+def _load_records(files_of: Callable[[], RecordFiles | None]) -> None:
+    """Fills `_loaded` run by run, as long as anybody holds the files and the main thread lives."""
     files = files_of()
     if files is None:
         return
@@ -114,18 +119,18 @@ def _keep_records(files_of: Callable[[], RecordFiles | None]) -> None:
             return
         for first in range(0, count, _RUN):
             last = min(first + _RUN, count)
-            wanted = order[slice(*np.searchsorted(rows, (start + first, start + last), sorter=order))]
-            if len(wanted) * 8 < last - first:
+            chosen = order[slice(*np.searchsorted(rows, (start + first, start + last), sorter=order))]
+            if len(chosen) * 8 < last - first:
                 continue  # a few of many are cheaper one by one
             try:
                 images = [decode_image(record) for record in reader.read(first, last)]
             except Exception:  # damaged; reading one by one will say which
                 continue
             files = files_of()
-            if files is None or files._kept is None or not threading.main_thread().is_alive():
+            if files is None or files._loaded is None or not threading.main_thread().is_alive():
                 return
-            for index in wanted.tolist():
-                files._kept[index] = images[rows[index] - start - first]
+            for index in chosen.tolist():
+                files._loaded[index] = images[rows[index] - start - first]
             del files
         start += count
 

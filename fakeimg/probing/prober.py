@@ -190,11 +190,5 @@ def _open_splits(
         wanted.insert(1, config.data.validation_split)
     sources = {name: data.get(name) for name in dict.fromkeys(wanted)}
     train = sources[config.data.train_split]
-    known = set(train.names)
-    for name in list(sources)[1:]:
-        if shared := known.intersection(sources[name].names):
-            raise UserError(
-                f'the splits {config.data.train_split} and {name} share {len(shared)} images; choose splits that '
-                'have none in common.'
-            )
+    datasets_lib.check_disjoint(sources)
     return sources, classifiers.assign_folds(train.labels, train.groups, folds, config.seed)

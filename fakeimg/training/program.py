@@ -14,8 +14,8 @@ import fakeimg
 from fakeimg import config as config_lib
 from fakeimg import scoring
 from fakeimg.config import Config
-from fakeimg.data import cache, labels, pipeline
 from fakeimg.data import datasets as datasets_lib
+from fakeimg.data import labels, memory, pipeline
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, init_variables
 from fakeimg.pretrained import initial
@@ -138,7 +138,9 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
     dtype = precision.resolve(config.precision)
     model = create_model(config, dtype, parallel.AXIS)
     data = datasets_lib.open_data(config)
-    splits, cached_bytes = _with_caches(_training_splits(data, config), config)
+    splits = datasets_lib.training_splits(data, config)
+    total_steps = config_lib.total_steps(config, len(splits['train']))
+    splits, cached_bytes = memory.cache_decoded(splits, config, total_steps, jax.process_count())
     train = splits['train']
     real, fake = datasets_lib.class_counts(train)
     if not (real and fake):
@@ -167,44 +169,9 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
         dtype=dtype,
         model=model,
         tx=tx,
-        total_steps=config_lib.total_steps(config, len(train)),
+        total_steps=total_steps,
         head_steps=config_lib.head_steps(config, len(train)),
         head_step=head_step and mapped.map(head_step, donate_state=True),
         train_step=mapped.map(train_step, donate_state=True),
         predict=mapped.map(scoring.make_predict_step(model, config, dtype)),
     )
-
-
-def _with_caches(sources: dict[str, datasets_lib.Split], config: Config) -> tuple[dict[str, datasets_lib.Split], int]:
-    """Gives train and validation memory for their decoded images, as `config.data.cache` says; its bytes too."""
-    side, used = config.data.resize_size, [name for name in ('train', 'validation') if name in sources]
-    needed = sum(cache.size_in_bytes(len(sources[name]), side) for name in used)
-    # Other processes of this run may share the machine, and in the end each of them keeps every image.
-    available = cache.available_memory() // jax.process_count()
-    is_read_again = config_lib.total_steps(config, len(sources['train'])) * config.batch_size > len(sources['train'])
-    if config.data.cache == 'host' and needed > available:
-        raise UserError(
-            f'config.data.cache=host wants {needed / 1e9:,.1f} GB for decoded images and {available / 1e9:,.1f} GB '
-            'are available to this process; leave it auto.'
-        )
-    fits = needed <= cache.SHARE * available
-    if config.data.cache == 'none' or (config.data.cache == 'auto' and not (fits and is_read_again)):
-        return sources, 0
-    caches = {name: cache.DecodedImages(len(sources[name]), side) for name in used}
-    cached = {name: dataclasses.replace(source, cache=caches.get(name)) for name, source in sources.items()}
-    return cached, needed
-
-
-def _training_splits(data: datasets_lib.DataSet, config: Config) -> dict[str, datasets_lib.Split]:
-    """The splits as the configuration slices them."""
-    wanted = {'train': config.data.train_split, 'validation': config.data.validation_split}
-    if wanted['validation'] == 'validation' and 'validation' not in data.splits:
-        del wanted['validation']
-    sources = {**data.splits, **{name: data.get(spec) for name, spec in wanted.items()}}
-    shared = set(sources['train'].names) & set(sources['validation'].names) if 'validation' in wanted else ()
-    if shared:
-        raise UserError(
-            f'config.data.train_split={wanted["train"]} and config.data.validation_split={wanted["validation"]} share '
-            f'{len(shared)} images; choose splits that have none in common.'
-        )
-    return sources

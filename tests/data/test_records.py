@@ -18,10 +18,11 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fakeimg.config import Config
-from fakeimg.data import datasets, pipeline, records
+from fakeimg.data import memory, pipeline, records
 from fakeimg.data.datasets import Split, open_path
 from fakeimg.data.example import Row, decode_image, encode_example
 from fakeimg.data.records import open_prepared
+from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
 from fakeimg.training.program import build
 from tests.support.sets import COUNTS, Sets, tfds_rows
@@ -52,7 +53,7 @@ def test_an_example_is_what_protobuf_reads_and_gives_its_image_back(size: int) -
 
 def test_only_own_records_are_decoded() -> None:
     other = Example()
-    other.features.feature['image'].bytes_list.value.append(b'x')
+    other.features.feature['another'].bytes_list.value.append(b'x')
     for data in (b'', bytes(100), other.SerializeToString()):
         with pytest.raises(ValueError, match='not a record of fakeimg'):
             decode_image(data)
@@ -124,7 +125,7 @@ def test_records_read_in_runs_are_the_same(
     files = open_prepared(str(sets.prepared)).files['train'].take(rows)
     expected = [(sets.folder / name).read_bytes() for name in files.names]
     read_whole(files)
-    assert sum(image is not None for image in files._kept or ()) == in_runs
+    assert files.num_loaded == in_runs
     assert [files.read(index) for index in range(len(rows))] == expected
     assert pickle.loads(pickle.dumps(files)).read(0) == expected[0]
     if in_runs == len(rows):
@@ -137,9 +138,9 @@ def test_reading_ahead_ends_when_nobody_holds_the_files(sets: Sets, monkeypatch:
     go_on, decoded = threading.Event(), []
     monkeypatch.setattr(records, 'decode_image', lambda record: go_on.wait(10) and decoded.append(1))
     files = open_prepared(str(sets.prepared)).files['train'].take(np.arange(60))
-    thread = files.read_ahead()
+    thread = files.load()
     assert thread is not None
-    assert files.read_ahead() is None
+    assert files.load() is None
     del files
     go_on.set()
     thread.join(10)
@@ -154,7 +155,7 @@ def test_a_process_does_not_wait_for_what_is_read_ahead(sets: Sets) -> None:
         records._RUN = 1
         records.decode_image = lambda record: time.sleep(1)
         files = records.open_prepared(sys.argv[1]).files['train']
-        thread = files.read_ahead()
+        thread = files.load()
         time.sleep(0.1)
         assert thread.is_alive()
         if sys.argv[2] == 'fail':
@@ -168,27 +169,29 @@ def test_a_process_does_not_wait_for_what_is_read_ahead(sets: Sets) -> None:
 
 
 def read_whole(files: records.RecordFiles) -> None:
-    thread = files.read_ahead()
+    thread = files.load()
     assert thread is not None
     thread.join()
 
 
-def test_only_what_fits_is_read_ahead(sets: Sets, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_records_that_fit_are_loaded(sets: Sets, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     config.data.path = str(sets.prepared)
+    loaded = []
+    monkeypatch.setattr(records.RecordFiles, 'load', lambda self: loaded.append(self))
 
-    def is_read_ahead() -> bool:
-        source = open_path(config.data.path).splits['train']
-        batches = pipeline.EvalBatches(source, config, pipeline.UnreadableImages('train', len(source), 0.0))
-        assert sum(batch['weight'].sum() for batch in pipeline.read_batches(batches)) == len(source)
-        assert isinstance(source.files, records.RecordFiles)
-        return source.files._kept is not None
+    def is_loaded() -> bool:
+        loaded.clear()
+        split = open_path(config.data.path).splits['train']
+        batches = pipeline.EvalBatches(split, config, UnreadableImages('train', len(split), 0.0))
+        assert sum(batch['weight'].sum() for batch in pipeline.read_batches(batches)) == len(split)
+        return loaded == [split.files]
 
     config.data.cache = 'none'
-    assert not is_read_ahead()
+    assert not is_loaded()
     config.data.cache = 'auto'
-    assert is_read_ahead()
-    monkeypatch.setattr(datasets, 'available_memory', lambda: 10_000)
-    assert not is_read_ahead()
+    assert is_loaded()
+    monkeypatch.setattr(memory, 'available_memory', lambda: 10_000)
+    assert not is_loaded()
 
 
 @pytest.mark.parametrize('in_runs', [False, True])

@@ -296,10 +296,10 @@ def test_balanced_batches_have_half_of_each_and_every_image_in_turn(config: Conf
     source = LabelsOnly(labels.astype(np.int32))
     bad = pipeline.UnreadableImages('train', 32, 0.0)
     batches = pipeline.TrainBatches(source, config, bad, 25)  # pyright: ignore[reportArgumentType]
-    drawn = [batches._indices(step) for step in range(25)]
+    drawn = [batches.indices(step) for step in range(25)]
     assert {int(labels[indices].sum()) for indices in drawn} == {4}
     counts = np.bincount(np.concatenate(drawn), minlength=32)
     assert set(counts[~labels]) == {14, 15} and set(counts[labels]) == {4}
     assert len({tuple(labels[indices]) for indices in drawn}) > 5  # the classes have no fixed rows
-    np.testing.assert_array_equal(batches._indices(3), drawn[3])
+    np.testing.assert_array_equal(batches.indices(3), drawn[3])
     assert (drawn[0] != drawn[1]).any()

@@ -1,0 +1,85 @@
+"""The images of a split as squares, decoded when they are read; `CachedImages` keeps them in memory from then on."""
+
+import threading
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from fakeimg.data import decode
+from fakeimg.data.files import Files
+
+
+class Images:
+    """Decodes images of a split; shared by several threads.
+
+    Args:
+        files: the images.
+        side: of a square, pixels.
+    """
+
+    def __init__(self, files: Files, side: int):
+        self.side = side
+        self._files = files
+
+    def read(self, index: int, out: UInt8[np.ndarray, 's s 3']) -> UInt8[np.ndarray, 'h w 3']:
+        """Writes image `index` to `out` if it is a square of `side` pixels.
+
+        Returns:
+            `out`; or an image of another size, with sides of at least `side` pixels where the file has them, in memory
+            that the next call in the same thread may overwrite.
+
+        Raises:
+            OSError, decode.BadImage: the image cannot be read.
+        """
+        image = decode.decode_rgb(self._files.read(index), self.side, out)
+        if image is out or image.shape != out.shape:
+            return image
+        out[...] = image
+        return out
+
+    def gather(self, indices: Int[np.ndarray, ' b'], out: UInt8[np.ndarray, 'b s s 3']) -> bool:
+        """Writes images `indices` to `out` if all are in memory already; False if not."""
+        return False
+
+
+class CachedImages(Images):
+    """Keeps images in memory once they are decoded, so that from the second epoch on nothing is read.
+
+    Only squares of `side` pixels are kept. Others have yet to be resized, from as much as they hold of the crop.
+    """
+
+    def __init__(self, files: Files, side: int):
+        super().__init__(files, side)
+        self._memory = np.empty((len(files), side, side, 3), np.uint8)  # taken when an image is written
+        self._is_complete = np.zeros(len(files), bool)
+        self._is_claimed = np.zeros(len(files), bool)
+        self._lock = threading.Lock()
+
+    @property
+    def num_cached(self) -> int:
+        return int(self._is_complete.sum())
+
+    def read(self, index: int, out: UInt8[np.ndarray, 's s 3']) -> UInt8[np.ndarray, 'h w 3']:
+        place = self._memory[index]
+        if not self._is_complete[index]:
+            # Another thread may meet the same image, and must not write where this one does.
+            with self._lock:
+                is_claimed, self._is_claimed[index] = self._is_claimed[index], True
+            if is_claimed:
+                return super().read(index, out)
+            try:
+                image = super().read(index, place)
+            except BaseException:
+                self._is_claimed[index] = False
+                raise
+            if image is not place:
+                return image
+            self._is_complete[index] = True  # only now, for other threads
+        out[...] = place
+        return out
+
+    def gather(self, indices: Int[np.ndarray, ' b'], out: UInt8[np.ndarray, 'b s s 3']) -> bool:
+        if not self._is_complete[indices].all():
+            return False
+        np.take(self._memory, indices, axis=0, out=out, mode='clip')  # the default mode would buffer `out`
+        return True

@@ -1,0 +1,38 @@
+"""What stays in memory, by how much is available."""
+
+import pathlib
+
+import pytest
+
+from fakeimg.config import Config
+from fakeimg.data import memory
+from fakeimg.errors import UserError
+from fakeimg.training import program
+
+
+def test_auto_caches_what_fits_and_is_used_again(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.data.cache = 'auto'
+    needed = 96 * 32 * 32 * 3
+    assert program.build(config).cached_bytes == needed
+    monkeypatch.setattr(memory, 'available_memory', lambda: 2 * needed - 1)
+    assert program.build(config).cached_bytes == 0
+    monkeypatch.undo()
+    config.steps = 4  # of 16 images, less than an epoch
+    assert program.build(config).cached_bytes == 0
+    config.data.cache = 'host'
+    parts = program.build(config)
+    assert parts.cached_bytes == needed
+    assert [name for name, split in parts.splits.items() if split.cache is not None] == ['train', 'validation']
+    monkeypatch.setattr(memory, 'available_memory', lambda: 1000)
+    with pytest.raises(UserError, match='config.data.cache=host needs .* leave it auto'):
+        program.build(config)
+
+
+def test_a_container_has_its_own_limit(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory.available_memory() > 100_000_000
+    monkeypatch.setattr(memory, '_CGROUP', tmp_path)
+    (tmp_path / 'memory.current').write_text('40\n')
+    (tmp_path / 'memory.max').write_text('100\n')
+    assert memory.available_memory() == 60
+    (tmp_path / 'memory.max').write_text('max\n')
+    assert memory.available_memory() > 100_000_000
