@@ -4,7 +4,6 @@ One item per batch keeps Python out of the per-image path (several times faster 
 makes the order a pure function of (seed, step): threads, prefetching and restarts cannot change it.
 """
 
-import dataclasses
 import functools
 import os
 from collections.abc import Callable
