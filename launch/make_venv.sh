@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Makes the virtual environment of the Makefile: launch/make_venv.sh PYTHON FOLDER
+# Creates the virtual environment for the Makefile: launch/make_venv.sh PYTHON FOLDER
 set -euo pipefail
 python=$1 folder=$2
 
 if ! "$python" -c '' 2>/dev/null && command -v pyenv >/dev/null; then
-    # pyenv puts a stand-in for every Python on the PATH; it only runs when that version is chosen.
+    # pyenv puts a shim for every Python on the PATH; it only runs if that version is selected.
     PYENV_VERSION=$(pyenv versions --bare | grep -E "^${python#python}(\.|$)" | tail -n 1 || true)
     export PYENV_VERSION
 fi
 if ! "$python" -c '' 2>/dev/null; then
-    echo "fakeimg: there is no $python here; install Python 3.11 or later, or name one: make PYTHON=python3.12" >&2
+    echo "fakeimg: $python was not found; install Python 3.11 or later, or choose another one: make PYTHON=python3.12" >&2
     exit 2
 fi
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
