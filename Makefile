@@ -1,8 +1,9 @@
-# make demo   trains the small CNN on drawn faces, evaluates it and says where the report lies
-# make test   the tests; make lint   ruff and types
-# make parity installs torch, with which the tests compare the networks where it is there
-# make bench  measures the CPU rows of docs/performance.md against PyTorch, in about six minutes
-# Each sets up its own environment. Another Python: make test PYTHON=python3.12
+# make demo      trains the small CNN on drawn faces, evaluates it and says where the report lies
+# make test      the tests but the slow ones; make test-all: every test
+# make lint      ruff, types, the floors of the package, declared dependencies
+# make torch     installs torch: some tests compare with it, benchmarks and .pth files need it
+# make bench     measures the CPU rows of docs/performance.md against PyTorch, in about six minutes
+# Each target sets up the environment that it needs. Another Python: make test PYTHON=python3.12
 
 PYTHON ?= python3
 VENV ?= .venv/$(notdir $(PYTHON))
@@ -10,25 +11,30 @@ BIN := $(VENV)/bin
 # Virtual CPU devices in the tests deadlock on machines with few cores unless XLA's thread pool is larger.
 export NPROC ?= 8
 
-.PHONY: demo test parity lint bench
+.PHONY: demo test test-all lint torch bench
 
 demo: $(VENV)/.ready
-	$(BIN)/python -m fakeimg.main --config configs/demo.py --workdir runs/demo
-	$(BIN)/python -m fakeimg.evaluate --workdir runs/demo --split test
+	$(BIN)/fakeimg train --config demo
+	$(BIN)/fakeimg evaluate --workdir runs/demo
 
 test: $(VENV)/.ready
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(VENV)/.ready
 	$(BIN)/python -m pytest -n 2
-
-parity: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[parity]'
-
-bench: parity
-	$(BIN)/python benchmarks/against_torch.py --workdir runs/bench
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry .
+
+torch: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[torch]'
+
+bench: torch
+	$(BIN)/python benchmarks/against_torch.py --workdir runs/bench
 
 $(VENV)/.ready: pyproject.toml constraints.txt launch/make_venv.sh
 	@launch/make_venv.sh "$(PYTHON)" "$(VENV)"

@@ -1,6 +1,6 @@
 """Our rates over PyTorch's on this machine: python benchmarks/against_torch.py --workdir /tmp/bench [--cifake SET]
 
-Needs torch (make parity). Ratios above 1 say that fakeimg is faster; both sides are measured in turn, and a figure is
+Needs torch (make torch). Ratios above 1 say that fakeimg is faster; both sides are measured in turn, and a figure is
 the median over rounds. --cifake is a prepared set of images of 32 px; without it that row is left out.
 """
 

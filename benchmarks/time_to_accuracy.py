@@ -1,6 +1,6 @@
 """Wall time to an accuracy on CIFAKE's test split, ours and PyTorch's: python benchmarks/time_to_accuracy.py --data DIR
 
-Needs torch (make parity). DIR is CIFAKE as it comes, with train/ and test/. Both sides train configs/cifake.py, look at
+Needs torch (make torch). DIR is CIFAKE as it comes, with train/ and test/. Both sides train configs/cifake.py, look at
 test after every epoch and are stopped once they classify it well enough. The time runs from the start of the process:
 it holds imports, compilation (our cache is empty), reading and decoding, and for us saving too. Sides take turns.
 """

@@ -19,5 +19,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
 fi
 echo "fakeimg: setting up $folder (once, about a minute)"
 "$python" -m venv "$folder"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+"$folder/bin/python" -m pip install --quiet -c constraints.txt 'pip>=25.1'  # the first that knows --group
+"$folder/bin/python" -m pip install --quiet -c constraints.txt -e . --group dev
 touch "$folder/.ready"
