@@ -21,10 +21,10 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 960px; margin: 2em auto; padding: 0 1em; color: #1a202c }}
-table {{ border-collapse: collapse; margin: 1em 0 }}
+table {{ border-collapse: collapse; margin: 1em 0; display: block; overflow-x: auto }}
 td, th {{ padding: .25em 1em .25em 0; text-align: left; border-bottom: 1px solid #e2e8f0; vertical-align: top }}
 td.number {{ text-align: right; font-variant-numeric: tabular-nums }}
-img.plot {{ width: 100% }}
+div.plot {{ overflow-x: auto }} .plot img {{ width: 100%; min-width: 640px }}
 figure {{ display: inline-block; width: 140px; margin: 0 10px 14px 0; vertical-align: top; font-size: 12px }}
 figure.pair {{ width: 270px; margin-right: 30px }}
 figure img {{ width: 128px; height: 128px; object-fit: contain; background: #edf2f7 }}
@@ -51,10 +51,10 @@ def escape(text: str) -> str:
 
 
 def plot(figure: matplotlib.figure.Figure, description: str) -> str:
-    """Returns a figure as an HTML image over the whole width."""
+    """Returns a figure as an HTML image over the whole width, which scrolls on a narrow screen."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png')
-    return f'<img class="plot" alt="{escape(description)}" src="{_data_uri(buffer.getvalue())}">'
+    return f'<div class="plot"><img alt="{escape(description)}" src="{_data_uri(buffer.getvalue())}"></div>'
 
 
 def thumbnail(data: bytes) -> str:
