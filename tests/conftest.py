@@ -17,6 +17,7 @@ os.environ.update(
 import pathlib
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +26,7 @@ from absl import logging
 from fakeimg.config import Config, default_config
 from fakeimg.data import demo
 from fakeimg.runtime import xla
-from tests.support.verbs import ROOT, Verb, verb_command, verb_environment
+from tests.support.verbs import ROOT, Command, Verb, verb_command, verb_environment
 
 if TYPE_CHECKING:
     from tests.support.sets import Sets
@@ -91,6 +92,23 @@ def verb(tmp_path: pathlib.Path) -> Verb:
             capture_output=True,
             text=True,
             timeout=300,
+        )
+
+    return run
+
+
+@pytest.fixture
+def command(tmp_path: pathlib.Path) -> Command:
+    """Runs `fakeimg ...` in an empty folder."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, '-m', 'fakeimg', *map(str, arguments)],
+            cwd=tmp_path,
+            env=verb_environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
 
     return run

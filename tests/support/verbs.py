@@ -9,7 +9,8 @@ from collections.abc import Callable
 from fakeimg.config import Config
 
 ROOT = pathlib.Path(__file__).parents[2]
-Verb = Callable[..., subprocess.CompletedProcess[str]]
+Command = Callable[..., subprocess.CompletedProcess[str]]  # fakeimg ARGUMENTS
+Verb = Callable[..., subprocess.CompletedProcess[str]]  # python -m fakeimg.VERB ARGUMENTS
 
 
 def verb_command(verb: str, *arguments: object) -> list[str]:
