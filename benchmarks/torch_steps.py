@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from fakeimg.config import Config, default_config
+from fakeimg.config import Config, Model, default_config
 
 
 def recipe(name: str, size: int, batch_size: int, **model: Any) -> Config:
@@ -17,8 +18,7 @@ def recipe(name: str, size: int, batch_size: int, **model: Any) -> Config:
     config = default_config()
     config.batch_size, config.data.demo_examples = batch_size, max(16, batch_size)
     config.data.image_size, config.data.resize_size = size, 256 if size == 224 else size
-    config.model.name = name
-    config.model.update(model)
+    config.model = Model(name, **model)
     return config
 
 
@@ -51,8 +51,8 @@ def _conv(inputs: int, outputs: int, size: int, stride: int = 1) -> torch.nn.Con
 
 def network(config: Config) -> torch.nn.Module:
     """The network of `config.model` in PyTorch: cnn, resnet18 with the small stem, resnet50."""
-    nn, model = torch.nn, config.model
-    if model.name == 'cnn':
+    nn, name, model = torch.nn, config.model.name, types.SimpleNamespace(**config.model.options())
+    if name == 'cnn':
         channels = [3, *[model.filters] * model.layers]
         layers = [
             part
@@ -61,7 +61,7 @@ def network(config: Config) -> torch.nn.Module:
         ]
         flat = model.filters * (config.data.image_size >> model.layers) ** 2
         return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, model.dense), nn.ReLU(), nn.Linear(model.dense, 1))
-    bottleneck, blocks = model.name == 'resnet50', (3, 4, 6, 3) if model.name == 'resnet50' else (2, 2, 2, 2)
+    bottleneck, blocks = name == 'resnet50', (3, 4, 6, 3) if name == 'resnet50' else (2, 2, 2, 2)
     stem = [_conv(3, model.width, 3)] if model.small_stem else [_conv(3, model.width, 7, 2)]
     layers = [*stem, nn.BatchNorm2d(model.width), nn.ReLU()]
     layers += [] if model.small_stem else [nn.MaxPool2d(3, 2, 1)]

@@ -1,22 +1,24 @@
-"""Every field a recipe in `configs/` may set, with its default, and what follows from them.
+"""Every field of a recipe, with its default, its meaning and its check.
 
-Recipes change fields of `default_config()` and nothing else. Whatever depends on several fields (steps from
-epochs, learning rate from batch size) is computed here after the command line had its say.
+Recipes in `configs/` change fields of `default_config()` and nothing else; the command line may then override them.
+`complete` checks the result and fills in what follows from other fields. Values that also depend on the data (steps
+from epochs) are in `training/schedule.py`.
 """
 
+import copy
+import dataclasses
+import difflib
 import math
+import typing
 from typing import Any
 
-import ml_collections
-
 from fakeimg.errors import UserError
-
-Config = Any  # an ml_collections.ConfigDict, whose fields type checkers cannot know
 
 PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
 PARALLEL_MODES = ('pmap', 'shard_map')
 CACHES = ('auto', 'none', 'host')
 CLASS_WEIGHTS = ('none', 'balanced')
+HEADS = ('sigmoid', 'softmax')
 # Kinds of degradation and the widest range of each that makes sense. New ones go to the end: their place is their seed.
 DEGRADATIONS = {
     'brightness': (0, 10),
@@ -29,202 +31,314 @@ DEGRADATIONS = {
     'occlusion': (0, 1),
     'jpeg': (1, 100),
 }
-HEADS = ('sigmoid', 'softmax')
+_BATCH_NORM = {'sync_batch_norm': False, 'freeze_batch_norm': False}
+_RESNET = {'width': 64, 'small_stem': False, **_BATCH_NORM}
+# The networks and the options of each with their defaults: fields of `Model`, arguments of the network's module.
+NETWORKS: dict[str, dict[str, Any]] = {
+    'cnn': {'filters': 32, 'layers': 2, 'dense': 64, 'dense_layers': 1},
+    'resnet18': _RESNET,
+    'resnet34': _RESNET,
+    'resnet50': _RESNET,
+    'resnet101': _RESNET,
+    'vgg19': {'dropout': 0.5},
+    'vgg19_bn': {'dropout': 0.5, **_BATCH_NORM},
+}
 VGG_MIN_SIZE = 32  # pixels; five poolings leave nothing of less
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
+
+
+class UnknownField(UserError, AttributeError):
+    """A field that does not exist."""
+
+
+class _Section:
+    """Fields that keep their types; others raise UserError on reading and on assignment."""
+
+    if not typing.TYPE_CHECKING:  # which would otherwise accept every name
+
+        def __getattr__(self, name):
+            raise _unknown(type(self), name)
+
+        def __setattr__(self, name, value):
+            kind = _kind(type(self), name)
+            if isinstance(value, list):
+                value = tuple(value)
+            elif type(value) is int and isinstance(0.0, typing.get_origin(kind) or kind):
+                value = float(value)
+            if not isinstance(value, tuple if typing.get_origin(kind) is tuple else kind):
+                expected = getattr(kind, '__name__', str(kind)).removesuffix(' | None')
+                raise UserError(f'config.{_prefix(type(self))}{name} is {value!r}; it must be of type {expected}.')
+            object.__setattr__(self, name, value)
+
+    def _require(self, name: str, ok: bool, wanted: str) -> None:
+        if not ok:
+            value = getattr(self, name)
+            raise UserError(f'config.{_prefix(type(self))}{name} is {value!r}; it must be {wanted}.')
+
+
+def _kind(section: type, name: str) -> Any:
+    if name not in section.__annotations__:
+        raise _unknown(section, name)
+    return section.__annotations__[name]
+
+
+def _prefix(section: type) -> str:
+    return '' if section is Config else f'{section.__name__.lower()}.'
+
+
+def _unknown(section: type, name: str) -> UnknownField:
+    similar = difflib.get_close_matches(name, section.__annotations__, 1)
+    advice = f'Did you mean {similar[0]}?' if similar else 'All fields are in fakeimg/config.py.'
+    return UnknownField(f'unknown config field config.{_prefix(section)}{name}. {advice}')
+
+
+@dataclasses.dataclass
+class Data(_Section):
+    path: str = ''  # prepared set, folder, zip, tar or table; empty: the built-in demo faces
+    train_split: str = 'train'  # or a part of it, as TFDS slices: train[:10%]
+    validation_split: str = 'validation'
+    demo_examples: int = 4000  # training faces of the demo; validation and test have a quarter each
+    image_size: int = 224  # side of the square that the model sees, pixels
+    resize_size: int = 256  # pixels of the short side before cropping
+    validation_fraction: float = 0.1  # split off train where a folder has no validation split
+    balanced_sampling: bool = False  # True: every batch is half real, half fake, whatever train holds of each
+    max_bad_fraction: float = 0.01  # of a split: more unreadable images than this stop the run
+    threads: int = 0  # threads that decode; 0: one per core, at most one per 32 px of a side
+    cache: str = 'auto'  # host: decoded images stay in memory after their first use; none; auto: if they fit
+    mean: tuple[float, ...] = IMAGENET_MEAN  # of RGB in [0, 1]
+    std: tuple[float, ...] = IMAGENET_STD  # likewise
+
+    def check(self) -> None:
+        self._require('demo_examples', self.demo_examples >= 8, 'at least 8')
+        self._require('image_size', self.image_size >= 8, 'at least 8')
+        wanted = f'at least config.data.image_size ({self.image_size})'
+        self._require('resize_size', self.resize_size == 0 or self.resize_size >= self.image_size, wanted)
+        self._require('validation_fraction', 0 < self.validation_fraction < 0.5, 'between 0 and 0.5')
+        self._require('max_bad_fraction', 0 <= self.max_bad_fraction <= 1, 'between 0 and 1')
+        self._require('threads', self.threads >= 0, '0 (one per core) or more')
+        self._require('cache', self.cache in CACHES, f'one of {", ".join(CACHES)}')
+        numbers = 'three numbers, one per colour'
+        self._require('mean', len(self.mean) in (0, 3) and all(map(math.isfinite, self.mean)), numbers)
+        ok = len(self.std) in (0, 3) and all(0 < value < math.inf for value in self.std)
+        self._require('std', ok, f'{numbers} above 0')
+
+
+@dataclasses.dataclass
+class Model(_Section):
+    name: str = 'resnet50'  # cnn | resnet18 | resnet34 | resnet50 | resnet101 | vgg19 | vgg19_bn
+    head: str = 'sigmoid'  # one logit; softmax: two, whose difference is the score
+    # Options of one network or another, with its default; those of other networks must stay None.
+    width: int | None = None  # resnet*: filters of the first stage; others than 64 have no ImageNet weights; 64
+    small_stem: bool | None = None  # resnet*: 3x3 without pooling, for images below 64 px; False
+    sync_batch_norm: bool | None = None  # resnet*, vgg19_bn: batch statistics over all devices, slower; False
+    freeze_batch_norm: bool | None = None  # resnet*, vgg19_bn: keep the statistics of the initial weights; False
+    dropout: float | None = None  # vgg19*: of the dense layers; 0.5
+    filters: int | None = None  # cnn: of every convolution; 32
+    layers: int | None = None  # cnn: convolutions, each followed by pooling; 2
+    dense: int | None = None  # cnn: units of every dense layer; 64
+    dense_layers: int | None = None  # cnn: 0 puts the head on the feature maps; 1
+
+    def options(self) -> dict[str, Any]:
+        """The network's options, with its defaults for those that are not set.
+
+        Raises:
+            UserError: no such network, or an option of another one is set.
+        """
+        self._require('name', self.name in NETWORKS, f'one of {", ".join(NETWORKS)}')
+        own = NETWORKS[self.name]
+        for option in _OPTIONS:
+            if option not in own and getattr(self, option) is not None:
+                owners = ', '.join(name for name, options in NETWORKS.items() if option in options)
+                raise UserError(
+                    f'config.model.{option} belongs to {owners}, not to {self.name}, whose options are '
+                    f'{", ".join(own)}; leave it out.'
+                )
+        return {name: default if getattr(self, name) is None else getattr(self, name) for name, default in own.items()}
+
+    def check(self, image_size: int) -> None:
+        options = self.options()
+        self._require('head', self.head in HEADS, ' or '.join(HEADS))
+        if self.name.startswith('vgg') and image_size < VGG_MIN_SIZE:
+            raise UserError(
+                f'config.data.image_size is {image_size}; it must be at least {VGG_MIN_SIZE} for {self.name}.'
+            )
+        most = math.floor(math.log2(image_size))
+        wanted = f'1 to {most}, for every layer halves the images of {image_size} px'
+        self._require('layers', 1 <= options.get('layers', 1) <= most, wanted)
+        self._require('dropout', 0 <= options.get('dropout', 0) < 1, '0 (none) or more and less than 1')
+        for name, least in (('width', 1), ('filters', 1), ('dense', 1), ('dense_layers', 0)):
+            self._require(name, options.get(name, least) >= least, f'at least {least}')
+
+
+_OPTIONS = tuple(field.name for field in dataclasses.fields(Model) if field.default is None)
+
+
+@dataclasses.dataclass
+class Init(_Section):
+    weights: str = 'none'  # imagenet | none | auto | PATH of a converted file | OWNER/NAME on the hub
+
+
+@dataclasses.dataclass
+class Finetune(_Section):
+    head_epochs: float = 0.0  # at first the head learns alone; the rest then starts with a second warm-up
+    last_stages: int = -1  # the head and this number of stages before it learn; 0: the head alone; -1: everything
+    layer_decay: float = 1.0  # each stage's learning rate, of that of the next one towards the head
+
+    def check(self) -> None:
+        self._require('head_epochs', 0 <= self.head_epochs < math.inf, '0 (none) or more')
+        self._require('last_stages', self.last_stages >= -1, '-1 (everything learns) or more')
+        self._require('layer_decay', 0 < self.layer_decay <= 1, 'above 0, up to 1 (none)')
+        if self.head_epochs and self.last_stages == 0:
+            raise UserError(
+                'config.finetune.last_stages=0 lets the head learn alone in the whole run, so there is nothing that '
+                'config.finetune.head_epochs could come before; leave it 0.'
+            )
+
+
+@dataclasses.dataclass
+class Augment(_Section):
+    random_crop: bool = True  # False: the centre, as in evaluation
+    flip: bool = True  # left-right, half of the images
+    mixup: float = 0.0  # alpha of Beta(alpha, alpha), an image's share when it is blended with another; 0: off
+    cutmix: float = 0.0  # likewise, when a rectangle of it shows another; with mixup, one of them by a coin
+    degradation_probability: float = 0.0  # of each kind below, independently; at 0.1 six in ten images meet one or more
+    brightness: tuple[float, ...] = (0.6, 1.4)  # factor, drawn evenly from this range for each image; (): never
+    contrast: tuple[float, ...] = (0.6, 1.4)  # factor, about the image's mean grey
+    saturation: tuple[float, ...] = (-0.5, 1.5)  # factor; 0 and below: grey, a quarter of these draws
+    blur: tuple[float, ...] = (0.3, 3.0)  # standard deviation, pixels of a 224 px image; scales with the image
+    rescale: tuple[float, ...] = (0.25, 0.9)  # side after shrinking, of the side before; enlarged again smoothly
+    pixelate: tuple[float, ...] = (0.15, 0.6)  # likewise, enlarged again to squares
+    noise: tuple[float, ...] = (2.0, 25.0)  # standard deviation, of values in 0..255
+    occlusion: tuple[float, ...] = (0.1, 0.5)  # side of a square of the rectangle's area, of the image's side
+    jpeg: tuple[float, ...] = (30, 95)  # quality
+
+    def check(self) -> None:
+        for name in ('mixup', 'cutmix'):
+            self._require(name, 0 <= getattr(self, name) < math.inf, '0 (off) or more')
+        self._require('degradation_probability', 0 <= self.degradation_probability <= 1, 'between 0 and 1')
+        for name, (lowest, highest) in DEGRADATIONS.items():
+            ends = getattr(self, name)
+            ok = len(ends) == 0 or (len(ends) == 2 and lowest <= ends[0] <= ends[1] <= highest)
+            self._require(name, ok, f'two numbers (low, high) between {lowest} and {highest}, or ()')
+
+
+@dataclasses.dataclass
+class Loss(_Section):
+    label_smoothing: float = 0.0  # labels become s / 2 and 1 - s / 2
+    class_weights: str = 'none'  # balanced: both classes of train weigh the same, however many images each has
+
+    def check(self) -> None:
+        self._require('label_smoothing', 0 <= self.label_smoothing < 1, '0 (none) to below 1')
+        self._require('class_weights', self.class_weights in CLASS_WEIGHTS, ' or '.join(CLASS_WEIGHTS))
+
+
+@dataclasses.dataclass
+class Optimizer(_Section):
+    name: str = 'adamw'  # adamw | sgd (Nesterov)
+    base_learning_rate: float = 1e-3  # for 256 images a step; scaled linearly with batch_size
+    warmup_epochs: float = 0.5
+    weight_decay: float = 1e-4  # never on BatchNorm and biases
+    momentum: float = 0.9  # of sgd
+    clip_norm: float = 1.0  # of the whole gradient; 0: no clipping
+    ema_decay: float = 0.0  # of the running average of the weights that is then validated; 0: none
+
+    def check(self) -> None:
+        self._require('name', self.name in ('adamw', 'sgd'), 'adamw or sgd')
+        self._require('base_learning_rate', 0 < self.base_learning_rate < math.inf, 'more than 0')
+        for name in ('warmup_epochs', 'weight_decay', 'momentum', 'clip_norm'):
+            self._require(name, 0 <= getattr(self, name) < math.inf, '0 (none) or more')
+        self._require('ema_decay', 0 <= self.ema_decay < 1, '0 (none) to below 1')
+
+
+@dataclasses.dataclass
+class Config(_Section):
+    seed: int = 0
+    batch_size: int = 128  # images per step over all devices of all processes
+    epochs: float = 10.0
+    steps: int = 0  # 0: follows from epochs
+    microbatches: int = 1  # parts that a device takes its images of a step in, one after the other, to save memory
+    precision: str = 'auto'  # float16 on a GPU without bfloat16 (T4), bfloat16 with it, float32 on CPU
+    parallel: str = 'pmap'  # pmap | shard_map
+    log_every_steps: int = 50
+    validate_every_epochs: float = 1.0  # a checkpoint follows every validation
+    checkpoint_every_steps: int = 500  # further checkpoints in between; 0: none
+    data: Data = dataclasses.field(default_factory=Data)
+    model: Model = dataclasses.field(default_factory=Model)
+    init: Init = dataclasses.field(default_factory=Init)
+    finetune: Finetune = dataclasses.field(default_factory=Finetune)
+    augment: Augment = dataclasses.field(default_factory=Augment)
+    loss: Loss = dataclasses.field(default_factory=Loss)
+    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+
+    def check(self) -> None:
+        """Raises UserError at the first field whose value cannot work on any machine or data."""
+        self._require('precision', self.precision in PRECISIONS, f'one of {", ".join(PRECISIONS)}')
+        self._require('parallel', self.parallel in PARALLEL_MODES, ' or '.join(PARALLEL_MODES))
+        self._require('seed', self.seed >= 0, '0 or more')
+        self._require('steps', self.steps >= 0, '0 (use epochs) or more')
+        self._require('epochs', self.steps > 0 or 0 < self.epochs < math.inf, 'more than 0')
+        for name in ('batch_size', 'microbatches', 'log_every_steps'):
+            self._require(name, getattr(self, name) >= 1, 'at least 1')
+        self._require('validate_every_epochs', self.validate_every_epochs > 0, 'more than 0')
+        self._require('checkpoint_every_steps', self.checkpoint_every_steps >= 0, '0 or more')
+        for section in (self.data, self.optimizer, self.finetune, self.augment, self.loss):
+            section.check()
+        self.model.check(self.data.image_size)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        finetune = self.finetune
+        if self.init.weights == 'none' and (finetune.head_epochs or finetune.last_stages >= 0):
+            raise UserError(
+                'config.finetune.head_epochs and config.finetune.last_stages freeze weights, which must come from '
+                'somewhere; set config.init.weights, or leave them 0 and -1.'
+            )
+        if self.init.weights == 'none' and self.model.freeze_batch_norm:
+            raise UserError(
+                'config.model.freeze_batch_norm needs weights whose statistics it can keep; set config.init.weights, '
+                'or leave it False.'
+            )
+        if self.data.balanced_sampling and self.loss.class_weights == 'balanced':
+            raise UserError(
+                'config.data.balanced_sampling and config.loss.class_weights=balanced would each make up for the sizes '
+                'of the classes; use one of them.'
+            )
 
 
 def default_config() -> Config:
     """Returns the configuration that every recipe starts from."""
-    config = ml_collections.ConfigDict()
-    config.seed = 0
-    config.batch_size = 128  # images per step over all devices of all processes
-    config.epochs = 10.0
-    config.steps = 0  # 0: follows from epochs
-    config.microbatches = 1  # parts that a device takes its images of a step in, one after the other, to save memory
-    config.precision = 'auto'  # float16 on a GPU without bfloat16 (T4), bfloat16 with it, float32 on CPU
-    config.parallel = 'pmap'
+    return Config()
 
-    config.data = ml_collections.ConfigDict()
-    config.data.path = ''  # prepared set, folder, zip, tar or table; empty: the built-in demo faces
-    config.data.train_split = 'train'  # or a part of it, as TFDS slices: train[:10%]
-    config.data.validation_split = 'validation'
-    config.data.demo_examples = 4000  # training faces of the demo; validation and test have a quarter each
-    config.data.image_size = 224  # side of the square that the model sees, pixels
-    config.data.resize_size = 256  # length the short side is brought to before cropping, pixels
-    config.data.validation_fraction = 0.1  # carved out of train where a folder has no validation split
-    config.data.balanced_sampling = False  # True: every batch is half real, half fake, whatever train holds of each
-    config.data.max_bad_fraction = 0.01  # of a split: more unreadable images than this stop the run
-    config.data.threads = 0  # threads that decode; 0: one per core, at most one per 32 px of a side
-    config.data.cache = 'auto'  # host: decoded images stay in memory after their first use; none; auto: if they fit
-    config.data.mean = (0.485, 0.456, 0.406)  # of RGB in [0, 1]; ImageNet's
-    config.data.std = (0.229, 0.224, 0.225)
 
-    config.model = ml_collections.ConfigDict()
-    config.model.name = 'resnet50'  # cnn | resnet18 | resnet34 | resnet50 | resnet101 | vgg19 | vgg19_bn
-    config.model.head = 'sigmoid'  # one logit; softmax: two, whose difference is the score
-    config.model.sync_batch_norm = False  # True: batch statistics over all devices, slower
-    config.model.freeze_batch_norm = False  # True: the statistics that the weights came with, in training too
-    config.model.width = 64  # filters of a ResNet's first stage; others than 64 have no ImageNet weights
-    config.model.small_stem = False  # of a ResNet; True: 3x3 without pooling, for images below 64 px
-    config.model.dropout = 0.5  # of VGG's dense layers
-    config.model.filters = 32  # of every convolution of the cnn
-    config.model.layers = 2  # convolutions of the cnn, each followed by pooling
-    config.model.dense = 64  # units of every dense layer of the cnn
-    config.model.dense_layers = 1
+def get_field(config: Config, field: str) -> Any:
+    """Returns the value of a field by its path, such as `optimizer.momentum`. Raises UserError if there is none."""
+    value: Any = config
+    for name in field.split('.'):
+        if not isinstance(value, _Section):
+            raise UnknownField(f'unknown config field config.{field}. All fields are in fakeimg/config.py.')
+        _kind(type(value), name)
+        value = getattr(value, name)
+    return value
 
-    config.init = ml_collections.ConfigDict()
-    config.init.weights = 'none'  # imagenet | none | auto | PATH of a converted file | OWNER/NAME on the hub
 
-    config.finetune = ml_collections.ConfigDict()
-    config.finetune.head_epochs = 0.0  # at first the head learns alone; what follows starts with a warm-up of its own
-    config.finetune.last_stages = -1  # then the head and so many stages before it; 0: the head alone; -1: everything
-    config.finetune.layer_decay = 1.0  # each stage's learning rate, of that of the next one towards the head
+def set_field(config: Config, field: str, value: Any) -> None:
+    """Sets a field by its path. Raises UserError if there is none, or if the value is not of its type."""
+    get_field(config, field)
+    section, _, name = field.rpartition('.')
+    setattr(get_field(config, section) if section else config, name, value)
 
-    config.augment = ml_collections.ConfigDict()
-    config.augment.random_crop = True  # False: the centre, as in evaluation
-    config.augment.flip = True  # left-right, half of the images
-    config.augment.mixup = 0.0  # alpha of Beta(alpha, alpha), an image's own share when blended with another; 0: off
-    config.augment.cutmix = 0.0  # likewise, when a rectangle of it shows another; with mixup, one of them by a coin
-    # The chance of each kind of degradation below, independently of the others; 0: none. At 0.1 six in ten images
-    # meet one or more. Kinds have ranges, from which each image draws evenly; () leaves a kind out.
-    config.augment.degradation_probability = 0.0
-    config.augment.brightness = (0.6, 1.4)  # factor
-    config.augment.contrast = (0.6, 1.4)  # factor, about the image's mean grey
-    config.augment.saturation = (-0.5, 1.5)  # factor; 0 and below: grey, a quarter of these draws
-    config.augment.blur = (0.3, 3.0)  # standard deviation, pixels of a 224 px image; scales with the image
-    config.augment.rescale = (0.25, 0.9)  # side after shrinking, of the side before; enlarged again smoothly
-    config.augment.pixelate = (0.15, 0.6)  # likewise, enlarged again to squares
-    config.augment.noise = (2.0, 25.0)  # standard deviation, of values in 0..255
-    config.augment.occlusion = (0.1, 0.5)  # side of a square of the rectangle's area, of the image's side
-    config.augment.jpeg = (30, 95)  # quality
 
-    config.loss = ml_collections.ConfigDict()
-    config.loss.label_smoothing = 0.0  # labels become s / 2 and 1 - s / 2
-    config.loss.class_weights = 'none'  # balanced: both classes of train weigh the same, however many images each has
-
-    config.optimizer = ml_collections.ConfigDict()
-    config.optimizer.name = 'adamw'  # adamw | sgd (Nesterov)
-    config.optimizer.base_learning_rate = 1e-3  # for 256 images a step; scaled linearly with batch_size
-    config.optimizer.warmup_epochs = 0.5
-    config.optimizer.weight_decay = 1e-4  # never on BatchNorm and biases
-    config.optimizer.momentum = 0.9  # of sgd
-    config.optimizer.clip_norm = 1.0  # of the whole gradient; 0: no clipping
-    config.optimizer.ema_decay = 0.0  # of the running average of the weights that is then validated; 0: none
-
-    config.log_every_steps = 50
-    config.validate_every_epochs = 1.0  # a checkpoint follows every validation
-    config.checkpoint_every_steps = 500  # further checkpoints in between; 0: none
-    return config
+def override(config: Config, fields: dict[str, Any]) -> Config:
+    """A copy with some fields changed. `data.resize_size` follows `data.image_size` unless it is among them."""
+    changed = copy.deepcopy(config)
+    for field, value in fields.items():
+        set_field(changed, field, value)
+    return changed
 
 
 def check_config(config: Config) -> None:
     """Raises UserError at the first field whose value cannot work on any machine or data."""
-    _require(config.precision in PRECISIONS, 'precision', config.precision, f'one of {", ".join(PRECISIONS)}')
-    _require(config.parallel in PARALLEL_MODES, 'parallel', config.parallel, ' or '.join(PARALLEL_MODES))
-    _require(config.batch_size >= 1, 'batch_size', config.batch_size, 'at least 1')
-    _require(config.microbatches >= 1, 'microbatches', config.microbatches, 'at least 1')
-    _require(config.steps >= 0, 'steps', config.steps, '0 (use epochs) or more')
-    _require(config.steps > 0 or 0 < config.epochs < math.inf, 'epochs', config.epochs, 'more than 0')
-    _require(config.log_every_steps >= 1, 'log_every_steps', config.log_every_steps, 'at least 1')
-    _require(
-        config.checkpoint_every_steps >= 0,
-        'checkpoint_every_steps',
-        config.checkpoint_every_steps,
-        '0 or more',
-    )
-    _require(config.validate_every_epochs > 0, 'validate_every_epochs', config.validate_every_epochs, 'more than 0')
-    data = config.data
-    _require(data.image_size >= 8, 'data.image_size', data.image_size, 'at least 8')
-    _require(
-        data.resize_size >= data.image_size,
-        'data.resize_size',
-        data.resize_size,
-        f'at least config.data.image_size ({data.image_size})',
-    )
-    _require(
-        0 < data.validation_fraction < 0.5,
-        'data.validation_fraction',
-        data.validation_fraction,
-        'between 0 and 0.5',
-    )
-    _require(0 <= data.max_bad_fraction <= 1, 'data.max_bad_fraction', data.max_bad_fraction, 'between 0 and 1')
-    _require(data.threads >= 0, 'data.threads', data.threads, '0 (one per core) or more')
-    _require(data.cache in CACHES, 'data.cache', data.cache, f'one of {", ".join(CACHES)}')
-    for name in ('mean', 'std'):
-        values = data[name]
-        ok = len(values) == 3 and all(math.isfinite(value) and (name == 'mean' or value > 0) for value in values)
-        _require(ok, f'data.{name}', values, 'three numbers, one per colour' + (' above 0' if name == 'std' else ''))
-    _require(config.seed >= 0, 'seed', config.seed, '0 or more')
-    _check_model(config)
-    optimizer = config.optimizer
-    rate = optimizer.base_learning_rate
-    _require(math.isfinite(rate) and rate > 0, 'optimizer.base_learning_rate', rate, 'more than 0')
-    for name in ('warmup_epochs', 'weight_decay', 'momentum', 'clip_norm'):
-        _require(0 <= optimizer[name] < math.inf, f'optimizer.{name}', optimizer[name], '0 (none) or more')
-    _require(0 <= optimizer.ema_decay < 1, 'optimizer.ema_decay', optimizer.ema_decay, '0 (none) to below 1')
-    _check_finetune(config)
-    _check_augment(config.augment)
-    loss = config.loss
-    _require(0 <= loss.label_smoothing < 1, 'loss.label_smoothing', loss.label_smoothing, '0 (none) to below 1')
-    _require(loss.class_weights in CLASS_WEIGHTS, 'loss.class_weights', loss.class_weights, ' or '.join(CLASS_WEIGHTS))
-    if data.balanced_sampling and loss.class_weights == 'balanced':
-        raise UserError(
-            'config.data.balanced_sampling and config.loss.class_weights=balanced would each make up for the sizes of '
-            'the classes; use one of them.'
-        )
-    _require(data.demo_examples >= 8, 'data.demo_examples', data.demo_examples, 'at least 8')
-
-
-def _check_augment(augment: Config) -> None:
-    probability = augment.degradation_probability
-    _require(0 <= probability <= 1, 'augment.degradation_probability', probability, 'between 0 and 1')
-    for name in ('mixup', 'cutmix'):
-        _require(0 <= augment[name] < math.inf, f'augment.{name}', augment[name], '0 (off) or more')
-    for name, (lowest, highest) in DEGRADATIONS.items():
-        ends = augment[name]
-        ok = len(ends) == 0 or (len(ends) == 2 and lowest <= ends[0] <= ends[1] <= highest)
-        _require(ok, f'augment.{name}', ends, f'two numbers (low, high) between {lowest} and {highest}, or ()')
-
-
-def _check_finetune(config: Config) -> None:
-    finetune = config.finetune
-    head_epochs, last_stages, layer_decay = finetune.head_epochs, finetune.last_stages, finetune.layer_decay
-    _require(0 <= head_epochs < math.inf, 'finetune.head_epochs', head_epochs, '0 (none) or more')
-    _require(last_stages >= -1, 'finetune.last_stages', last_stages, '-1 (everything learns) or more')
-    _require(0 < layer_decay <= 1, 'finetune.layer_decay', layer_decay, 'above 0, up to 1 (none)')
-    if head_epochs and last_stages == 0:
-        raise UserError(
-            'config.finetune.last_stages=0 lets the head learn alone in the whole run, so there is nothing that '
-            'config.finetune.head_epochs could come before; leave it 0.'
-        )
-    if (head_epochs or last_stages >= 0) and config.init.weights == 'none':
-        raise UserError(
-            'config.finetune.head_epochs and config.finetune.last_stages freeze weights, which must come from '
-            'somewhere; set --config.init.weights, or leave them 0 and -1.'
-        )
-
-
-def _check_model(config: Config) -> None:
-    model, size = config.model, config.data.image_size
-    _require(model.head in HEADS, 'model.head', model.head, ' or '.join(HEADS))
-    _require(0 <= model.dropout < 1, 'model.dropout', model.dropout, '0 (none) or more and less than 1')
-    most = math.floor(math.log2(size))
-    wanted = f'1 to {most}, for every layer halves the images of {size} px'
-    _require(1 <= model.layers <= most, 'model.layers', model.layers, wanted)
-    for name, least in (('width', 1), ('filters', 1), ('dense', 1), ('dense_layers', 0)):
-        _require(model[name] >= least, f'model.{name}', model[name], f'at least {least}')
-    if model.name.startswith('vgg'):
-        _require(size >= VGG_MIN_SIZE, 'data.image_size', size, f'at least {VGG_MIN_SIZE} for {model.name}')
-    if model.freeze_batch_norm and config.init.weights == 'none':
-        raise UserError(
-            'config.model.freeze_batch_norm needs weights whose statistics it can keep; set --config.init.weights, '
-            'or leave it False.'
-        )
-
-
-def _require(ok: bool, field: str, value: Any, wanted: str) -> None:
-    if not ok:
-        raise UserError(f'config.{field} is {value!r}; it must be {wanted}.')
+    config.check()
 
 
 def total_steps(config: Config, num_train: int) -> int:
@@ -256,38 +370,46 @@ def learning_rate(config: Config) -> float:
     return config.optimizer.base_learning_rate * config.batch_size / 256
 
 
-def changed_fields(old: dict[str, Any], new: dict[str, Any], prefix: str = '') -> list[str]:
-    """Lists `field: old -> new` for every leaf that differs between two configurations as plain dicts."""
-    lines = []
-    for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key), new.get(key)
+def changed_fields(old: dict[str, Any], new: Config) -> list[str]:
+    """Lists `field: old -> new` for every field that differs from an earlier configuration, as `to_plain` gave it."""
+
+    def changes(before: Any, after: Any, path: str) -> list[str]:
         if isinstance(before, dict) and isinstance(after, dict):
-            lines += changed_fields(before, after, f'{prefix}{key}.')
-        elif before != after:
-            lines.append(f'{prefix}{key}: {before!r} -> {after!r}')
-    return lines
+            names = sorted(before.keys() | after.keys())
+            return [line for name in names for line in changes(before.get(name), after.get(name), f'{path}.{name}')]
+        return [] if before == after else [f'{path[1:]}: {before!r} -> {after!r}']
+
+    return changes(to_plain(from_plain(old)), to_plain(new), '')
 
 
-def to_plain(config: Config) -> dict[str, Any]:
-    """A configuration as JSON has it: nested dicts, tuples as lists."""
-    return {
-        name: to_plain(value)
-        if isinstance(value, ml_collections.ConfigDict)
-        else (list(value) if isinstance(value, tuple) else value)
-        for name, value in config.items()
-    }
+def to_plain(section: _Section) -> dict[str, Any]:
+    """A configuration or a section of it as JSON has it: nested dicts, tuples as lists, without what is not set."""
+    plain = {}
+    for name, value in vars(section).items():
+        if value is not None:
+            plain[name] = to_plain(value) if isinstance(value, _Section) else value
+            if isinstance(value, tuple):
+                plain[name] = list(value)
+    return plain
 
 
 def from_plain(values: dict[str, Any]) -> Config:
-    """Inverse of `to_plain`. Fields that are newer than `values` get their defaults, unknown ones are ignored."""
+    """Inverse of `to_plain`. Fields that are newer than `values` get their defaults, unknown ones are ignored.
+
+    So are options of other networks, which configurations held before version 0.2.
+    """
     config = default_config()
     _update(config, values)
+    if config.model.name in NETWORKS:
+        for option in _OPTIONS:
+            if option not in NETWORKS[config.model.name]:
+                setattr(config.model, option, None)
     return config
 
 
-def _update(config: Config, values: dict[str, Any]) -> None:
-    for name, default in config.items():
-        if isinstance(default, ml_collections.ConfigDict):
-            _update(default, values.get(name, {}))
+def _update(section: _Section, values: dict[str, Any]) -> None:
+    for name, value in vars(section).items():
+        if isinstance(value, _Section):
+            _update(value, values.get(name, {}))
         elif name in values:
-            config[name] = tuple(values[name]) if isinstance(default, tuple) else values[name]
+            setattr(section, name, values[name])

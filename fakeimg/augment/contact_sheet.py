@@ -1,5 +1,6 @@
 """Draws what training may do to an image: python -m fakeimg.training.contact_sheet docs/augmentation.png"""
 
+import dataclasses
 import sys
 
 import jax
@@ -9,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from fakeimg.augment import mixing
 from fakeimg.augment.degradations import degrade
-from fakeimg.config import DEGRADATIONS, Config, default_config
+from fakeimg.config import DEGRADATIONS, Augment, default_config
 from fakeimg.data.demo import DemoFaces
 from fakeimg.runtime import parallel
 
@@ -25,7 +26,7 @@ def draw_contact_sheet(path: str) -> None:
     cells += [(f'{name}, own share {share:.2f}', image) for name in ('mixup', 'cutmix')
               for share, image in mixed(images, name)]  # fmt: skip
     for kind in DEGRADATIONS:
-        low, high = default_config().augment[kind]
+        low, high = getattr(default_config().augment, kind)
         for strength in (low, (low + high) / 2, high):
             cells.append((f'{kind} {strength:.3g}', degraded(images[:1], kind, strength)[0]))
     width, height = SIDE + GAP, SIDE + GAP + CAPTION
@@ -39,16 +40,15 @@ def draw_contact_sheet(path: str) -> None:
 
 def degraded(images: np.ndarray, kind: str, strength: float) -> np.ndarray:
     """Images [b, H, W, 3], all struck by one kind of degradation of one strength."""
-    settings = default_config().augment
-    settings.update({name: () for name in DEGRADATIONS} | {kind: (strength, strength)})
-    settings.degradation_probability = 1.0
+    ranges = {name: () for name in DEGRADATIONS} | {kind: (strength, strength)}
+    settings = dataclasses.replace(Augment(), degradation_probability=1.0, **ranges)
     return np.asarray(degrade(jax.random.split(jax.random.key(1), len(images)), images, settings))
 
 
 def mixed(originals: np.ndarray, name: str) -> list[tuple[float, np.ndarray]]:
     """Two originals mixed with each other, each with its own share."""
-    config: Config = default_config()
-    config.augment[name] = 1.0
+    config = default_config()
+    setattr(config.augment, name, 1.0)
     devices = parallel.Devices.create('pmap', len(originals), jax.devices()[:1])
     step = devices.map(
         lambda seed, batch: mixing.mix(jax.random.key(seed), batch['image'], batch['label'], batch['weight'], config)

@@ -55,8 +55,8 @@ def _draw(keys: jax.Array, settings: Any) -> dict[str, Draw]:
     draws = jax.vmap(lambda key: jax.random.uniform(key, (len(DEGRADATIONS), 2)))(draw_keys)
     result = {}
     for number, kind in enumerate(DEGRADATIONS):
-        if settings[kind]:
-            low, high = settings[kind]
+        if ends := getattr(settings, kind):
+            low, high = ends
             struck = draws[:, number, 0] < settings.degradation_probability
             own_keys = jax.vmap(jax.random.fold_in, (0, None))(other_keys, number)
             result[kind] = Draw(struck, low + (high - low) * draws[:, number, 1], own_keys)

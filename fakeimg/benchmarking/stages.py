@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from fakeimg.benchmarking import inputs, machine, roofline, steps, timing
-from fakeimg.config import Config
+from fakeimg.config import Config, override
 from fakeimg.console import Console
 from fakeimg.data import pipeline
 from fakeimg.data.datasets import Split
@@ -103,19 +103,16 @@ def _measure_devices(parts: program.Setup, stages: Sequence[str], seconds: float
 
 
 def _on_some(config: Config, count: int, each: int) -> program.Setup:
-    own = config.copy_and_resolve_references()
-    own.batch_size = each * count
-    return program.build(own, jax.devices()[:count])
+    return program.build(override(config, {'batch_size': each * count}), jax.devices()[:count])
 
 
 def sweep(config: Config, sizes: Sequence[int], seconds: float, console: Console) -> dict[str, float]:
     """The step's images/s per device by batch size; one that does not fit into memory has 0."""
     rates = {}
     for size in sizes:
-        own = config.copy_and_resolve_references()
-        own.batch_size = size
         try:
-            rate = steps.Steps(program.build(own)).step_rate(seconds)['images_per_second_per_device']
+            parts = program.build(override(config, {'batch_size': size}))
+            rate = steps.Steps(parts).step_rate(seconds)['images_per_second_per_device']
         except jax.errors.JaxRuntimeError as error:
             if 'RESOURCE_EXHAUSTED' not in str(error):
                 raise

@@ -30,9 +30,11 @@ def read_config(holder: flags.FlagHolder) -> tuple[Config, str]:
     if config is None:
         raise UserError(f'no recipe given; add --config NAME, one of {", ".join(names())}, or the path of your own.')
     try:
-        config.lock()  # a recipe that failed to load reports it at its first use
+        config.data  # noqa: B018  a recipe that failed to load reports it at its first use
     except (OSError, SyntaxError) as error:
         raise UserError(unreadable(error)) from error
+    if not isinstance(config, Config):
+        raise UserError(f'get_config() of {path()} must return what fakeimg.config.default_config() returned to it.')
     return config, path().stem
 
 
@@ -52,7 +54,7 @@ def resolve_names(arguments: Sequence[str]) -> list[str]:
     """Replaces the name of a recipe after --config by its path.
 
     Raises:
-        UserError: neither a file nor a recipe that comes with fakeimg.
+        UserError: neither a file nor a recipe that comes with fakeimg, or an override of a field that does not exist.
     """
     resolved = list(arguments)
     for place, argument in enumerate(resolved):
@@ -60,6 +62,8 @@ def resolve_names(arguments: Sequence[str]) -> list[str]:
             resolved[place + 1] = _resolve(resolved[place + 1])
         elif argument.startswith(('--config=', '-config=')):
             resolved[place] = f'--config={_resolve(argument.split("=", 1)[1])}'
+        elif override := re.match(r'--?(?:no)?config\.([^=]+)', argument):
+            config_lib.get_field(Config(), override[1])
     return resolved
 
 
@@ -95,17 +99,6 @@ def unreadable(error: Exception) -> str:
     """The sentence about a recipe that cannot be loaded."""
     reason = str(error).strip().splitlines()[-1].strip()
     return f'the recipe given with --config cannot be read: {reason}; recipes lie in configs/.'
-
-
-def unknown_field(message: str, argv: Sequence[str]) -> str:
-    """The sentence about an override of a field that does not exist."""
-    words = re.findall(r'\w+', message)
-    overridden = [argument[2:].split('=')[0] for argument in argv if argument.startswith('--config.')]
-    # The message names the part that is missing; the whole path stands on the command line.
-    field = next((path for path in overridden if words and words[0] in path.split('.')), message)
-    hint = re.search(r'Did you mean "(\w+)"', message)
-    advice = f' Did you mean {hint.group(1)}?' if hint else ' All fields stand in fakeimg/config.py.'
-    return f'unknown config field {field}.{advice}'
 
 
 def help_text() -> str:

@@ -96,8 +96,8 @@ def _parse_flags(module: types.ModuleType, argv: Sequence[str]) -> Any:
             Console(sys.stdout).say(_help(module))
             sys.exit(0)
         return flags.FLAGS(argv)
-    except (AttributeError, KeyError) as error:
-        _fail(recipe.unknown_field(str(error.args[0]), argv))
+    except UserError as error:
+        _fail(str(error))
     except (OSError, SyntaxError) as error:
         _fail(recipe.unreadable(error))
     except (flags.Error, TypeError, ValueError) as error:

@@ -14,15 +14,15 @@ from fakeimg.config import Config
 from fakeimg.errors import UserError
 from fakeimg.models import cnn, resnet, vgg
 
-# name -> constructor taking (config, dtype, norm_axis)
-MODELS: dict[str, Callable[[Config, jnp.dtype, str | None], nn.Module]] = {
-    'cnn': cnn.build,
-    'resnet18': functools.partial(resnet.build, depth=18),
-    'resnet34': functools.partial(resnet.build, depth=34),
-    'resnet50': functools.partial(resnet.build, depth=50),
-    'resnet101': functools.partial(resnet.build, depth=101),
-    'vgg19': functools.partial(vgg.build, batch_norm=False),
-    'vgg19_bn': functools.partial(vgg.build, batch_norm=True),
+# The modules of `config.NETWORKS`, whose options are their arguments.
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    'cnn': cnn.SmallCNN,
+    **{
+        f'resnet{depth}': functools.partial(resnet.ResNet, sizes, bottleneck=depth >= 50)
+        for depth, sizes in resnet.STAGE_SIZES.items()
+    },
+    'vgg19': vgg.VGG19,
+    'vgg19_bn': functools.partial(vgg.VGG19, batch_norm=True),
 }
 
 
@@ -39,12 +39,13 @@ def create_model(config: Config, dtype: jnp.dtype = jnp.float32, axis_name: str 
         axis_name: mapped axis over which BatchNorm may average, used if `config.model.sync_batch_norm`.
 
     Raises:
-        UserError: `config.model.name` is not registered, or has fewer stages than `config.finetune.last_stages`.
+        UserError: no such network, an option of another one is set, or `config.finetune.last_stages` is more than
+            the network has.
     """
-    if config.model.name not in MODELS:
-        raise UserError(f'config.model.name is {config.model.name!r}; it must be one of {", ".join(MODELS)}.')
-    norm_axis = axis_name if config.model.sync_batch_norm else None
-    model = MODELS[config.model.name](config, dtype, norm_axis)
+    options = config.model.options()
+    if options.pop('sync_batch_norm', False):
+        options['norm_axis'] = axis_name
+    model = MODELS[config.model.name](**options, head=config.model.head, dtype=dtype)
     last_stages, most = config.finetune.last_stages, len(model.stages) - 1
     if last_stages > most:
         raise UserError(

@@ -7,7 +7,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fakeimg.config import Config
 from fakeimg.models.layers import convolve, log_odds, max_pool_2x2
 
 
@@ -77,10 +76,3 @@ class SmallCNN(nn.Module):
 
 def _dense_name(layer: int) -> str:
     return 'dense' if layer == 0 else f'dense{layer + 1}'
-
-
-def build(config: Config, dtype: jnp.dtype, norm_axis: str | None) -> SmallCNN:
-    """The network of `config.model`; it has no BatchNorm, so `norm_axis` goes unused."""
-    del norm_axis
-    model = config.model
-    return SmallCNN(model.filters, model.layers, model.dense, model.dense_layers, model.head, dtype=dtype)

@@ -10,7 +10,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fakeimg.config import Config
 from fakeimg.models.layers import CPUBatchNorm, PointwiseConv, convolve, log_odds, max_pool_3x3, runs_on_cpu
 
 _Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
@@ -135,21 +134,6 @@ def batch_norm(train: bool, frozen: bool, dtype: jnp.dtype, axis: str | None) ->
         epsilon=1e-5,
         dtype=dtype,
         axis_name=axis if updating else None,
-    )
-
-
-def build(config: Config, dtype: jnp.dtype, norm_axis: str | None, *, depth: int) -> ResNet:
-    """The network of `config.model`, 18, 34, 50 or 101 layers deep."""
-    model = config.model
-    return ResNet(
-        STAGE_SIZES[depth],
-        model.width,
-        bottleneck=depth >= 50,
-        small_stem=model.small_stem,
-        freeze_batch_norm=model.freeze_batch_norm,
-        head=model.head,
-        dtype=dtype,
-        norm_axis=norm_axis,
     )
 
 

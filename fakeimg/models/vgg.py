@@ -6,7 +6,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fakeimg.config import Config
 from fakeimg.models.layers import adaptive_mean_pool, convolve, log_odds, max_pool_2x2
 from fakeimg.models.resnet import batch_norm
 
@@ -71,16 +70,3 @@ class VGG19(nn.Module):
             x = nn.relu(dense(name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return x.astype(jnp.float32) if features else log_odds(x, self.head, nn.initializers.zeros)
-
-
-def build(config: Config, dtype: jnp.dtype, norm_axis: str | None, *, batch_norm: bool) -> VGG19:
-    """The network of `config.model`."""
-    model = config.model
-    return VGG19(
-        batch_norm=batch_norm,
-        dropout=model.dropout,
-        freeze_batch_norm=model.freeze_batch_norm,
-        head=model.head,
-        dtype=dtype,
-        norm_axis=norm_axis,
-    )

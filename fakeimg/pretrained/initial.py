@@ -28,7 +28,7 @@ def load_weights(path: pathlib.Path, variables: Mapping[str, Any], config: Confi
     loaded, preprocessing = weights_file.read(path)
     weights_file.check_fit(loaded, variables, str(path))
     for name in ('mean', 'std'):
-        wanted, given = (preprocessing or {}).get(name), config.data[name]
+        wanted, given = (preprocessing or {}).get(name), getattr(config.data, name)
         if wanted and not np.allclose(wanted, given, rtol=0, atol=1e-4):
             text = ','.join(f'{value:.6g}' for value in wanted)
             raise UserError(

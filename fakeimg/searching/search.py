@@ -202,19 +202,10 @@ def check_stages(config: Config, stages: Sequence[Sequence[Fields]]) -> None:
 
 def with_fields(config: Config, fields: Fields) -> Config:
     """A copy of `config` with some fields changed. Raises UserError naming a field that cannot be."""
-    changed = config.copy_and_resolve_references().lock()
-    for field, value in fields.items():
-        try:
-            changed.update_from_flattened_dict({field: value})
-        except (AttributeError, KeyError) as error:
-            raise UserError(
-                f'get_search() sets config.{field}, which is no field; all fields stand in fakeimg/config.py.'
-            ) from error
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f'get_search() sets config.{field} to {value!r}, which is not of its type; see fakeimg/config.py.'
-            ) from error
-    return changed
+    try:
+        return config_lib.override(config, fields)
+    except UserError as error:
+        raise UserError(f'get_search(): {error}') from error
 
 
 def candidate_name(fields: Fields, titles: dict[str, str]) -> str:

@@ -50,7 +50,7 @@ def changes(setup: Setup, restored: Restored | None) -> list[str]:
     if restored is None:
         return []
     notes = list(restored.notes)
-    fields = config_lib.changed_fields(restored.meta['config'], config_lib.to_plain(setup.config))
+    fields = config_lib.changed_fields(restored.meta['config'], setup.config)
     if fields:
         notes.append(f'the configuration changed since the checkpoint: {"; ".join(fields)}')
     if restored.meta['data_digest'] != setup.meta()['data_digest']:

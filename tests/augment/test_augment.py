@@ -1,15 +1,15 @@
+import dataclasses
 import inspect
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 import optax
 import pytest
 
 from fakeimg.augment import augment as augment_lib
 from fakeimg.augment import degradations, jpeg
-from fakeimg.config import DEGRADATIONS, Config, check_config, default_config
+from fakeimg.config import DEGRADATIONS, Augment, Config, check_config, default_config
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, init_variables
 from fakeimg.runtime import parallel
@@ -28,14 +28,13 @@ def smooth_images(count: int, height: int = 32, width: int = 32) -> np.ndarray:
     return np.clip(images, 0, 255).astype(np.uint8)
 
 
-def only(probability: float = 1.0, **ranges: tuple[float, ...]) -> ml_collections.ConfigDict:
+def only(probability: float = 1.0, **ranges: tuple[float, ...]) -> Augment:
     """`config.augment` with no degradation but those given."""
-    settings = default_config().augment
-    settings.update({kind: ranges.get(kind, ()) for kind in DEGRADATIONS}, degradation_probability=probability)
-    return settings
+    all_ranges = {kind: ranges.get(kind, ()) for kind in DEGRADATIONS}
+    return dataclasses.replace(Augment(), degradation_probability=probability, **all_ranges)
 
 
-def degrade(images: np.ndarray, settings: ml_collections.ConfigDict, seed: int = 0) -> np.ndarray:
+def degrade(images: np.ndarray, settings: Augment, seed: int = 0) -> np.ndarray:
     keys = jax.random.split(jax.random.key(seed), len(images))
     return np.asarray(jax.jit(lambda keys, images: degradations.degrade(keys, images, settings))(keys, images))
 
@@ -97,7 +96,7 @@ def test_labels_are_no_argument() -> None:
 
 def test_struck_images_change_and_others_stay() -> None:
     images = smooth_images(64)
-    ranges = {kind: default_config().augment[kind] for kind in DEGRADATIONS}
+    ranges = {kind: getattr(default_config().augment, kind) for kind in DEGRADATIONS}
     ranges |= {
         'brightness': (0.5, 0.9),
         'contrast': (0.5, 0.9),
@@ -124,7 +123,7 @@ def test_kinds_strike_independently_with_strengths_from_their_ranges() -> None:
     draws = jax.jit(lambda keys: degradations._draw(keys, settings))(jax.random.split(jax.random.key(0), 4000))
     draws = {kind: draws[kind] for kind in DEGRADATIONS}
     for kind, draw in draws.items():
-        low, high = settings[kind]
+        low, high = getattr(settings, kind)
         assert abs(draw.struck.mean() - 0.3) < 0.04
         # Standardised: 0 to 1, evenly.
         strength = (np.asarray(draw.strength) - low) / (high - low)
@@ -227,7 +226,7 @@ def test_jpeg_has_the_quality_drawn() -> None:
 def test_a_kind_that_cannot_strike_is_not_compiled() -> None:
     keys, images = jax.random.split(jax.random.key(0), 2), smooth_images(2)
 
-    def operations(settings: ml_collections.ConfigDict) -> str:
+    def operations(settings: Augment) -> str:
         return jax.jit(lambda keys, x: degradations.degrade(keys, x, settings)).lower(keys, images).as_text()
 
     assert 'dot_general' in operations(only(jpeg=(30, 95)))
@@ -246,7 +245,7 @@ def test_a_kind_that_cannot_strike_is_not_compiled() -> None:
 )
 def test_impossible_settings_are_refused(field: str, value: object, message: str) -> None:
     config = default_config()
-    config.augment[field] = value
+    setattr(config.augment, field, value)
     with pytest.raises(UserError, match=message):
         check_config(config)
 

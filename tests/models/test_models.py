@@ -10,7 +10,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from fakeimg.config import Config, check_config, default_config, from_plain, to_plain
+from fakeimg.config import NETWORKS, Config, Model, check_config, default_config, from_plain, override, to_plain
 from fakeimg.errors import UserError
 from fakeimg.models import MODELS, create_model, init_variables, normalize
 from fakeimg.models.cnn import PooledConv, SmallCNN
@@ -131,7 +131,7 @@ def test_unknown_model_lists_the_known(config: Config) -> None:
 
 
 def test_cifake_family_follows_its_fields(config: Config) -> None:
-    config.model.update({'filters': 16, 'layers': 3, 'dense': 128, 'dense_layers': 2})
+    config.model = Model('cnn', filters=16, layers=3, dense=128, dense_layers=2)
     params = init_variables(create_model(config), 32, 0)['params']
     shapes = {name: leaf['kernel'].shape for name, leaf in params.items()}
     assert shapes == {
@@ -217,7 +217,8 @@ def test_dropout_silences_units_in_training_only() -> None:
     ],
 )
 def test_fields_of_the_model_are_checked(config: Config, field: str, value: Any, sentence: str) -> None:
-    config.update_from_flattened_dict({field: value})
+    config.model.name = 'cnn' if field.removeprefix('model.') in NETWORKS['cnn'] else 'vgg19_bn'
+    config = override(config, {field: value})
     with pytest.raises(UserError, match=sentence):
         check_config(config)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fakeimg import models
-from fakeimg.config import Config, check_config
+from fakeimg.config import Config, check_config, override
 from fakeimg.data import decode, pipeline
 from fakeimg.data.datasets import open_data
 from fakeimg.errors import UserError
@@ -114,7 +114,7 @@ def test_features_of_something_else_are_not_reused(
         ({'data.mean': (0.5, 0.5, 0.5)}, 'preprocessing'),
         ({'model.dense': 32}, 'model'),
     ):
-        config.update_from_flattened_dict(fields)
+        config = override(config, fields)
         network = dataclasses.replace(network, config=config)
         assert_computed_once('test', reason)
     config.data.validation_fraction = 0.4

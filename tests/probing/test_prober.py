@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fakeimg import files
-from fakeimg.config import Config
+from fakeimg.config import Config, override
 from fakeimg.data import labels as labels_lib
 from fakeimg.data.datasets import open_data
 from fakeimg.errors import UserError
@@ -141,7 +141,7 @@ def test_folds_keep_the_groups_of_train_whole(
 def test_arguments_that_cannot_work(
     arguments: dict, fields: dict, message: str, config: Config, tmp_path: pathlib.Path
 ) -> None:
-    config.update(fields)
+    config = override(config, fields)
     with pytest.raises(UserError, match=re.escape(message)):
         probe(config, tmp_path / 'out', **arguments)
     assert not (tmp_path / 'out').exists()

@@ -18,6 +18,7 @@ from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.console import Console
 from fakeimg.errors import UserError
+from fakeimg.models import create_model
 from fakeimg.searching import search
 from fakeimg.training import loop
 from tests.support.console import Recorder
@@ -211,11 +212,14 @@ def test_a_diverging_candidate_is_a_row(tiny: Config, tmp_path: pathlib.Path, tr
 @pytest.mark.parametrize(
     ('stages', 'sentence'),
     [
-        ([[{'model.filters': 2}], [{'model.layerz': 2}]], 'sets config.model.layerz, which is no field'),
-        ([[{'modle.layers': 2}]], 'sets config.modle.layers, which is no field'),
-        ([[{'model.name.x': 2}]], 'sets config.model.name.x, which is no field'),
-        ([[{'model.layers': 'two'}]], "sets config.model.layers to 'two', which is not of its type"),
-        ([[{'model': 2}]], 'sets config.model to 2, which is not of its type'),
+        (
+            [[{'model.filters': 2}], [{'model.layerz': 2}]],
+            'unknown config field config.model.layerz. Did you',
+        ),
+        ([[{'modle.layers': 2}]], 'unknown config field config.modle. Did you mean model?'),
+        ([[{'model.name.x': 2}]], 'unknown config field config.model.name.x'),
+        ([[{'model.layers': 'two'}]], "config.model.layers is 'two'; it must be of type int"),
+        ([[{'model': 2}]], 'config.model is 2; it must be of type Model'),
         ([[{'model.filters': 2}], [{'model.layers': 9}]], 'config.model.layers is 9; it must be 1 to 5'),
         ([[{'model.filters': 2}, {'model.filters': 2}]], 'candidate filters=2 twice'),
         ([[]], r'must yield one list a stage, each of {field: value}'),
@@ -254,7 +258,7 @@ def test_cifake_search_is_the_grid_of_the_paper() -> None:
     search.check_stages(config, stages)
     best = {'model.layers': 2, 'model.filters': 32}
     candidates = [*stages[0], *({**best, **fields} for fields in stages[1])]
-    networks = [search.with_fields(config, fields).model for fields in candidates]
+    networks = [create_model(search.with_fields(config, fields)) for fields in candidates]
     topologies = {(m.layers, m.filters, m.dense_layers, m.dense * (m.dense_layers > 0)) for m in networks}
     convolutional = {(n, filters, 0, 0) for n in (1, 2, 3) for filters in (16, 32, 64, 128)}
     dense = {(2, 32, n, 2**power) for n in (1, 2, 3) for power in range(5, 13)}

@@ -1,10 +1,12 @@
 """Verbs started as users start them: the command, its environment, and what a refusal looks like."""
 
+import dataclasses
 import os
 import pathlib
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from fakeimg.config import Config
 
@@ -22,13 +24,13 @@ def verb_environment(devices: int = 1, **variables: str) -> dict[str, str]:
     return {**os.environ, 'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT), **variables}
 
 
-def flags_of(config: Config, prefix: str = '--config') -> list[str]:
+def flags_of(config: Any, prefix: str = '--config') -> list[str]:
     """Command-line overrides that reproduce `config` on top of configs/cnn.py."""
     flags = []
-    for name, value in config.items():
-        if hasattr(value, 'items'):
+    for name, value in vars(config).items():
+        if dataclasses.is_dataclass(value):
             flags += flags_of(value, f'{prefix}.{name}')
-        elif not isinstance(value, tuple):
+        elif value is not None and not isinstance(value, tuple):
             flags.append(f'{prefix}.{name}={value}')
     return flags
 

@@ -10,7 +10,7 @@ from flax.training import dynamic_scale
 
 from fakeimg import scoring
 from fakeimg.checkpoint import Checkpoints
-from fakeimg.config import Config
+from fakeimg.config import Config, override
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.evaluation.metrics import compute_metrics
@@ -133,7 +133,7 @@ def test_a_run_cannot_be_shortened_below_what_it_took(config: Config, tmp_path: 
     ],
 )
 def test_values_that_cannot_work(config: Config, tmp_path: pathlib.Path, field: str, value: object) -> None:
-    config.update_from_flattened_dict({field: value})
+    config = override(config, {field: value})
     with pytest.raises(UserError, match=f'config.{field} is .*; it must be'):
         loop.train(config, tmp_path / 'run')
     assert not (tmp_path / 'run').exists()

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from fakeimg.checkpoint import Checkpoints
-from fakeimg.config import Config, check_config, default_config, learning_rate
+from fakeimg.config import Config, Model, check_config, default_config, learning_rate, override
 from fakeimg.data import pipeline
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator
@@ -93,7 +93,7 @@ def test_every_part_of_every_network_has_its_stage() -> None:
 
 def cnn_of(layers: int, dense_layers: int) -> Config:
     config = default_config()
-    config.model.update({'name': 'cnn', 'layers': layers, 'dense_layers': dense_layers})
+    config.model = Model('cnn', layers=layers, dense_layers=dense_layers)
     return config
 
 
@@ -264,7 +264,7 @@ def test_each_part_silences_units_of_its_own(config: Config) -> None:
         ({'finetune.last_stages': 4}, 'last_stages is 4; cnn has 3 before its head, so it must be -1 .* to 3'),
         ({'finetune.head_epochs': 1.0, 'finetune.last_stages': 0}, 'nothing that config.finetune.head_epochs'),
         ({'finetune.head_epochs': 2.0}, 'are 8 steps, and the run has 6, which leaves none'),
-        ({'finetune.head_epochs': 1.0, 'init.weights': 'none'}, 'set --config.init.weights, or leave them 0 and -1'),
+        ({'finetune.head_epochs': 1.0, 'init.weights': 'none'}, 'set config.init.weights, or leave them 0 and -1'),
         ({'optimizer.ema_decay': 1.0}, 'config.optimizer.ema_decay is 1.0; it must be 0'),
         ({'microbatches': 0}, 'config.microbatches is 0; it must be at least 1'),
         ({'microbatches': 3}, 'leaves 4 images to each device, which config.microbatches=3 does not divide'),
@@ -272,7 +272,7 @@ def test_each_part_silences_units_of_its_own(config: Config) -> None:
     ],
 )
 def test_recipes_that_cannot_work(config: Config, fields: dict[str, object], message: str) -> None:
-    config.update_from_flattened_dict(fields)
+    config = override(config, fields)
     with pytest.raises(UserError, match=message):
         program.build(config)
 
