@@ -1,4 +1,4 @@
-"""Draws what training may do to an image: python -m fakeimg.training.contact_sheet docs/augmentation.png"""
+"""Draws what training may do to an image: python -m fakeimg.augment.contact_sheet docs/augmentation.png"""
 
 import dataclasses
 import sys
@@ -19,11 +19,11 @@ COLUMNS = 6
 
 
 def draw_contact_sheet(path: str) -> None:
-    """Saves a demo face as it is, mixed with another, and degraded with the low, middle and high end of each range."""
+    """Saves a demo face unchanged, mixed with another, and degraded with the low, middle and high end of each range."""
     faces = DemoFaces('train', size=SIDE, num_examples=6)
     images = np.stack([simplejpeg.decode_jpeg(faces[index]) for index in (0, 2)])
-    cells = [('as it is', images[0]), ('the other', images[1])]
-    cells += [(f'{name}, own share {share:.2f}', image) for name in ('mixup', 'cutmix')
+    cells = [('original', images[0]), ('second image', images[1])]
+    cells += [(f'{name}, share {share:.2f}', image) for name in ('mixup', 'cutmix')
               for share, image in mixed(images, name)]  # fmt: skip
     for kind in DEGRADATIONS:
         low, high = getattr(default_config().augment, kind)
@@ -39,7 +39,7 @@ def draw_contact_sheet(path: str) -> None:
 
 
 def degraded(images: np.ndarray, kind: str, strength: float) -> np.ndarray:
-    """Images [b, H, W, 3], all struck by one kind of degradation of one strength."""
+    """Images [b, H, W, 3], to which one kind of degradation of one strength is applied."""
     ranges = {name: () for name in DEGRADATIONS} | {kind: (strength, strength)}
     settings = dataclasses.replace(Augment(), degradation_probability=1.0, **ranges)
     return np.asarray(degrade(jax.random.split(jax.random.key(1), len(images)), images, settings))
