@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fakeimg.auditing.pixels import BINS
+from fakeimg.data.folds import draw_rows, stratified_folds
 
 _COLOURS = ('red', 'green', 'blue')
 _CATEGORICAL = ('format', 'mode', 'subsampling', 'jpeg_tables', 'name_pattern')
@@ -109,9 +110,11 @@ def cross_validated_auc(
     Returns:
         None with fewer than LEAST_PER_CLASS rows of a label, or where no fold holds both labels (too few groups).
     """
-    if min((labels == 0).sum(), (labels == 1).sum()) < LEAST_PER_CLASS:
+    fewer = int(min((labels == 0).sum(), (labels == 1).sum()))
+    if fewer < LEAST_PER_CLASS:
         return None
-    rows = _draw(labels, np.random.default_rng(seed))
+    most = MOST_ROWS - min(fewer, MOST_ROWS // 2)
+    rows = draw_rows(labels, (most, most), seed)
     features, labels = features[rows], labels[rows]
     folds = _folds(labels, None if groups is None else groups[rows], seed)
     if not folds:
@@ -126,22 +129,13 @@ def cross_validated_auc(
 Folds = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
-def _draw(labels: NDArray[np.integer], rng: np.random.Generator) -> NDArray[np.int64]:
-    negative, positive = (rng.permutation(np.flatnonzero(labels == label)) for label in (0, 1))
-    fewer = min(len(negative), len(positive), MOST_ROWS // 2)
-    return np.sort(np.concatenate([negative[: MOST_ROWS - fewer], positive[: MOST_ROWS - fewer]]))
-
-
 def _folds(labels: NDArray[np.integer], groups: NDArray[np.integer] | None, seed: int) -> Folds:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    if groups is None:
-        split = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed).split(labels, labels)
-    elif len(np.unique(groups)) < _FOLDS:
+    """Rows to fit and rows to score, of those folds in which both have both labels."""
+    if groups is not None and len(np.unique(groups)) < _FOLDS:
         return []
-    else:
-        split = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=seed).split(labels, labels, groups)
-    return [fold for fold in split if all(len(np.unique(labels[part])) == 2 for part in fold)]
+    fold_of = stratified_folds(labels, groups, _FOLDS, seed)
+    parts = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in range(_FOLDS)]
+    return [fold for fold in parts if all(len(np.unique(labels[part])) == 2 for part in fold)]
 
 
 def _mean_auc(labels: NDArray[np.integer], scores: NDArray[np.float64], folds: Folds) -> float:

@@ -3,11 +3,17 @@
 import collections
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from fakeimg.errors import UserError
+
+
+def file_part(name: str) -> str:
+    """Returns the name of a split as part of a file name: `test[:10%]` becomes test_10."""
+    return re.sub(r'\W+', '_', name).strip('_')
 
 
 def hash_order(names: Sequence[str]) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import csv
 import pathlib
-import re
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import layouts
+from fakeimg.data.splits import file_part
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation import report
@@ -95,7 +95,7 @@ def evaluate(
     }
     if data_path is None and len(source.digests):
         metrics['without_copies'] = _without_copies(data, split, config, predictions, threshold)
-    part = re.sub(r'\W+', '_', split).strip('_')  # test[:10%] becomes test_10
+    part = file_part(split)
     name = part if data_path is None else f'{part}-of-{layouts.set_name(data_path)}'
     folder = workdir / 'evaluations' / name
     if parallel.is_first_process():

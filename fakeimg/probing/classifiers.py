@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from fakeimg.console import SILENT, Console, format_seconds
+from fakeimg.data.folds import draw_rows, stratified_folds
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics
 
@@ -121,8 +122,6 @@ def assign_folds(labels: np.ndarray, groups: Sequence[str], folds: int, seed: in
     Raises:
         UserError: too few images of a class, or too few groups, for every fold to hold both classes.
     """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
     fewest = min(int((labels == 0).sum()), int((labels == 1).sum()))
     if not 2 <= folds <= fewest:
         raise UserError(
@@ -130,17 +129,13 @@ def assign_folds(labels: np.ndarray, groups: Sequence[str], folds: int, seed: in
             if fewest >= 2
             else f'the training split has {fewest} images of one class; a probe needs 2 or more of both.'
         )
+    numbers = None
     if any(groups):
         codes: dict[str, int] = {}
-        own = [codes.setdefault(group or f'\0{row}', len(codes)) for row, group in enumerate(groups)]
+        numbers = [codes.setdefault(group or f'\0{row}', len(codes)) for row, group in enumerate(groups)]
         if len(codes) < folds:
             raise UserError(f'--folds is {folds}; train has no more than {len(codes)} groups, which stay whole.')
-        parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, own)
-    else:
-        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
-    fold_of = np.empty(len(labels), np.int64)
-    for fold, (_, held) in enumerate(parts):
-        fold_of[held] = fold
+    fold_of = stratified_folds(labels, numbers, folds, seed)
     check_folds(fold_of, labels, folds)
     return fold_of
 
@@ -158,9 +153,8 @@ def draw(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
     """Draws about `most` rows, the same share of each class; int64, ascending. All rows if they are no more."""
     if len(labels) <= most:
         return np.arange(len(labels))
-    rng = np.random.default_rng(seed)
-    parts = [rng.permutation(np.flatnonzero(labels == label)) for label in (0, 1)]
-    return np.sort(np.concatenate([part[: max(1, round(len(part) * most / len(labels)))] for part in parts]))
+    real, fake = (max(1, round(int((labels == label).sum()) * most / len(labels))) for label in (0, 1))
+    return draw_rows(labels, (real, fake), seed)
 
 
 def cross_validate(

@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-import re
 import zipfile
 import zlib
 from typing import Any
@@ -16,6 +15,7 @@ from fakeimg import config as config_lib
 from fakeimg import files, run, scoring
 from fakeimg.console import SILENT, Console
 from fakeimg.data.datasets import Split
+from fakeimg.data.splits import file_part
 from fakeimg.errors import UserError
 from fakeimg.probing.backbone import Backbone
 from fakeimg.runtime import parallel
@@ -39,11 +39,6 @@ class Features:
 def features_file(folder: pathlib.Path, split: str) -> pathlib.Path:
     """Where the features of a split, or of a slice of one, are kept."""
     return folder / f'features-{file_part(split)}.npz'
-
-
-def file_part(split: str) -> str:
-    """A split as part of a file name: `test[:10%]` becomes test_10."""
-    return re.sub(r'\W+', '_', split).strip('_')
 
 
 def read_features(

@@ -16,12 +16,13 @@ from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import labels as labels_lib
+from fakeimg.data.splits import file_part
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.probing import backbone as backbone_lib
 from fakeimg.probing import classifiers, report
 from fakeimg.probing.backbone import Backbone
-from fakeimg.probing.features import file_part, read_features
+from fakeimg.probing.features import read_features
 from fakeimg.runtime import parallel
 from fakeimg.scoring import Predictions
 
