@@ -60,7 +60,7 @@ def make_predict_step(
 
     def predict(variables: dict[str, Any], batch: dict[str, jax.Array]):
         images = normalize(crop(batch, config.data.image_size), config.data.mean, config.data.std, dtype)
-        outputs: Any = model.apply(variables, images, train=False, features=features)
+        outputs: Any = model.apply(variables, images, train=False, method='features' if features else None)
         return parallel.all_rows(outputs), parallel.all_rows(batch['weight'])
 
     return predict

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Real, UInt8
 
 from fakeimg.config import Config
 from fakeimg.errors import UserError
@@ -29,9 +30,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 def create_model(config: Config, dtype: jnp.dtype = jnp.float32, axis_name: str | None = None) -> nn.Module:
     """Builds the model of `config.model`.
 
-    Its call is `model.apply(variables, images, train=...)`: normalised float images [B, H, W, 3] to float32
-    logits [B], the log-odds of fake; with `features=True` to the head's input, float32 [B, F]. In training, VGG wants
-    `rngs={'dropout': key}`.
+    `model.apply(variables, images, train=...)` maps normalised float images [B, H, W, 3] to float32 logits [B], the
+    log-odds of fake; with `method='features'` to the head's input, float32 [B, F]. With `mutable='intermediates'` it
+    also returns the last feature maps, as `maps`. In training, VGG needs `rngs={'dropout': key}`.
 
     Args:
         config: the whole configuration.
@@ -64,7 +65,7 @@ def stage_of(model: nn.Module, name: str) -> int:
 
 
 def is_frozen(model: nn.Module, name: str) -> bool:
-    """Whether a top-level part of `params` or `batch_stats` stays as it is in training."""
+    """Whether training leaves a top-level part of `params` or `batch_stats` unchanged."""
     return stage_of(model, name) < model.frozen_stages
 
 
@@ -75,8 +76,8 @@ def init_variables(model: nn.Module, image_size: int, seed: int) -> dict[str, An
     return {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}
 
 
-def crop(batch: dict[str, jax.Array], size: int) -> jax.Array:
-    """The images of a batch, uint8[b, size, size, 3], cut out of its images as its offsets say, if it has any.
+def crop(batch: dict[str, jax.Array], size: int) -> UInt8[Array, 'b {size} {size} 3']:
+    """The images of a batch, cropped at its offsets if it has any.
 
     See `data.pipeline.Batches`. With `normalize` the first operation on the device.
     """
@@ -90,9 +91,12 @@ def crop(batch: dict[str, jax.Array], size: int) -> jax.Array:
 
 
 def normalize(
-    images: jax.Array | np.ndarray, mean: Sequence[float], std: Sequence[float], dtype: jnp.dtype = jnp.float32
-) -> jax.Array:
-    """Turns uint8[B, H, W, 3] into (x / 255 - mean) / std of `dtype`, channel by channel.
+    images: Real[Array | np.ndarray, 'b h w 3'],
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: jnp.dtype = jnp.float32,
+) -> Float[Array, 'b h w 3']:
+    """Turns images in 0..255 into (x / 255 - mean) / std of `dtype`, channel by channel.
 
     On the device, so that images cross to it as bytes.
     """

@@ -4,16 +4,16 @@ The paper tries 36 of them: 1 to 3 convolutions of 16 to 128 filters, then 1 to 
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from fakeimg.models.layers import convolve, log_odds, max_pool_2x2
+from fakeimg.models.layers import classifier, convolve, log_odds, max_pool_2x2
 
 
 class PooledConv(nn.Module):
     """A 3x3 convolution and 2x2 max-pooling.
 
-    The bias joins after the pooling, and so can ReLU: to the bit the same as before it, on a quarter of the values.
+    The bias is added after the pooling, and ReLU can follow: the same bits as before it, on a quarter of the values.
 
     Attributes:
         features: output channels.
@@ -24,8 +24,7 @@ class PooledConv(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, C] to [B, H // 2, W // 2, features]."""
+    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h//2 w//2 {self.features}']:
         kernel = self.param('kernel', nn.initializers.lecun_normal(), (3, 3, x.shape[-1], self.features))
         bias = self.param('bias', nn.initializers.zeros, (self.features,))
         x = convolve(x.astype(self.dtype), kernel.astype(self.dtype), (1, 1), 'SAME')
@@ -40,8 +39,8 @@ class SmallCNN(nn.Module):
         layers: convolutions.
         dense: units of every dense layer.
         dense_layers: how many; 0 puts the head on the flattened feature maps.
-        head: `sigmoid` or `softmax`, see `layers.log_odds`.
-        frozen_stages: so many of `stages`, from the input, do not learn.
+        head: `sigmoid` or `softmax`, see `layers.classifier`.
+        frozen_stages: number of leading `stages` that are frozen.
         dtype: of activations; parameters and the logit are float32.
     """
 
@@ -62,16 +61,25 @@ class SmallCNN(nn.Module):
             'head',
         )
 
+    def setup(self) -> None:
+        self.classifier = classifier(self.head, nn.initializers.lecun_normal())
+
+    def __call__(self, images: Float[Array, 'b h w 3'], *, train: bool) -> Float[Array, ' b']:
+        """Maps images to float32 logits."""
+        return log_odds(self.classifier(self.features(images, train)))
+
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool, features: bool = False) -> jax.Array:
-        """Maps images [B, H, W, 3] to float32 logits [B], or with `features` to the head's input, float32 [B, F]."""
+    def features(self, images: Float[Array, 'b h w 3'], train: bool = False) -> Float[Array, 'b f']:
+        """Maps images to the head's input, float32; sows the last feature maps as `maps`."""
+        del train
         x = images.astype(self.dtype)
         for layer in range(self.layers):
             x = nn.relu(PooledConv(self.filters, self.dtype, name=f'conv{layer + 1}')(x))
+        self.sow('intermediates', 'maps', x)
         x = x.reshape(len(x), -1)
         for layer in range(self.dense_layers):
             x = nn.relu(nn.Dense(self.dense, dtype=self.dtype, name=_dense_name(layer))(x))
-        return x.astype(jnp.float32) if features else log_odds(x, self.head, nn.initializers.lecun_normal())
+        return x.astype(jnp.float32)
 
 
 def _dense_name(layer: int) -> str:

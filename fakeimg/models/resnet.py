@@ -7,13 +7,10 @@ import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from fakeimg.models.layers import CPUBatchNorm, PointwiseConv, convolve, log_odds, max_pool_3x3, runs_on_cpu
-
-_Conv = functools.partial(nn.Conv, conv_general_dilated=convolve)
-_he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')  # He et al. 2015, as in torchvision
+from fakeimg.models.layers import Conv, PointwiseConv, batch_norm, classifier, log_odds, max_pool_3x3
 
 STAGE_SIZES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # He et al., table 1
 
@@ -25,7 +22,7 @@ class ResidualBlock(nn.Module):
         filters: of the 3x3 convolutions.
         stride: of the first 3x3 convolution, and of the shortcut.
         bottleneck: 1x1, 3x3, 1x1 with four times the filters at the end, instead of 3x3, 3x3.
-        norm: makes a BatchNorm.
+        norm: constructor of a BatchNorm.
         dtype: of activations.
     """
 
@@ -36,9 +33,9 @@ class ResidualBlock(nn.Module):
     dtype: jnp.dtype
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        conv = functools.partial(_Conv, use_bias=False, padding=1, dtype=self.dtype, kernel_init=_he_normal)
-        pointwise = functools.partial(PointwiseConv, dtype=self.dtype, kernel_init=_he_normal)
+    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 f']:
+        conv = functools.partial(Conv, use_bias=False, padding=1, dtype=self.dtype)
+        pointwise = functools.partial(PointwiseConv, dtype=self.dtype)
         strides = (self.stride, self.stride)
         if self.bottleneck:
             convs = [
@@ -67,9 +64,9 @@ class ResNet(nn.Module):
         width: filters of the first stage.
         bottleneck: which kind of block, see `ResidualBlock`.
         small_stem: a 3x3 convolution of stride 1 instead of 7x7, stride 2 and max-pooling (He et al., section 4.2).
-        freeze_batch_norm: normalise with the running statistics in training too, and leave them as they are.
-        frozen_stages: so many of `stages`, from the input, do not learn; BatchNorm in them as with `freeze_batch_norm`.
-        head: `sigmoid` or `softmax`, see `layers.log_odds`.
+        freeze_batch_norm: use the running statistics in training too, and leave them unchanged.
+        frozen_stages: number of leading `stages` that are frozen; their BatchNorm is too, as with `freeze_batch_norm`.
+        head: `sigmoid` or `softmax`, see `layers.classifier`.
         dtype: of activations; parameters, batch statistics and the logit are float32.
         norm_axis: mapped axis over which batch statistics are averaged; None keeps them per device.
     """
@@ -89,18 +86,23 @@ class ResNet(nn.Module):
         """Patterns of the names of the parameters, see `models.stage_of`."""
         return ('stem_.*', *(f'stage{number}_.*' for number in range(1, len(self.stage_sizes) + 1)), 'head')
 
-    @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool, features: bool = False) -> jax.Array:
-        """Maps images [B, H, W, 3] to float32 logits [B]; with `train`, `batch_stats` are updated.
+    def setup(self) -> None:
+        # A zero kernel: the first predictions are 0.5 for every image, whatever the pretrained backbone computes.
+        self.classifier = classifier(self.head, nn.initializers.zeros)
 
-        With `features`, to the mean of the last feature maps instead, float32 [B, F].
-        """
+    def __call__(self, images: Float[Array, 'b h w 3'], *, train: bool) -> Float[Array, ' b']:
+        """Maps images to float32 logits; with `train`, `batch_stats` are updated."""
+        return log_odds(self.classifier(self.features(images, train)))
+
+    @nn.compact
+    def features(self, images: Float[Array, 'b h w 3'], train: bool = False) -> Float[Array, 'b f']:
+        """Maps images to the mean of the last feature maps, float32; sows the maps as `maps`."""
 
         def norm(stage: int) -> functools.partial:
             frozen = self.freeze_batch_norm or stage < self.frozen_stages
             return batch_norm(train, frozen, self.dtype, self.norm_axis)
 
-        conv = functools.partial(_Conv, use_bias=False, dtype=self.dtype, kernel_init=_he_normal, name='stem_conv')
+        conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, name='stem_conv')
         x = images.astype(self.dtype)
         if self.small_stem:
             x = conv(self.width, (3, 3), padding=1)(x)
@@ -114,27 +116,8 @@ class ResNet(nn.Module):
                 filters, stride = self.width * 2 ** (stage - 1), 2 if stage > 1 and block == 0 else 1
                 name = f'stage{stage}_block{block + 1}'
                 x = ResidualBlock(filters, stride, self.bottleneck, norm(stage), self.dtype, name=name)(x)
-        x = x.mean((1, 2), dtype=jnp.float32)
-        # A zero kernel: the first predictions are 0.5 for everything, whatever the backbone brings.
-        return x if features else log_odds(x, self.head, nn.initializers.zeros)
-
-
-def batch_norm(train: bool, frozen: bool, dtype: jnp.dtype, axis: str | None) -> functools.partial:
-    """Makes BatchNorm layers with torch's constants (its momentum of 0.1 is 0.9 here).
-
-    The running variance is that of the batch, where torch keeps n / (n - 1) of it.
-    """
-    updating = train and not frozen
-    if updating and axis is None and dtype == jnp.float32 and runs_on_cpu():
-        return functools.partial(CPUBatchNorm, momentum=0.9, epsilon=1e-5)
-    return functools.partial(
-        nn.BatchNorm,
-        use_running_average=not updating,
-        momentum=0.9,
-        epsilon=1e-5,
-        dtype=dtype,
-        axis_name=axis if updating else None,
-    )
+        self.sow('intermediates', 'maps', x)
+        return x.mean((1, 2), dtype=jnp.float32)
 
 
 resnet50 = functools.partial(ResNet, stage_sizes=STAGE_SIZES[50])

@@ -76,11 +76,35 @@ def test_small_cnn_has_the_papers_layers() -> None:
 def test_logits_are_float32_vectors_of_any_size(model: nn.Module, size: int) -> None:
     def outputs() -> Any:
         variables = init_variables(model, size, 0)
-        return [model.apply(variables, jnp.ones((3, size, size, 3)), train=False, features=on) for on in (False, True)]
+        images = jnp.ones((3, size, size, 3))
+        return model.apply(variables, images, train=False), model.apply(variables, images, method='features')
 
     logits, features = jax.eval_shape(outputs)
     assert (logits.shape, logits.dtype) == ((3,), jnp.float32)
     assert (features.ndim, features.shape[0], features.dtype) == (2, 3, jnp.float32)
+
+
+@pytest.mark.parametrize(
+    'model', [SmallCNN(filters=2, dense=3), ResNet((1,), width=2, small_stem=True), VGG19(width=1, dense=2)]
+)
+def test_last_maps_are_returned_on_request_only(model: nn.Module) -> None:
+    def outputs() -> Any:
+        variables = init_variables(model, 32, 0)
+        images = jnp.ones((3, 32, 32, 3))
+        return variables, *model.apply(variables, images, train=False, mutable='intermediates')
+
+    variables, _, state = jax.eval_shape(outputs)
+    assert variables.keys() == {'params', 'batch_stats'}
+    (maps,) = state['intermediates']['maps']
+    assert maps.shape[0] == 3 and maps.ndim == 4 and maps.shape[1] == maps.shape[2]
+
+
+def test_mean_of_the_last_maps_is_the_resnets_features() -> None:
+    model = ResNet((1,), width=2, small_stem=True)
+    variables, images = random_variables(model, 8), jnp.ones((3, 8, 8, 3))
+    outputs: Any = model.apply(variables, images, method='features', mutable='intermediates')
+    features, state = outputs
+    np.testing.assert_allclose(features, state['intermediates']['maps'][0].mean((1, 2)), rtol=1e-6)
 
 
 def test_networks_have_the_same_variables_with_either_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +113,7 @@ def test_networks_have_the_same_variables_with_either_batch_norm(monkeypatch: py
     variables = model.init(jax.random.key(1), images, train=False)
     results = []
     for on_cpu in (True, False):
-        monkeypatch.setattr('fakeimg.models.resnet.runs_on_cpu', lambda on_cpu=on_cpu: on_cpu)
+        monkeypatch.setattr('fakeimg.models.layers.runs_on_cpu', lambda on_cpu=on_cpu: on_cpu)
         results.append(model.apply(variables, images, train=True, mutable=['batch_stats']))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), *results)
 
@@ -163,7 +187,7 @@ def test_both_heads_give_the_same_decisions() -> None:
     networks = ((one, variables['params']), (two, twin))
     logits: list[Any] = [model.apply({'params': params}, images, train=False) for model, params in networks]
     np.testing.assert_allclose(logits[1], logits[0], atol=1e-5)
-    features = two.apply({'params': twin}, images, train=False, features=True)
+    features = two.apply({'params': twin}, images, method='features')
     pairs = features @ twin['head']['kernel'] + twin['head']['bias']
     np.testing.assert_allclose(jax.nn.sigmoid(logits[1]), jax.nn.softmax(pairs)[:, 1], atol=1e-6)  # fake is class 1
     labels = np.array([0, 1, 1, 0])
@@ -198,7 +222,7 @@ def test_dropout_silences_units_in_training_only() -> None:
     @functools.partial(jax.jit, static_argnums=0)
     def silent(train: bool, seed: int = 0) -> jax.Array:
         rngs = {'dropout': jax.random.key(seed)}
-        return jnp.asarray(model.apply(variables, images, train=train, features=True, rngs=rngs)) == 0
+        return jnp.asarray(model.apply(variables, images, train, rngs=rngs, method='features')) == 0
 
     extra = silent(True) & ~silent(False)
     assert 0.2 < extra.mean() / (~silent(False)).mean() < 0.8

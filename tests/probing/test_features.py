@@ -50,7 +50,7 @@ def test_features_are_the_heads_input_of_each_image(
     source = open_data(config).splits['test']
     network = create_model(config)
     variables = jax.device_get(frozen.variables)
-    alone = jax.jit(lambda image: network.apply(variables, image, train=False, features=True))
+    alone = jax.jit(lambda image: network.apply(variables, image, method='features'))
     for row in (0, 13, 39):
         image = np.empty((40, 40, 3), np.uint8)
         decode.crop_square(decode.decode_rgb(source[row]), 44, 40, (0.5, 0.5), image)

@@ -129,7 +129,7 @@ def test_malloc_keeps_what_steps_give_back() -> None:
 
 
 def test_barriers_keep_activations_out_of_the_weight_gradient() -> None:
-    """The promise of `models.layers.convolve`: no fusion of the backward pass computes both an activation and a
+    """The promise of `models.cpu.convolve`: no fusion of the backward pass computes both an activation and a
     transposition."""
     model = resnet.ResNet((1, 1), width=4, bottleneck=False, small_stem=True)
     images = jax.ShapeDtypeStruct((8, 16, 16, 3), jnp.float32)

@@ -47,8 +47,10 @@ def evaluate(model: nn.Module, variables: dict[str, Any], images: np.ndarray) ->
         logits, state = model.apply(
             variables, images, train=False, capture_intermediates=True, mutable=['intermediates']
         )
-        features = model.apply(variables, images, train=False, features=True)
-        layers = {name: layer['__call__'][0] for name, layer in state['intermediates'].items() if name != '__call__'}
+        features = model.apply(variables, images, method='features')
+        # Beside the layers there are arrays: the network's own output and its last maps.
+        parts = {name: part for name, part in state['intermediates'].items() if isinstance(part, Mapping)}
+        layers = {name: part['__call__'][0] for name, part in parts.items()}
         return logits, layers | {'features': features}
 
     return run_once(forward, variables, images)
