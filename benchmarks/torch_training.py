@@ -19,7 +19,6 @@ import PIL.Image
 import torch
 import torch_steps
 
-from fakeimg import config as config_lib
 from fakeimg.config import Config
 
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -72,8 +71,12 @@ def loader(images: Images, batch_size: int, train: bool) -> Any:
 
 def learning_rate(config: Config, num_train: int, step: int) -> float:
     """The recipe's schedule: linear warm-up, then one cosine to 0."""
-    peak, total = config_lib.learning_rate(config), config_lib.total_steps(config, num_train)
-    warmup = round(config.optimizer.warmup_epochs * num_train / config.batch_size)
+    steps_per_epoch = num_train / config.batch_size
+    peak, total = (
+        config.optimizer.base_learning_rate * config.batch_size / 256,
+        math.ceil(config.epochs * steps_per_epoch),
+    )
+    warmup = round(config.optimizer.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return peak * step / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
@@ -81,8 +84,8 @@ def learning_rate(config: Config, num_train: int, step: int) -> float:
 
 def train(config: Config, folder: pathlib.Path, in_memory: bool) -> None:
     batches = InMemory if in_memory else loader
-    images, size = Images(folder / 'train', flip=True), config.batch_size
-    training, testing = batches(images, size, True), batches(Images(folder / 'test', flip=False), size, False)
+    files, size = Images(folder / 'train', flip=True), config.batch_size
+    training, testing = batches(files, size, True), batches(Images(folder / 'test', flip=False), size, False)
     mean, std = (torch.tensor(values)[:, None, None] * 255 for values in (config.data.mean, config.data.std))
     model: Any = torch_steps.network(config).to(memory_format=torch.channels_last)  # pyright: ignore
     decayed = [value for value in model.parameters() if value.ndim > 1]
@@ -98,7 +101,7 @@ def train(config: Config, folder: pathlib.Path, in_memory: bool) -> None:
         model.train()
         for images, labels in training:
             for group in optimizer.param_groups:
-                group['lr'] = learning_rate(config, len(images), step)
+                group['lr'] = learning_rate(config, len(files), step)
             optimizer.zero_grad()
             torch.nn.functional.binary_cross_entropy_with_logits(logits(images), labels.float()).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)

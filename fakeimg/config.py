@@ -341,35 +341,6 @@ def check_config(config: Config) -> None:
     config.check()
 
 
-def total_steps(config: Config, num_train: int) -> int:
-    """Steps of the whole run: `config.steps`, or `config.epochs` over `num_train` images, rounded up."""
-    return config.steps or math.ceil(config.epochs * num_train / config.batch_size)
-
-
-def epochs_to_steps(config: Config, epochs: float, num_train: int) -> int:
-    """The nearest whole number of steps to `epochs` passes over `num_train` images, at least 1."""
-    return max(1, round(epochs * num_train / config.batch_size))
-
-
-def head_steps(config: Config, num_train: int) -> int:
-    """Steps at the start of a run in which the head learns alone; raises UserError if they are the whole run."""
-    epochs = config.finetune.head_epochs
-    if not epochs:
-        return 0
-    steps, total = epochs_to_steps(config, epochs, num_train), total_steps(config, num_train)
-    if steps >= total:
-        raise UserError(
-            f'config.finetune.head_epochs={epochs:g} are {steps} steps, and the run has {total}, which leaves none to '
-            'the other stages; lower it, train longer, or freeze them with --config.finetune.last_stages=0.'
-        )
-    return steps
-
-
-def learning_rate(config: Config) -> float:
-    """Peak learning rate: linear in the batch size (Goyal et al. 2017, section 2.1)."""
-    return config.optimizer.base_learning_rate * config.batch_size / 256
-
-
 def changed_fields(old: dict[str, Any], new: Config) -> list[str]:
     """Lists `field: old -> new` for every field that differs from an earlier configuration, as `to_plain` gave it."""
 

@@ -95,7 +95,7 @@ def _train(
     try:
         with (
             Interrupts() as interrupts,
-            console.progress('compiling', setup.total_steps, start_step, lines=False) as bar,
+            console.progress('compiling', setup.schedule.total_steps, start_step, lines=False) as bar,
         ):
             loop = _Loop(setup, workdir, checkpoints, console, bar, writer, bad, interrupts, start_step)
             return loop.run(state, batches)
@@ -121,9 +121,7 @@ class _Loop:
     start_step: int
 
     def __post_init__(self):
-        config = self.setup.config
         self.meter = self.new_meter()
-        self.validate_every = config_lib.epochs_to_steps(config, config.validate_every_epochs, self.setup.num_train)
         self.meta = self.setup.meta()
         self.pending: tuple[int, dict[str, Any]] | None = None  # outputs of the step before, still on the devices
         self.interval: list[dict[str, Any]] = []
@@ -132,7 +130,7 @@ class _Loop:
 
     def run(self, state: TrainState, batches: grain.DatasetIterator) -> Result:
         """Steps until the end or a signal, and leaves a checkpoint of the last step behind."""
-        step, total = self.start_step, self.setup.total_steps
+        step, total = self.start_step, self.setup.schedule.total_steps
         stop = False
         # The order matters: a checkpoint of step k holds the state and the iterator before batch k is drawn, and
         # validation sees the state that is saved.
@@ -169,7 +167,7 @@ class _Loop:
 
     def compiles(self, step: int) -> bool:
         """Whether the step that led to `step` was the first of its kind in this process."""
-        return step == self.start_step + 1 or step == self.setup.head_steps + 1
+        return step == self.start_step + 1 or step == self.setup.schedule.head_steps + 1
 
     def is_done_with(self, step: int) -> bool:
         """Whether nothing is due at `step` because the run starts there, or has validated and saved it before."""
@@ -187,10 +185,10 @@ class _Loop:
         self, step: int, state: TrainState, batches: grain.DatasetIterator, last: bool = False
     ) -> None:
         """Does what is due after `step` steps: a validation and a checkpoint, a checkpoint, or nothing."""
-        config = self.setup.config
-        left = self.setup.total_steps - step
+        config, every = self.setup.config, self.setup.schedule.validate_every
+        left = self.setup.schedule.total_steps - step
         # Not when the last one is about to follow anyway, nor when a signal is what ends the loop.
-        due = left == 0 or (not last and step % self.validate_every == 0 and left >= self.validate_every / 2)
+        due = left == 0 or (not last and step % every == 0 and left >= every / 2)
         validate = due and 'validation' in self.setup.splits
         save = last or validate or (config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0)
         if not save:
@@ -246,7 +244,7 @@ class _Loop:
         self.check_finite(step, outputs)
         self.interval.append(outputs)
         self.bar.update(step)
-        if step % self.setup.config.log_every_steps == 0 or step == self.setup.total_steps:
+        if step % self.setup.config.log_every_steps == 0 or step == self.setup.schedule.total_steps:
             self.log(step)
 
     def check_finite(self, step: int, outputs: dict[str, Any]) -> None:
@@ -288,7 +286,7 @@ class _Loop:
             scalars['train/loss_scale'] = float(last['loss_scale'])
             scalars['train/skipped_steps'] = float(sum(row['skipped'] for row in self.interval))
         self.writer.write(step, scalars)
-        eta = format_seconds(self.meter.eta(self.setup.total_steps - step))
+        eta = format_seconds(self.meter.eta(self.setup.schedule.total_steps - step))
         shown = [f'ETA {eta}', f'loss {scalars["train/loss"]:.4f}']
         if auc is not None:
             shown.append(f'auc {auc:.4f}')
@@ -298,5 +296,5 @@ class _Loop:
         if self.console.has_bars:
             self.bar.update(step, '  '.join(shown))
         else:
-            self.console.say(f'step {step:,}/{self.setup.total_steps:,}  {"  ".join(shown)}')
+            self.console.say(f'step {step:,}/{self.setup.schedule.total_steps:,}  {"  ".join(shown)}')
         self.interval = []

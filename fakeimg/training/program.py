@@ -21,6 +21,7 @@ from fakeimg.models import create_model, init_variables
 from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel, precision
 from fakeimg.training import optimizer
+from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState, create_state
 from fakeimg.training.step import Step, balanced_weights, make_train_step
 
@@ -39,9 +40,8 @@ class Setup:
         dtype: of activations.
         model: the network.
         tx: the optimizer.
-        total_steps: length of the run.
-        head_steps: of these, the first in which the head learns alone.
-        head_step: the step of that time, like `train_step`; None if there is no such time.
+        schedule: how long it is and how fast it learns.
+        head_step: the step while the head learns alone, like `train_step`; None if it never does.
         train_step: `(state, batch) -> (state, outputs)` over all devices; donates the state.
         predict: `(variables, batch) -> (logits, weights)` over all devices.
     """
@@ -55,8 +55,7 @@ class Setup:
     dtype: jnp.dtype
     model: nn.Module
     tx: optax.GradientTransformation
-    total_steps: int
-    head_steps: int
+    schedule: Schedule
     head_step: Step | None
     train_step: Step
     predict: Callable[..., Any]
@@ -85,9 +84,9 @@ class Setup:
 
     def advance(self, step: int, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         """Takes step `step` (from 0) of the run, with or without the head alone; donates the state."""
-        if self.head_step is not None and step < self.head_steps:
+        if self.head_step is not None and step < self.schedule.head_steps:
             return self.head_step(state, batch)
-        if self.head_step is not None and step == self.head_steps:
+        if self.head_step is not None and step == self.schedule.head_steps:
             # Afresh: Adam's bias correction counts its steps, and would enlarge the first ones of weights that join
             # late about threefold. The old state was saved if this step is resumed from, so it is dropped here.
             opt_state = jax.jit(self.tx.init)(jax.device_get(state.params))
@@ -100,7 +99,8 @@ class Setup:
 
     def train_batches(self, bad: pipeline.UnreadableImages) -> pipeline.TrainBatches:
         """The batches of this run on the host, by step."""
-        return pipeline.TrainBatches(self.splits['train'], self.config, bad, self.total_steps, shard=parallel.shard())
+        steps = self.schedule.total_steps
+        return pipeline.TrainBatches(self.splits['train'], self.config, bad, steps, shard=parallel.shard())
 
     def device_batches(self, batches: pipeline.Batches) -> grain.IterDataset:
         """Batches in order, already on the devices, two ahead of whoever reads them."""
@@ -139,26 +139,25 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
     model = create_model(config, dtype, parallel.AXIS)
     data = datasets_lib.open_data(config)
     splits = datasets_lib.training_splits(data, config)
-    total_steps = config_lib.total_steps(config, len(splits['train']))
-    splits, cached_bytes = memory.cache_decoded(splits, config, total_steps, jax.process_count())
-    train = splits['train']
-    real, fake = datasets_lib.class_counts(train)
+    real, fake = datasets_lib.class_counts(splits['train'])
     if not (real and fake):
         missing = 'real' if fake else 'fake'
         raise UserError(
             f'the split {config.data.train_split} of {config.data.path} has no {missing} images '
             f'({real} real, {fake} fake); a detector needs both classes.'
         )
-    schedule = optimizer.learning_rate_schedule(config, len(train))
-    *head_schedule, last_schedule = optimizer.phase_schedules(config, len(train))
-    tx = optimizer.create_optimizer(config, last_schedule, model)
+    schedule = Schedule.create(config, len(splits['train']))
+    splits, cached_bytes = memory.cache_decoded(splits, config, schedule.total_steps, jax.process_count())
+    *head_rate, last_rate = schedule.phases()
+    rate = schedule.learning_rate()
+    tx = optimizer.create_optimizer(config, last_rate, model)
     class_weights = balanced_weights(real, fake) if config.loss.class_weights == 'balanced' else (1.0, 1.0)
-    train_step = make_train_step(model, tx, schedule, config, dtype, class_weights)
+    train_step = make_train_step(model, tx, rate, config, dtype, class_weights)
     head_step = None
-    if head_schedule:
-        head_tx = optimizer.create_optimizer(config, head_schedule[0], model)
+    if head_rate:
+        head_tx = optimizer.create_optimizer(config, head_rate[0], model)
         head_model = model.clone(frozen_stages=len(model.stages) - 1)
-        head_step = make_train_step(head_model, head_tx, schedule, config, dtype, class_weights)
+        head_step = make_train_step(head_model, head_tx, rate, config, dtype, class_weights)
     return Setup(
         config=config,
         splits=splits,
@@ -169,8 +168,7 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
         dtype=dtype,
         model=model,
         tx=tx,
-        total_steps=total_steps,
-        head_steps=config_lib.head_steps(config, len(train)),
+        schedule=schedule,
         head_step=head_step and mapped.map(head_step, donate_state=True),
         train_step=mapped.map(train_step, donate_state=True),
         predict=mapped.map(scoring.make_predict_step(model, config, dtype)),

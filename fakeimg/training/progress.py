@@ -10,7 +10,6 @@ import flax
 import jax
 
 import fakeimg
-from fakeimg import config as config_lib
 from fakeimg.data.datasets import class_counts
 from fakeimg.training.program import Setup
 from fakeimg.training.state import TrainState
@@ -24,7 +23,6 @@ def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: st
     for name, source in setup.splits.items():
         real, fake = class_counts(source)
         splits.append(f'{name} {len(source):,} ({real:,} real, {fake:,} fake)')
-    steps_per_epoch = setup.num_train / config.batch_size
     lines = [
         f'fakeimg {fakeimg.__version__}, run folder {workdir}',
         f'  devices    {devices.count} x {kinds}, {jax.process_count()} process(es); '
@@ -34,13 +32,13 @@ def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: st
         f'  data       {config.data.path or "demo faces"}: {"; ".join(splits)}',
         f'  model      {config.model.name}, {clu.parameter_overview.count_parameters(state.params):,} parameters, '
         f'{config.data.image_size} px, {origin}',
-        f'  schedule   {setup.total_steps:,} steps, {steps_per_epoch:,.1f} per epoch; '
-        f'{config.optimizer.name}, peak learning rate {config_lib.learning_rate(config):.3g}',
+        f'  schedule   {setup.schedule.total_steps:,} steps, {setup.schedule.steps_per_epoch:,.1f} per epoch; '
+        f'{config.optimizer.name}, peak learning rate {setup.schedule.peak_learning_rate:.3g}',
     ]
     if options := _options(setup):
         lines.append(f'  options    {", ".join(options)}')
     if start_step:
-        lines.append(f'  continues  at step {start_step:,} of {setup.total_steps:,}')
+        lines.append(f'  continues  at step {start_step:,} of {setup.schedule.total_steps:,}')
     return lines
 
 
@@ -48,7 +46,7 @@ def _options(setup: Setup) -> list[str]:
     """What is switched on of that which most runs do without, in words."""
     config, model = setup.config, setup.model
     said = {
-        f'the head alone for the first {setup.head_steps:,} steps': setup.head_steps,
+        f'the head alone for the first {setup.schedule.head_steps:,} steps': setup.schedule.head_steps,
         f'the first {model.frozen_stages} of {len(model.stages)} stages frozen': model.frozen_stages,
         f'layer decay {config.finetune.layer_decay:g}': config.finetune.layer_decay != 1,
         f'weights averaged with decay {config.optimizer.ema_decay:g}': config.optimizer.ema_decay,

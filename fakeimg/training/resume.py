@@ -32,10 +32,10 @@ def starting_point(setup: Setup, folder: pathlib.Path) -> tuple[TrainState, Rest
 
 
 def _check_same_steps(setup: Setup, restored: Restored) -> None:
-    if restored.step > setup.total_steps:
+    if restored.step > setup.schedule.total_steps:
         raise UserError(
-            f'this run has taken {restored.step} steps already, more than the {setup.total_steps} asked for; raise '
-            '--config.epochs or --config.steps, or choose another --workdir.'
+            f'this run has taken {restored.step} steps already, more than the {setup.schedule.total_steps} asked for; '
+            'raise config.epochs or config.steps, or choose another run folder.'
         )
     before = restored.meta['config']['batch_size']
     if before != setup.config.batch_size:

@@ -10,7 +10,8 @@ from fakeimg.config import Config, default_config
 from fakeimg.models import create_model, init_variables
 from fakeimg.runtime import parallel
 from fakeimg.scoring import make_predict_step
-from fakeimg.training.optimizer import create_optimizer, learning_rate_schedule
+from fakeimg.training.optimizer import create_optimizer
+from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import create_state
 from fakeimg.training.step import make_train_step
 
@@ -57,7 +58,7 @@ def train_and_validate(config: Config, precision: str, patches) -> float:
     dtype = jnp.dtype(precision)
     devices = parallel.Devices.create('pmap', BATCH)
     model = create_model(config, dtype)
-    schedule = learning_rate_schedule(config, NUM_TRAIN)
+    schedule = Schedule.create(config, NUM_TRAIN).learning_rate()
     tx = create_optimizer(config, schedule)
     state = devices.replicate(create_state(init_variables(model, SIZE, 0), tx, dtype))
     step = devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True)

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from fakeimg.checkpoint import Checkpoints
-from fakeimg.config import Config, Model, check_config, default_config, learning_rate, override
+from fakeimg.config import Config, Model, check_config, default_config, override
 from fakeimg.data import pipeline
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator
@@ -19,6 +19,7 @@ from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
 from fakeimg.runtime import parallel
 from fakeimg.training import loop, optimizer, program, progress
+from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState, create_state
 from fakeimg.training.step import make_train_step
 
@@ -137,8 +138,8 @@ def test_phases_have_their_own_warm_up_and_the_last_decays_to_zero(config: Confi
     config.steps = 24
     config.optimizer.warmup_epochs = 1.0  # four steps
     config.finetune.head_epochs = 2.0
-    schedule, peak = optimizer.learning_rate_schedule(config, 32), learning_rate(config)
-    rates = [float(np.asarray(schedule(step))) / peak for step in range(25)]
+    schedule = Schedule.create(config, 32)
+    rates = [float(np.asarray(schedule.learning_rate()(step))) / schedule.peak_learning_rate for step in range(25)]
     np.testing.assert_allclose(rates[:13], [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 0, 0.25, 0.5, 0.75, 1], atol=1e-6)
     assert 0 < rates[23] < rates[13] < 1
     assert rates[24] == 0

@@ -1,0 +1,76 @@
+"""Steps and learning rates of a run: what follows from its configuration and the number of training images."""
+
+import dataclasses
+import math
+
+import optax
+
+from fakeimg.config import Config
+from fakeimg.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How long a run is and how fast it learns.
+
+    Attributes:
+        total_steps: `config.steps`, or `config.epochs` over the training images, rounded up.
+        head_steps: the first of them, in which the head learns alone.
+        steps_per_epoch: batches in one pass over the training images, not rounded.
+        validate_every: steps from one validation to the next.
+        warmup_steps: of each phase; a phase of less than twice as many warms up for its first half.
+        peak_learning_rate: linear in the batch size (Goyal et al. 2017, section 2.1).
+    """
+
+    total_steps: int
+    head_steps: int
+    steps_per_epoch: float
+    validate_every: int
+    warmup_steps: int
+    peak_learning_rate: float
+
+    @classmethod
+    def create(cls, config: Config, num_train: int) -> 'Schedule':
+        """Derives the schedule; raises UserError if the steps of the head alone are the whole run."""
+
+        def steps(epochs: float) -> float:
+            return epochs * num_train / config.batch_size
+
+        total_steps = config.steps or math.ceil(steps(config.epochs))
+        head_epochs = config.finetune.head_epochs
+        head_steps = max(1, round(steps(head_epochs))) if head_epochs else 0
+        if head_epochs and head_steps >= total_steps:
+            raise UserError(
+                f'config.finetune.head_epochs={head_epochs:g} are {head_steps} steps, and the run has {total_steps}, '
+                'which leaves none to the other stages; lower it, train longer, or freeze them with '
+                'config.finetune.last_stages=0.'
+            )
+        return cls(
+            total_steps=total_steps,
+            head_steps=head_steps,
+            steps_per_epoch=num_train / config.batch_size,
+            validate_every=max(1, round(steps(config.validate_every_epochs))),
+            warmup_steps=round(steps(config.optimizer.warmup_epochs)),
+            peak_learning_rate=config.optimizer.base_learning_rate * config.batch_size / 256,
+        )
+
+    def phases(self) -> list[optax.Schedule]:
+        """The learning rate of each phase by the phase's own step: of the head alone, if there is one, and of the rest.
+
+        Linear warm-up from 0, then one cosine to 0 at the last step (Goyal et al. 2017; Loshchilov & Hutter 2017). The
+        head's phase stays at the peak instead: its end is not the run's.
+        """
+        peak, last = self.peak_learning_rate, self.total_steps - self.head_steps
+
+        def warmup(steps: int) -> dict[str, float]:
+            wanted = min(self.warmup_steps, steps // 2)  # a short phase still gets to its rate, and to decay
+            return {'init_value': 0.0 if wanted else peak, 'peak_value': peak, 'warmup_steps': wanted}
+
+        rest = optax.warmup_cosine_decay_schedule(**warmup(last), decay_steps=last)  # pyright: ignore
+        head = optax.warmup_constant_schedule(**warmup(self.head_steps))  # pyright: ignore
+        return [head, rest] if self.head_steps else [rest]
+
+    def learning_rate(self) -> optax.Schedule:
+        """The learning rate by the step of the run: the phases one after the other."""
+        phases = self.phases()
+        return phases[0] if len(phases) == 1 else optax.join_schedules(phases, [self.head_steps])
