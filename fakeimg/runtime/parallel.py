@@ -145,6 +145,11 @@ def mean(tree: Any) -> Any:
     return jax.lax.pmean(tree, AXIS)
 
 
+def total(tree: Any) -> Any:
+    """Inside a step: the sum over all devices."""
+    return jax.lax.psum(tree, AXIS)
+
+
 def local_rows(array: jax.Array) -> jax.Array:
     """Inside a step: the rows of a replicated [B, ...] array that belong to this device, [B / devices, ...]."""
     size = array.shape[0] // jax.lax.axis_size(AXIS)

@@ -1,55 +1,73 @@
-"""Gradient accumulation: a step's images in parts, one after the other, for the memory of one part."""
+"""Gradients of one step: in microbatches, with the loss scale of float16, averaged over devices."""
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.training.dynamic_scale import DynamicScale
 
-LossFn = Callable[..., tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]]
+from fakeimg.runtime import parallel
+
+Aux = tuple[jax.Array, jax.Array, Any]  # losses float32[b], logits float32[b], batch_stats after these rows
+LossFn = Callable[[Any, Any, Any, jax.Array], tuple[jax.Array, Aux]]
 
 
-def accumulated_loss(
-    loss_fn: LossFn, params: Any, batch_stats: Any, rows: Any, key: jax.Array, parts: int, scale: jax.Array | float
-) -> Callable[[Any], tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]]:
-    """Returns a linear function of the parameters with the gradient, not the value, of the whole loss at `params`.
+def value_and_grad(
+    loss_fn: LossFn, params: Any, batch_stats: Any, rows: Any, keys: jax.Array, dynamic_scale: DynamicScale | None
+) -> tuple[Aux, Any, DynamicScale | None, jax.Array]:
+    """Differentiates the loss of this device's rows in `len(keys)` microbatches, one after the other.
 
-    So whoever scales, differentiates and averages a loss goes on as without parts. BatchNorm normalises each part by
-    itself, and its running statistics move once for each.
+    BatchNorm normalises each microbatch by itself, and its running statistics move once for each.
 
     Args:
-        loss_fn: `(params, batch_stats, rows, dropout key) -> (loss, (losses [b], logits [b], batch_stats))`, whose
-            losses of the parts add up to the loss of all rows.
+        loss_fn: `(params, batch_stats, rows, key) -> (loss, aux)`; the losses of the microbatches must add up to the
+            loss of all rows.
         params: where to differentiate.
-        batch_stats: statistics before the first part.
-        rows: a pytree of arrays [b, ...]; `parts` must divide b.
-        key: of the step; each part has one of its own.
-        parts: how many.
-        scale: of the losses while they are differentiated (float16), a power of 2.
+        batch_stats: BatchNorm statistics before the first microbatch.
+        rows: a pytree of arrays [b, ...]; the number of microbatches must divide b.
+        keys: random keys, one for each microbatch.
+        dynamic_scale: of the loss while it is differentiated in float16; None otherwise.
 
     Returns:
-        A function of the parameters to `(value, (losses, logits, batch_stats after the last part))`.
+        `aux` of all rows; gradients, the mean over devices; the next `dynamic_scale`; and whether every gradient is
+        finite (always True without `dynamic_scale`).
     """
+    scale = 1.0 if dynamic_scale is None else dynamic_scale.scale
 
-    def one_part(carry: tuple[Any, Any], part: tuple[jax.Array, Any]):
+    def scaled_grads(batch_stats: Any, rows: Any, key: jax.Array) -> tuple[Any, Aux]:
+        def scaled_loss(params: Any) -> tuple[jax.Array, Aux]:
+            loss, aux = loss_fn(params, batch_stats, rows, key)
+            return scale * loss, aux
+
+        return jax.grad(scaled_loss, has_aux=True)(params)
+
+    def accumulate(carry: tuple[Any, Any], part: tuple[Any, jax.Array]):
         total, batch_stats = carry
-        number, rows = part
-
-        def scaled(params: Any):
-            loss, outputs = loss_fn(params, batch_stats, rows, jax.random.fold_in(key, number))
-            return scale * loss, outputs
-
-        grads, (losses, logits, batch_stats) = jax.grad(scaled, has_aux=True)(params)
+        grads, (losses, logits, batch_stats) = scaled_grads(batch_stats, *part)
         return (jax.tree.map(jnp.add, total, grads), batch_stats), (losses, logits)
 
-    numbered = (jnp.arange(parts), jax.tree.map(lambda array: array.reshape(parts, -1, *array.shape[1:]), rows))
-    start = (jax.tree.map(jnp.zeros_like, params), batch_stats)
-    (grads, batch_stats), outputs = jax.lax.scan(one_part, start, numbered)
-    losses, logits = (array.reshape(-1) for array in outputs)
-    grads = jax.tree.map(lambda grad: grad / scale, grads)
+    if len(keys) == 1:
+        grads, aux = scaled_grads(batch_stats, rows, keys[0])
+    else:
+        parts = jax.tree.map(lambda array: array.reshape(len(keys), -1, *array.shape[1:]), rows)
+        start = (jax.tree.map(jnp.zeros_like, params), batch_stats)
+        (grads, batch_stats), outputs = jax.lax.scan(accumulate, start, (parts, keys))
+        losses, logits = (array.reshape(-1) for array in outputs)
+        aux = (losses, logits, batch_stats)
+    if dynamic_scale is None:
+        return aux, parallel.mean(grads), None, jnp.array(True)
+    grads = parallel.mean(jax.tree.map(lambda grad: grad / scale, grads))
+    finite = jnp.array([jnp.isfinite(grad).all() for grad in jax.tree.leaves(grads)]).all()
+    return aux, grads, _adjusted(dynamic_scale, finite), finite
 
-    def linear(params: Any):
-        products = jax.tree.map(lambda param, grad: (param * grad).sum(), params, grads)
-        return sum(jax.tree.leaves(products), jnp.zeros(())), (losses, logits, batch_stats)
 
-    return linear
+def _adjusted(before: DynamicScale, finite: jax.Array) -> DynamicScale:
+    """The scale of the next step, by flax's policy: doubled after 2000 finite steps in a row, halved on an overflow."""
+    grow = before.fin_steps == before.growth_interval
+    largest, least = jnp.finfo(jnp.float32).max, before.minimum_scale or 0.0
+    larger = jnp.where(grow, jnp.minimum(before.scale * before.growth_factor, largest), before.scale)
+    smaller = jnp.maximum(before.scale * before.backoff_factor, least)
+    return before.replace(
+        scale=jnp.where(finite, larger, smaller), fin_steps=jnp.where(finite & ~grow, before.fin_steps + 1, 0)
+    )

@@ -1,7 +1,6 @@
 """The training loop: validate, save, next batch, step, log. It continues by itself where a run folder left off."""
 
 import dataclasses
-import functools
 import pathlib
 import signal
 import time
@@ -251,7 +250,7 @@ class _Loop:
         """Raises TrainingDiverged, naming the steps since the last good one and the last checkpoint."""
         self.skipped_in_a_row = self.skipped_in_a_row + 1 if outputs['skipped'] else 0
         # The norm of the update too: finite gradients can still ruin the weights that are saved next.
-        finite = np.isfinite([outputs['grad_norm'], outputs['update_norm'], outputs['metrics'].loss.total]).all()
+        finite = np.isfinite([outputs['grad_norm'], outputs['update_norm'], outputs['loss_sum']]).all()
         if (finite or outputs['skipped']) and self.skipped_in_a_row < MAX_SKIPPED_IN_A_ROW:
             return
         first = step - max(self.skipped_in_a_row - 1, 0)
@@ -265,7 +264,9 @@ class _Loop:
 
     def log(self, step: int) -> None:
         """Writes and shows the interval's means and rates."""
-        metrics = functools.reduce(lambda a, b: a.merge(b), (row['metrics'] for row in self.interval)).compute()
+        loss_sum, correct, count = (
+            sum(row[name] for row in self.interval) for name in ('loss_sum', 'correct', 'count')
+        )
         weights, labels, logits = (
             np.concatenate([row[name] for row in self.interval]) for name in ('weights', 'labels', 'logits')
         )
@@ -274,8 +275,8 @@ class _Loop:
         rates = self.meter.read()
         last = self.interval[-1]
         scalars = {
-            'train/loss': float(metrics['loss']),
-            'train/accuracy': float(metrics['accuracy']),
+            'train/loss': float(loss_sum) / float(count),
+            'train/accuracy': float(correct) / float(count),
             f'train/{BEST_BY}': auc,
             'train/grad_norm': float(last['grad_norm']),
             'train/learning_rate': float(last['learning_rate']),

@@ -1,6 +1,7 @@
 """Builds a run from its configuration: data, devices, model, optimizer, compiled steps. Nothing is written here."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from fakeimg.runtime import parallel, precision
 from fakeimg.training import optimizer
 from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState, create_state
-from fakeimg.training.step import Step, balanced_weights, make_train_step
+from fakeimg.training.step import Step, balanced_weights, train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,15 +150,16 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
     schedule = Schedule.create(config, len(splits['train']))
     splits, cached_bytes = memory.cache_decoded(splits, config, schedule.total_steps, jax.process_count())
     *head_rate, last_rate = schedule.phases()
-    rate = schedule.learning_rate()
     tx = optimizer.create_optimizer(config, last_rate, model)
     class_weights = balanced_weights(real, fake) if config.loss.class_weights == 'balanced' else (1.0, 1.0)
-    train_step = make_train_step(model, tx, rate, config, dtype, class_weights)
+    step = functools.partial(
+        train_step, learning_rate=schedule.learning_rate(), config=config, class_weights=class_weights
+    )
     head_step = None
     if head_rate:
         head_tx = optimizer.create_optimizer(config, head_rate[0], model)
         head_model = model.clone(frozen_stages=len(model.stages) - 1)
-        head_step = make_train_step(head_model, head_tx, rate, config, dtype, class_weights)
+        head_step = functools.partial(step, model=head_model, tx=head_tx)
     return Setup(
         config=config,
         splits=splits,
@@ -170,6 +172,6 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
         tx=tx,
         schedule=schedule,
         head_step=head_step and mapped.map(head_step, donate_state=True),
-        train_step=mapped.map(train_step, donate_state=True),
+        train_step=mapped.map(functools.partial(step, model=model, tx=tx), donate_state=True),
         predict=mapped.map(scoring.make_predict_step(model, config, dtype)),
     )

@@ -5,7 +5,6 @@ import pathlib
 import time
 from collections.abc import Iterator
 
-import clu.parameter_overview
 import flax
 import jax
 
@@ -23,6 +22,7 @@ def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: st
     for name, source in setup.splits.items():
         real, fake = class_counts(source)
         splits.append(f'{name} {len(source):,} ({real:,} real, {fake:,} fake)')
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     lines = [
         f'fakeimg {fakeimg.__version__}, run folder {workdir}',
         f'  devices    {devices.count} x {kinds}, {jax.process_count()} process(es); '
@@ -30,8 +30,7 @@ def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: st
         f'  batch      {config.batch_size} images, {config.batch_size // devices.count} per device, '
         f'{setup.dtype.name}, {config.parallel}',
         f'  data       {config.data.path or "demo faces"}: {"; ".join(splits)}',
-        f'  model      {config.model.name}, {clu.parameter_overview.count_parameters(state.params):,} parameters, '
-        f'{config.data.image_size} px, {origin}',
+        f'  model      {config.model.name}, {parameters:,} parameters, {config.data.image_size} px, {origin}',
         f'  schedule   {setup.schedule.total_steps:,} steps, {setup.schedule.steps_per_epoch:,.1f} per epoch; '
         f'{config.optimizer.name}, peak learning rate {setup.schedule.peak_learning_rate:.3g}',
     ]

@@ -11,10 +11,10 @@ from fakeimg.augment import augment as augment_lib
 from fakeimg.augment import degradations, jpeg
 from fakeimg.config import DEGRADATIONS, Augment, Config, check_config, default_config
 from fakeimg.errors import UserError
-from fakeimg.models import create_model, init_variables
+from fakeimg.models import create_model
 from fakeimg.runtime import parallel
-from fakeimg.training.state import create_state
-from fakeimg.training.step import balanced_weights, make_train_step
+from fakeimg.training.step import balanced_weights
+from tests.support.steps import mapped_step, mean_loss, start_state
 
 BATCH = 8
 
@@ -252,10 +252,9 @@ def test_impossible_settings_are_refused(field: str, value: object, message: str
 
 def step_outputs(config: Config, devices: int, class_weights: tuple[float, float] = (1.0, 1.0), mode: str = 'pmap'):
     mapped = parallel.Devices.create(mode, BATCH, jax.devices()[:devices])
-    model, schedule = create_model(config), optax.constant_schedule(1e-2)
-    tx = optax.sgd(schedule)
-    state = mapped.replicate(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32')))
-    step = mapped.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32'), class_weights))
+    model, tx = create_model(config), optax.sgd(1e-2)
+    state = mapped.replicate(start_state(config, model, tx))
+    step = mapped_step(mapped, config, model, tx, class_weights=class_weights)
     labels = np.array([0, 1, 1, 0, 1, 1, 1, 0], np.int32)
     batch = {'image': smooth_images(BATCH), 'label': labels, 'weight': np.ones(BATCH, np.float32)}
     _, outputs = step(state, mapped.split(batch))
@@ -283,4 +282,4 @@ def test_label_smoothing_and_class_weights_enter_the_loss(everything: Config) ->
     smooth = np.where(labels, 0.9, 0.1)
     losses = np.log1p(np.exp(logits)) - smooth * logits
     expected = np.mean(losses * np.where(labels, 8 / 10, 8 / 6))
-    np.testing.assert_allclose(outputs['metrics'].loss.compute(), expected, rtol=1e-5)
+    np.testing.assert_allclose(mean_loss(outputs), expected, rtol=1e-5)

@@ -8,22 +8,12 @@ from fakeimg.errors import UserError
 from fakeimg.models import init_variables, normalize
 from fakeimg.models.resnet import ResNet
 from fakeimg.runtime import parallel
-from fakeimg.training.state import TrainState, create_state
-from fakeimg.training.step import make_train_step
-
-BATCH = 8
+from fakeimg.training.state import TrainState
+from tests.support.steps import BATCH, Batch, mapped_step, mean_loss, random_batch, start_state
 
 
-def random_batches(steps: int) -> list[dict[str, np.ndarray]]:
-    random = np.random.default_rng(0)
-    batches = [
-        {
-            'image': random.integers(0, 256, (BATCH, 32, 32, 3), np.uint8),
-            'label': random.integers(0, 2, BATCH, np.int32),
-            'weight': np.ones(BATCH, np.float32),
-        }
-        for _ in range(steps)
-    ]
+def random_batches(steps: int) -> list[Batch]:
+    batches = [random_batch(seed) for seed in range(steps)]
     for batch in batches[1:2]:
         batch['weight'][-3:] = 0  # padding, all of it on the last device
     return batches
@@ -32,15 +22,13 @@ def random_batches(steps: int) -> list[dict[str, np.ndarray]]:
 def train(mode: str, num_devices: int, config: Config, norm_axis: str | None, steps: int = 3):
     devices = parallel.Devices.create(mode, BATCH, jax.devices()[:num_devices])
     model = ResNet((1, 1), width=8, norm_axis=norm_axis)
-    schedule = optax.constant_schedule(0.05)
-    tx = optax.sgd(schedule, momentum=0.9)
-    variables = init_variables(model, 32, seed=3)
-    state = devices.replicate(create_state(variables, tx, np.dtype('float32')))
-    step = devices.map(make_train_step(model, tx, schedule, config, np.dtype('float32')), donate_state=True)
+    tx = optax.sgd(0.05, momentum=0.9)
+    state = devices.replicate(start_state(config, model, tx))
+    step = mapped_step(devices, config, model, tx, donate=True)
     losses = []
     for batch in random_batches(steps):
         state, outputs = step(state, devices.split(batch))
-        losses.append(outputs['metrics'].loss.compute())
+        losses.append(mean_loss(outputs))
     return np.array(losses), jax.device_get(state)
 
 
@@ -61,7 +49,7 @@ def test_batch_statistics_of_all_devices_count(config: Config) -> None:
     config.augment.flip = False
     _, both = train('pmap', 2, config, None, steps=1)
     model = ResNet((1, 1), width=8)
-    variables = init_variables(model, 32, seed=3)
+    variables = init_variables(model, 32, 0)
     batch = random_batches(1)[0]
     images = normalize(batch['image'], config.data.mean, config.data.std)
     halves = [

@@ -7,13 +7,12 @@ import optax
 import pytest
 
 from fakeimg.config import Config, default_config
-from fakeimg.models import create_model, init_variables
+from fakeimg.models import create_model
 from fakeimg.runtime import parallel
 from fakeimg.scoring import make_predict_step
 from fakeimg.training.optimizer import create_optimizer
 from fakeimg.training.schedule import Schedule
-from fakeimg.training.state import create_state
-from fakeimg.training.step import make_train_step
+from tests.support.steps import mapped_step, start_state
 
 SIZE, BATCH, STEPS = 16, 64, 250
 NUM_TRAIN, NUM_VALIDATION = 8192, 4000  # 0.5 points are 20 images
@@ -58,10 +57,9 @@ def train_and_validate(config: Config, precision: str, patches) -> float:
     dtype = jnp.dtype(precision)
     devices = parallel.Devices.create('pmap', BATCH)
     model = create_model(config, dtype)
-    schedule = Schedule.create(config, NUM_TRAIN).learning_rate()
-    tx = create_optimizer(config, schedule)
-    state = devices.replicate(create_state(init_variables(model, SIZE, 0), tx, dtype))
-    step = devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True)
+    tx = create_optimizer(config, Schedule.create(config, NUM_TRAIN).learning_rate())
+    state = devices.replicate(start_state(config, model, tx))
+    step = mapped_step(devices, config, model, tx, donate=True)
     random = np.random.default_rng(0)  # the same batches for every precision
     for _ in range(STEPS):
         rows = random.integers(0, NUM_TRAIN, BATCH)
@@ -99,13 +97,12 @@ def test_loss_scaling_keeps_gradients_that_float16_would_lose(small: Config, pat
         devices = parallel.Devices.create('pmap', BATCH)
         model = create_model(small, dtype)
         tx = optax.sgd(1e6)
-        variables = init_variables(model, SIZE, 0)
-        variables['params']['head']['kernel'] *= 1e-6
-        state = devices.replicate(create_state(variables, tx, dtype))
-        step = devices.map(make_train_step(model, tx, optax.constant_schedule(1e6), small, dtype))
-        after, outputs = step(state, devices.split(batch_of(images[:BATCH], labels[:BATCH])))
+        start = start_state(small, model, tx)
+        start.params['head']['kernel'] *= 1e-6
+        step = mapped_step(devices, small, model, tx)
+        after, outputs = step(devices.replicate(start), devices.split(batch_of(images[:BATCH], labels[:BATCH])))
         assert outputs['skipped'] == 0
-        moved = after.params['conv1']['kernel'] - variables['params']['conv1']['kernel']
+        moved = after.params['conv1']['kernel'] - start.params['conv1']['kernel']
         updates[precision] = np.asarray(moved)
     error = np.linalg.norm(updates['float16'] - updates['float32']) / np.linalg.norm(updates['float32'])
     assert error < 0.05

@@ -17,14 +17,10 @@ from fakeimg.evaluation import evaluator
 from fakeimg.models import create_model, init_variables, stage_of
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
-from fakeimg.runtime import parallel
 from fakeimg.training import loop, optimizer, program, progress
 from fakeimg.training.schedule import Schedule
-from fakeimg.training.state import TrainState, create_state
-from fakeimg.training.step import make_train_step
-
-FLOAT32: np.dtype = jnp.dtype('float32')
-BATCH = 8
+from fakeimg.training.state import TrainState
+from tests.support.steps import BATCH, random_batch, take_step
 
 
 @pytest.fixture
@@ -40,33 +36,6 @@ def config() -> Config:
     config.init.weights = 'auto'
     config.log_every_steps = 1
     return config
-
-
-def batch_of(size: int = BATCH, side: int = 16) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    return {
-        'image': random.integers(0, 256, (size, side, side, 3), np.uint8),
-        'label': np.arange(size, dtype=np.int32) % 2,
-        'weight': np.ones(size, np.float32),
-    }
-
-
-def take_step(
-    config: Config, model, batch=None, *, devices: int = 1, dtype: jnp.dtype = FLOAT32, tx=None, scale: float = 1024.0
-):
-    """One step from the weights of seed 0: the state before, the state after, the outputs."""
-    mapped = parallel.Devices.create('pmap', BATCH, jax.devices()[:devices])
-    schedule = optax.constant_schedule(1e-2)
-    tx = tx or optimizer.create_optimizer(config, schedule, model)
-    variables = init_variables(model, 32 if isinstance(model, VGG19) else 16, 0)
-    variables['params']['head']['kernel'] += 0.3  # a head of zeros would pass nothing back
-    state = create_state(variables, tx, dtype, averaged=config.optimizer.ema_decay > 0)
-    if state.dynamic_scale is not None:
-        state = state.replace(dynamic_scale=state.dynamic_scale.replace(scale=jnp.asarray(scale, jnp.float32)))
-    before = mapped.replicate(state)
-    step = mapped.map(make_train_step(model, tx, schedule, config, dtype))
-    after, outputs = step(before, mapped.split(batch or batch_of()))
-    return before, after, outputs
 
 
 def changed(before: dict, after: dict) -> set[str]:
@@ -114,7 +83,7 @@ def test_a_frozen_stage_normalises_with_its_running_statistics(config: Config) -
         model = model.clone(frozen_stages=len(model.stages) - 1)
         side = 32 if isinstance(model, VGG19) else 16
         variables = init_variables(model, side, 0)
-        images = jnp.asarray(batch_of(side=side)['image'], jnp.float32)
+        images = jnp.asarray(random_batch(side=side)['image'], jnp.float32)
         features, updates = model.apply(variables, images, train=True, method='features', mutable=['batch_stats'])
         np.testing.assert_array_equal(features, model.apply(variables, images, method='features'))
         assert not changed(variables['batch_stats'], dict(updates['batch_stats']))
@@ -218,7 +187,7 @@ def test_a_step_that_overflows_leaves_the_average_alone(config: Config) -> None:
     config.microbatches = 2
     dtype = jnp.dtype('float16')
     for scale, skipped in ((2.0**127, 1), (1024.0, 0)):
-        before, after, outputs = take_step(config, create_model(config, dtype), dtype=dtype, scale=scale)
+        before, after, outputs = take_step(config, create_model(config, dtype), scale=scale)
         assert outputs['skipped'] == skipped
         assert float(outputs['loss_scale']) == (scale / 2 if skipped else scale)
         assert bool(changed(before.ema, after.ema)) == (not skipped)
@@ -227,7 +196,7 @@ def test_a_step_that_overflows_leaves_the_average_alone(config: Config) -> None:
 @pytest.mark.parametrize(('devices', 'mixup'), [(1, 0.0), (2, 1.0)])
 def test_parts_of_a_step_add_up_to_it(config: Config, devices: int, mixup: float) -> None:
     config.augment.mixup = mixup
-    batch = batch_of()
+    batch = random_batch(side=16)
     batch['weight'][5:7] = 0
     tx = optax.sgd(1.0)
     _, whole, outputs = take_step(config, create_model(config), batch, devices=devices, tx=tx)
@@ -240,9 +209,9 @@ def test_parts_of_a_step_add_up_to_it(config: Config, devices: int, mixup: float
 
 def test_float16_parts_add_up_too(config: Config) -> None:
     dtype, tx = jnp.dtype('float16'), optax.sgd(1.0)
-    _, whole, _ = take_step(config, create_model(config, dtype), dtype=dtype, tx=tx)
+    _, whole, _ = take_step(config, create_model(config, dtype), tx=tx, scale=1024.0)
     config.microbatches = 2
-    before, parts, _ = take_step(config, create_model(config, dtype), dtype=dtype, tx=tx)
+    before, parts, _ = take_step(config, create_model(config, dtype), tx=tx, scale=1024.0)
     moved = max(float(jnp.abs(a - b).max()) for a, b in
                 zip(jax.tree.leaves(before.params), jax.tree.leaves(parts.params), strict=True))  # fmt: skip
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=0.02 * moved), parts.params, whole.params)
@@ -251,7 +220,7 @@ def test_float16_parts_add_up_too(config: Config) -> None:
 def test_each_part_silences_units_of_its_own(config: Config) -> None:
     config.augment.flip = False
     config.microbatches = 2
-    half = {name: np.concatenate([value[: BATCH // 2]] * 2) for name, value in batch_of(side=32).items()}
+    half = {name: np.concatenate([value[: BATCH // 2]] * 2) for name, value in random_batch(side=32).items()}
     _, _, outputs = take_step(config, VGG19(width=1, dense=16), half)
     first, second = np.split(np.asarray(outputs['logits']), 2)
     assert (first != second).any()

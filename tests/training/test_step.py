@@ -10,45 +10,23 @@ from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
 from fakeimg.runtime import parallel
 from fakeimg.training.optimizer import create_optimizer, is_decayed
-from fakeimg.training.state import TrainState, create_state
-from fakeimg.training.step import make_train_step
-
-BATCH = 8
-
-
-def random_batch(seed: int = 0) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
-    return {
-        'image': random.integers(0, 256, (BATCH, 32, 32, 3), np.uint8),
-        'label': random.integers(0, 2, BATCH, np.int32),
-        'weight': np.ones(BATCH, np.float32),
-    }
+from tests.support.steps import BATCH, mapped_step, mean_loss, random_batch, start_state, with_scale
 
 
 def float16_step(config: Config):
     devices = parallel.Devices.create('pmap', BATCH)
     model = ResNet((1,), width=8, dtype=jnp.float16)
-    schedule = optax.constant_schedule(1e-3)
-    tx = create_optimizer(config, schedule)
-    state = create_state(init_variables(model, 32, 0), tx, jnp.dtype('float16'))
-    step = devices.map(make_train_step(model, tx, schedule, config, jnp.dtype('float16')))
-    return devices, state, step
-
-
-def with_scale(devices: parallel.Devices, state: TrainState, scale: float) -> TrainState:
-    assert state.dynamic_scale is not None
-    scaled = state.dynamic_scale.replace(scale=jnp.asarray(scale, jnp.float32))
-    return devices.replicate(state.replace(dynamic_scale=scaled))
+    tx = create_optimizer(config, optax.constant_schedule(1e-3))
+    return devices, start_state(config, model, tx, scale=1024.0), mapped_step(devices, config, model, tx)
 
 
 def test_float16_overflow_leaves_no_trace(config: Config) -> None:
     devices, state, step = float16_step(config)
     batch = devices.split(random_batch())
     # One good step first, so that optimizer and statistics hold something an overflow could spoil.
-    before, outputs = step(with_scale(devices, state, 1024.0), batch)
+    before, outputs = step(devices.replicate(state), batch)
     assert outputs['skipped'] == 0
-    overflowing = with_scale(devices, jax.device_get(before), 2.0**127)
-    after, outputs = step(overflowing, batch)
+    after, outputs = step(devices.replicate(with_scale(before, 2.0**127)), batch)
     assert outputs['skipped'] == 1
     assert float(outputs['loss_scale']) == 2.0**126
     assert int(after.step) == int(before.step) + 1
@@ -58,7 +36,7 @@ def test_float16_overflow_leaves_no_trace(config: Config) -> None:
 
 def test_float16_step_without_overflow_changes_everything(config: Config) -> None:
     devices, state, step = float16_step(config)
-    start = with_scale(devices, state, 1024.0)
+    start = devices.replicate(state)
     after, outputs = step(start, devices.split(random_batch()))
     assert outputs['skipped'] == 0
     assert float(outputs['loss_scale']) == 1024.0
@@ -71,17 +49,15 @@ def test_float16_step_without_overflow_changes_everything(config: Config) -> Non
 def test_small_cnn_learns_a_batch_by_heart(config: Config, precision: str) -> None:
     config.augment.flip = False
     devices = parallel.Devices.create('pmap', BATCH)
-    dtype = jnp.dtype(precision)
-    model = create_model(config, dtype)
-    schedule = optax.constant_schedule(3e-3)
-    tx = create_optimizer(config, schedule)
-    state = devices.replicate(create_state(init_variables(model, 32, 0), tx, dtype))
-    step = devices.map(make_train_step(model, tx, schedule, config, dtype), donate_state=True)
+    model = create_model(config, jnp.dtype(precision))
+    tx = create_optimizer(config, optax.constant_schedule(3e-3))
+    state = devices.replicate(start_state(config, model, tx))
+    step = mapped_step(devices, config, model, tx, donate=True)
     batch = devices.split(random_batch())
     outputs = {}
     for _ in range(40):
         state, outputs = step(state, batch)
-    assert float(outputs['metrics'].loss.compute()) < 0.1
+    assert mean_loss(outputs) < 0.1
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(state.params))
 
 
@@ -89,11 +65,9 @@ def test_images_of_weight_zero_do_not_count(config: Config) -> None:
     """A batch with padding trains like the batch without it (no BatchNorm here, whose statistics see the padding)."""
     config.augment.flip = False
     devices = parallel.Devices.create('pmap', 4, jax.devices()[:1])
-    model = create_model(config)
-    schedule = optax.constant_schedule(1e-2)
-    tx = optax.sgd(schedule)
-    step = devices.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32')))
-    state = devices.replicate(create_state(init_variables(model, 32, 0), tx, jnp.dtype('float32')))
+    model, tx = create_model(config), optax.sgd(1e-2)
+    step = mapped_step(devices, config, model, tx)
+    state = devices.replicate(start_state(config, model, tx))
     batch = random_batch()
     padded = {name: value.copy() for name, value in batch.items()}
     padded['weight'][5:] = 0
@@ -101,7 +75,7 @@ def test_images_of_weight_zero_do_not_count(config: Config) -> None:
     a, outputs_a = step(state, devices.split(padded))
     b, outputs_b = step(state, devices.split(cut))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), a.params, b.params)
-    np.testing.assert_allclose(outputs_a['metrics'].loss.compute(), outputs_b['metrics'].loss.compute(), rtol=1e-6)
+    np.testing.assert_allclose(mean_loss(outputs_a), mean_loss(outputs_b), rtol=1e-6)
 
 
 def test_weight_decay_spares_batch_norm_and_biases() -> None:
@@ -119,13 +93,10 @@ def test_every_device_silences_units_of_its_own(config: Config) -> None:
     config.augment.flip = False
     devices = parallel.Devices.create('pmap', BATCH)
     model = VGG19(width=1, dense=16)
-    schedule = optax.constant_schedule(1e-3)
-    tx = create_optimizer(config, schedule)
-    variables = init_variables(model, 32, 0)
-    variables['params']['head']['kernel'] += 1.0
-    state = devices.replicate(create_state(variables, tx, jnp.dtype('float32')))
+    tx = create_optimizer(config, optax.constant_schedule(1e-3))
+    state = devices.replicate(start_state(config, model, tx, head=1.0))
     batch = {name: np.concatenate([value[: BATCH // 2]] * 2) for name, value in random_batch().items()}
-    step = devices.map(make_train_step(model, tx, schedule, config, jnp.dtype('float32')))
+    step = mapped_step(devices, config, model, tx)
     after, outputs = step(state, devices.split(batch))
     first, second = np.split(np.asarray(outputs['logits']), 2)
     assert (first != second).any()
