@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from fakeimg.augment import mixing
 from fakeimg.augment.degradations import degrade
-from fakeimg.config import DEGRADATIONS, Augment, default_config
+from fakeimg.config import DEGRADATIONS, Augment
 from fakeimg.data.demo import DemoFaces
 from fakeimg.runtime import parallel
 
@@ -26,7 +26,7 @@ def draw_contact_sheet(path: str) -> None:
     cells += [(f'{name}, share {share:.2f}', image) for name in ('mixup', 'cutmix')
               for share, image in mixed(images, name)]  # fmt: skip
     for kind in DEGRADATIONS:
-        low, high = getattr(default_config().augment, kind)
+        low, high = getattr(Augment(), kind)
         for strength in (low, (low + high) / 2, high):
             cells.append((f'{kind} {strength:.3g}', degraded(images[:1], kind, strength)[0]))
     width, height = SIDE + GAP, SIDE + GAP + CAPTION
@@ -46,16 +46,16 @@ def degraded(images: np.ndarray, kind: str, strength: float) -> np.ndarray:
 
 
 def mixed(originals: np.ndarray, name: str) -> list[tuple[float, np.ndarray]]:
-    """Two originals mixed with each other, each with its own share."""
-    config = default_config()
-    setattr(config.augment, name, 1.0)
+    """Two originals mixed with each other by `mixup` or `cutmix`, each with its share."""
     devices = parallel.Devices.create('pmap', len(originals), jax.devices()[:1])
-    step = devices.map(
-        lambda seed, batch: mixing.mix(jax.random.key(seed), batch['image'], batch['label'], batch['weight'], config)
-    )
+
+    def mix(seed: jax.Array, batch: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        alphas = (float(name == 'mixup'), float(name == 'cutmix'))
+        return mixing.mix(jax.random.key(seed), batch['image'], batch['label'], batch['weight'], *alphas)
+
     ones = np.ones(len(originals), np.float32)
     batch = {'image': originals, 'label': np.arange(len(originals), dtype=np.int32), 'weight': ones}
-    images, labels = step(devices.replicate(np.int32(5)), devices.split(batch))
+    images, labels = devices.map(mix)(devices.replicate(np.int32(5)), devices.split(batch))
     return list(zip(np.abs(np.asarray(labels) - [1, 0]), np.asarray(images), strict=True))
 
 

@@ -1,74 +1,80 @@
-"""What happens to images in the wild, drawn anew for every image: colour, lost detail, noise, covers, JPEG.
+"""Degradations that images meet online, drawn for each image: colour, lost detail, noise, occlusion, JPEG.
 
 Detectors trained on clean images alone fail on degraded ones (Wang et al. 2020, 'CNN-generated images are
-surprisingly easy to spot... for now', who blur and compress with one probability each). Labels are no argument here:
+surprisingly easy to spot... for now', who blur and compress with one probability each). No function takes labels, so
 both classes get the same. Inside, images are planes [b, 3, H, W], which matrix products and the codec read in order.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool, Float, Key, Real
 
 from fakeimg.augment import jpeg
-from fakeimg.config import DEGRADATIONS
+from fakeimg.config import DEGRADATIONS, Augment
 
 GREY = (0.299, 0.587, 0.114)  # weights of red, green and blue in luma (ITU-R BT.601)
 BLUR_SIDE = 224  # pixels; the side of the image for which a blur's width is given
 
+Planes = Float[Array, 'b 3 h w']  # of red, green and blue in 0..255
+PerImage = Float[Array, ' b']
+Keys = Key[Array, ' b']
+Matrices = Float[Array, 'b {size} {size}']  # one per image; left factor of the columns of pixels
+
 
 class Draw(NamedTuple):
-    """What was drawn for one kind of degradation: whether it strikes, how strongly, a key for the rest; each [b]."""
+    """The draws for one kind of degradation: whether it is applied, how strongly, a key for the rest."""
 
-    struck: jax.Array
-    strength: jax.Array
-    keys: jax.Array
+    applied: Bool[Array, ' b']
+    strength: PerImage
+    keys: Keys
 
 
-def degrade(keys: jax.Array, images: jax.Array | np.ndarray, settings: Any) -> jax.Array:
-    """Strikes each image with each kind of degradation independently, in the order in which images meet them.
+def degrade(keys: Keys, images: Real[Array | np.ndarray, 'b h w 3'], settings: Augment) -> Float[Array, 'b h w 3']:
+    """Applies each kind of degradation to each image independently, in the order in which images meet them.
 
-    A kind without a range is not compiled in. An image of whole numbers that nothing strikes stays as it is.
+    A kind without a range is not compiled. An image of whole numbers to which none is applied stays unchanged.
 
     Args:
-        keys: one per image, [b]; what happens to an image depends on its key alone.
-        images: [b, H, W, 3] in 0..255, of any dtype.
+        keys: the degradation of an image depends on its key alone.
+        images: in 0..255.
         settings: `config.augment`: `degradation_probability`, and for each kind the range of its strength or ().
 
     Returns:
-        Whole numbers, as in any stored image: float32[b, H, W, 3] in 0..255.
+        Whole numbers in 0..255, as in any stored image.
     """
     draws = _draw(keys, settings)
     planes = jnp.moveaxis(jnp.asarray(images, jnp.float32), -1, 1)
-    planes = _strike(_COLOUR, planes, draws)
+    planes = _apply(_COLOUR, planes, draws)
     planes = _lose_detail(planes, draws)
-    planes = _strike(_LATE, planes, draws)
+    planes = _apply(_LATE, planes, draws)
     return jnp.moveaxis(jnp.round(planes), 1, -1)
 
 
-def _draw(keys: jax.Array, settings: Any) -> dict[str, Draw]:
+def _draw(keys: jax.Array, settings: Augment) -> dict[str, Draw]:
     """Draws for every kind that has a range; a kind's draws stay the same when others come and go."""
     draw_keys, other_keys = jax.vmap(jax.random.split)(keys).T
-    # One call for all kinds: every call is a program of its own to compile.
+    # One call for all kinds: every call compiles a separate program.
     draws = jax.vmap(lambda key: jax.random.uniform(key, (len(DEGRADATIONS), 2)))(draw_keys)
     result = {}
     for number, kind in enumerate(DEGRADATIONS):
         if ends := getattr(settings, kind):
             low, high = ends
-            struck = draws[:, number, 0] < settings.degradation_probability
-            own_keys = jax.vmap(jax.random.fold_in, (0, None))(other_keys, number)
-            result[kind] = Draw(struck, low + (high - low) * draws[:, number, 1], own_keys)
+            applied = draws[:, number, 0] < settings.degradation_probability
+            kind_keys = jax.vmap(jax.random.fold_in, (0, None))(other_keys, number)
+            result[kind] = Draw(applied, low + (high - low) * draws[:, number, 1], kind_keys)
     return result
 
 
-def _strike(functions: dict[str, Callable[..., jax.Array]], planes: jax.Array, draws: dict[str, Draw]) -> jax.Array:
+def _apply(functions: dict[str, Callable[..., jax.Array]], planes: jax.Array, draws: dict[str, Draw]) -> jax.Array:
     for kind, function in functions.items():
         if kind in draws:
-            struck, strength, keys = draws[kind]
+            applied, strength, keys = draws[kind]
             changed = jnp.clip(function(planes, strength, keys), 0, 255)
-            planes = jnp.where(_per_pixel(struck), changed, planes)
+            planes = jnp.where(_per_pixel(applied), changed, planes)
     return planes
 
 
@@ -76,20 +82,20 @@ def _per_pixel(values: jax.Array) -> jax.Array:
     return values[:, None, None, None]
 
 
-def brighten(planes: jax.Array, factor: jax.Array, keys: jax.Array) -> jax.Array:
-    """Multiplies the light."""
+def brighten(planes: Planes, factor: PerImage, keys: Keys) -> Planes:
+    """Multiplies all values by a factor."""
     del keys
     return planes * _per_pixel(factor)
 
 
-def change_contrast(planes: jax.Array, factor: jax.Array, keys: jax.Array) -> jax.Array:
+def change_contrast(planes: Planes, factor: PerImage, keys: Keys) -> Planes:
     """Moves every value away from the image's mean grey, or (factor below 1) towards it."""
     del keys
     return _blend(planes, _luma(planes).mean((1, 2, 3), keepdims=True), factor)
 
 
-def change_saturation(planes: jax.Array, factor: jax.Array, keys: jax.Array) -> jax.Array:
-    """Moves every pixel away from its own grey, or towards it; factors of 0 and below leave a grey image."""
+def change_saturation(planes: Planes, factor: PerImage, keys: Keys) -> Planes:
+    """Moves every pixel away from its grey, or towards it; factors of 0 and below leave a grey image."""
     del keys
     return _blend(planes, _luma(planes), jnp.maximum(factor, 0))
 
@@ -111,33 +117,33 @@ def _lose_detail(planes: jax.Array, draws: dict[str, Draw]) -> jax.Array:
     def matrix(size: int) -> jax.Array:
         product = None
         for kind, function in kinds.items():
-            struck, strength, _ = draws[kind]
-            factor = jnp.where(struck[:, None, None], function(strength, size), jnp.eye(size))
+            applied, strength, _ = draws[kind]
+            factor = jnp.where(applied[:, None, None], function(strength, size), jnp.eye(size))
             product = factor if product is None else factor @ product
         return product  # pyright: ignore[reportReturnType]
 
     height, width = planes.shape[2:]
     rows = matrix(height)
     columns = rows if width == height else matrix(width)
-    # A GPU may multiply in TF32: what is off then is less than the rounding to whole numbers, and only where struck.
+    # A GPU may multiply in TF32: its error is smaller than the rounding to whole numbers, and only where applied.
     changed = jnp.einsum('bjw,bchw->bchj', columns, planes)
     changed = jnp.einsum('bih,bchj->bcij', rows, changed)
-    struck = jnp.stack([draws[kind].struck for kind in kinds]).any(0)
-    return jnp.where(_per_pixel(struck), jnp.clip(changed, 0, 255), planes)
+    applied = jnp.stack([draws[kind].applied for kind in kinds]).any(0)
+    return jnp.where(_per_pixel(applied), jnp.clip(changed, 0, 255), planes)
 
 
-def blur_matrix(deviation: jax.Array, size: int) -> jax.Array:
-    """Gaussian blur along a side: float32[b, size, size]. `deviation` [b] is in pixels of an image of BLUR_SIDE."""
+def blur_matrix(deviation: PerImage, size: int) -> Matrices:
+    """Gaussian blur along a side. `deviation` is in pixels of an image of BLUR_SIDE."""
     deviation = jnp.maximum(deviation * size / BLUR_SIDE, 1e-3)[:, None, None]
     place = jnp.arange(size)
     return _normalise(jnp.exp(-0.5 * ((place[:, None] - place) / deviation) ** 2))
 
 
-def rescale_matrix(scale: jax.Array, size: int) -> jax.Array:
-    """Shrinks a side to `scale` [b] of its length, antialiased, and enlarges it again: float32[b, size, size]."""
+def rescale_matrix(scale: PerImage, size: int) -> Matrices:
+    """Shrinks a side to `scale` of its length, antialiased, and enlarges it again."""
     small = _small_size(scale, size)
     place = jnp.arange(size)
-    # Rows of `shrink` and columns of `enlarge` beyond the small size are there for the static shape alone.
+    # Rows of `shrink` and columns of `enlarge` beyond the small size only keep the shape static.
     centre = (place[:, None] + 0.5) * size / small - 0.5
     shrink = _normalise(jnp.maximum(1 - jnp.abs(place - centre) * small / size, 0))
     centre = jnp.clip((place[:, None] + 0.5) * small / size - 0.5, 0, small - 1)
@@ -145,8 +151,8 @@ def rescale_matrix(scale: jax.Array, size: int) -> jax.Array:
     return enlarge @ shrink
 
 
-def pixelate_matrix(scale: jax.Array, size: int) -> jax.Array:
-    """Replaces stretches of 1 / `scale` pixels ([b]) along a side by their mean: float32[b, size, size]."""
+def pixelate_matrix(scale: PerImage, size: int) -> Matrices:
+    """Replaces stretches of 1 / `scale` pixels along a side by their mean."""
     stretch = jnp.floor((jnp.arange(size) + 0.5) * _small_size(scale, size) / size)
     return _normalise((jnp.swapaxes(stretch, 1, 2) == stretch).astype(jnp.float32))
 
@@ -159,17 +165,17 @@ def _normalise(weights: jax.Array) -> jax.Array:
     return weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-6)
 
 
-def add_noise(planes: jax.Array, deviation: jax.Array, keys: jax.Array) -> jax.Array:
-    """Adds Gaussian noise of a standard deviation [b] in units of 0..255, independent in each pixel and colour."""
+def add_noise(planes: Planes, deviation: PerImage, keys: Keys) -> Planes:
+    """Adds Gaussian noise of a standard deviation in units of 0..255, independent in each pixel and colour."""
     noise = jax.vmap(lambda key: jax.random.normal(key, planes.shape[1:]))(keys)
     return planes + _per_pixel(deviation) * noise
 
 
-def occlude(planes: jax.Array, side: jax.Array, keys: jax.Array) -> jax.Array:
+def occlude(planes: Planes, side: PerImage, keys: Keys) -> Planes:
     """Covers a rectangle with one random colour (Zhong et al. 2020, 'Random Erasing').
 
-    `side` [b], of the image's sides, is that of a square of the same area; the rectangle is up to twice as long as
-    wide, and lies wholly inside.
+    `side`, as a fraction of the image's sides, is that of a square of the same area; the rectangle is up to twice as
+    long as wide, and lies wholly inside.
     """
     stretch, top, left, *colour = jax.vmap(lambda key: jax.random.uniform(key, (6,)))(keys).T
     stretch = 2 ** (stretch - 0.5)
@@ -186,8 +192,8 @@ def _within(size: int, start: jax.Array, length: jax.Array) -> jax.Array:
     return (centre >= begin) & (centre < begin + length[:, None])
 
 
-def compress(planes: jax.Array, quality: jax.Array, keys: jax.Array) -> jax.Array:
-    """JPEG at a quality [b], with chroma at half resolution, as nearly all software and sites write it."""
+def compress(planes: Planes, quality: PerImage, keys: Keys) -> Planes:
+    """JPEG at a quality in 1..100, with chroma at half resolution, as nearly all software and sites write it."""
     del keys
     return jpeg.compress(planes, quality)
 

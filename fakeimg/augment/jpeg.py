@@ -1,12 +1,13 @@
 """JPEG compression on the device: what an image looks like after libjpeg has written and read it.
 
-Only what loses information is computed (ITU-T T.81 without its entropy coding), with the roundings of libjpeg's
-default settings: `jccolor.c`, `jcsample.c`, `jcdctmgr.c`, `jdsample.c` (fancy upsampling), `jdcolor.c`.
+Only the lossy steps are computed (ITU-T T.81 without its entropy coding), with the roundings of libjpeg's default
+settings: `jccolor.c`, `jcsample.c`, `jcdctmgr.c`, `jdsample.c` (fancy upsampling), `jdcolor.c`.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float, Real
 
 from fakeimg.data import jpeg_tables
 
@@ -20,17 +21,19 @@ _DCT = np.cos(np.pi * (np.arange(BLOCK) + 0.5) * np.arange(BLOCK)[:, None] / BLO
 _DCT[0] /= np.sqrt(2)
 
 
-def compress(planes: jax.Array, quality: jax.Array, *, subsample: bool = True) -> jax.Array:
-    """Compresses and decompresses images, each at a quality of its own.
+def compress(
+    planes: Real[Array, 'b 3 h w'], quality: Real[Array, ' b'], *, subsample: bool = True
+) -> Float[Array, 'b 3 h w']:
+    """Compresses and decompresses images, each at its quality.
 
     Args:
-        planes: red, green and blue, float[b, 3, H, W] in 0..255; rounded and clipped first. H and W may be anything:
-            edges are repeated up to whole blocks, as libjpeg does.
-        quality: [b], 1..100 on the scale of the Independent JPEG Group, rounded.
+        planes: red, green and blue in 0..255, rounded and clipped first. Sides may have any length: edges are repeated
+            up to whole blocks, as in libjpeg.
+        quality: 1..100 on the scale of the Independent JPEG Group, rounded.
         subsample: True for chroma at half the resolution both ways (4:2:0), False for 4:4:4.
 
     Returns:
-        Whole numbers, float32[b, 3, H, W] in 0..255.
+        Whole numbers in 0..255, float32.
     """
     height, width = planes.shape[2:]
     place = jnp.clip(jnp.round(quality).astype(jnp.int32), 1, 100) - 1

@@ -90,10 +90,11 @@ def train_step(
 def _prepare(key: jax.Array, batch: dict[str, jax.Array], model: nn.Module, config: Config) -> tuple[Rows, jax.Array]:
     """Crops, augments, mixes and normalises this device's images; returns the rows and their labels, int[b]."""
     labels, weights = batch['label'], batch['weight']
-    images = augment(key, crop(batch, config.data.image_size), config)
+    images = augment(key, crop(batch, config.data.image_size), config.augment)
     targets = labels.astype(jnp.float32)
-    if config.augment.mixup or config.augment.cutmix:
-        images, targets = mixing.mix(jax.random.fold_in(key, 2), images, labels, weights, config)
+    mixup, cutmix = config.augment.mixup, config.augment.cutmix
+    if mixup or cutmix:
+        images, targets = mixing.mix(jax.random.fold_in(key, 2), images, labels, weights, mixup, cutmix)
         labels = (targets >= 0.5).astype(labels.dtype)
     images = normalize(images, config.data.mean, config.data.std, model.dtype)
     return (images, targets, weights), labels

@@ -46,7 +46,7 @@ def augmented(
 
     def program(step: jax.Array, images: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(config.seed), step)
-        return parallel.all_rows(augment_lib.augment(key, images, config))
+        return parallel.all_rows(augment_lib.augment(key, images, config.augment))
 
     compiled = mapped.map(program)
     return [np.asarray(compiled(mapped.replicate(np.int32(step)), mapped.split(originals))) for step in steps]
@@ -90,11 +90,11 @@ def test_an_image_depends_on_the_step_and_not_on_the_devices(everything: Config)
 
 def test_labels_are_no_argument() -> None:
     """What cannot see a label cannot treat the classes differently."""
-    assert list(inspect.signature(augment_lib.augment).parameters) == ['key', 'images', 'config']
+    assert list(inspect.signature(augment_lib.augment).parameters) == ['key', 'images', 'settings']
     assert list(inspect.signature(degradations.degrade).parameters) == ['keys', 'images', 'settings']
 
 
-def test_struck_images_change_and_others_stay() -> None:
+def test_applied_images_change_and_others_stay() -> None:
     images = smooth_images(64)
     ranges = {kind: getattr(default_config().augment, kind) for kind in DEGRADATIONS}
     ranges |= {
@@ -108,13 +108,13 @@ def test_struck_images_change_and_others_stay() -> None:
     @jax.jit
     def degrade_by_each(keys: jax.Array) -> dict[str, tuple[jax.Array, jax.Array]]:
         return {
-            kind: (degradations.degrade(keys, images, own), degradations._draw(keys, own)[kind].struck)
+            kind: (degradations.degrade(keys, images, own), degradations._draw(keys, own)[kind].applied)
             for kind, own in settings.items()
         }
 
-    for kind, (after, struck) in degrade_by_each(jax.random.split(jax.random.key(0), 64)).items():
-        np.testing.assert_array_equal((np.asarray(after) != images).any((1, 2, 3)), struck, err_msg=kind)
-        assert 18 <= struck.sum() <= 46, kind
+    for kind, (after, applied) in degrade_by_each(jax.random.split(jax.random.key(0), 64)).items():
+        np.testing.assert_array_equal((np.asarray(after) != images).any((1, 2, 3)), applied, err_msg=kind)
+        assert 18 <= applied.sum() <= 46, kind
 
 
 def test_kinds_strike_independently_with_strengths_from_their_ranges() -> None:
@@ -124,12 +124,12 @@ def test_kinds_strike_independently_with_strengths_from_their_ranges() -> None:
     draws = {kind: draws[kind] for kind in DEGRADATIONS}
     for kind, draw in draws.items():
         low, high = getattr(settings, kind)
-        assert abs(draw.struck.mean() - 0.3) < 0.04
+        assert abs(draw.applied.mean() - 0.3) < 0.04
         # Standardised: 0 to 1, evenly.
         strength = (np.asarray(draw.strength) - low) / (high - low)
         assert -1e-6 <= strength.min() < 0.01 and 0.99 < strength.max() <= 1 + 1e-6
         assert abs(strength.mean() - 0.5) < 0.02
-    values = np.stack([part for draw in draws.values() for part in (draw.struck, draw.strength)]).astype(np.float64)
+    values = np.stack([part for draw in draws.values() for part in (draw.applied, draw.strength)]).astype(np.float64)
     correlations = np.corrcoef(values) - np.eye(len(values))
     assert np.abs(correlations).max() < 0.08
 
@@ -139,7 +139,7 @@ def test_leaving_a_kind_out_changes_no_other_draw() -> None:
     settings = only(0.5, noise=(1.0, 2.0), jpeg=(30, 95))
     alone = degradations._draw(keys, only(0.5, jpeg=(30, 95)))['jpeg']
     both = degradations._draw(keys, settings)['jpeg']
-    np.testing.assert_array_equal(alone.struck, both.struck)
+    np.testing.assert_array_equal(alone.applied, both.applied)
     np.testing.assert_array_equal(alone.strength, both.strength)
 
 

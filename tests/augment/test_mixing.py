@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from fakeimg.augment import mixing
-from fakeimg.config import default_config
 from fakeimg.errors import UserError
 from fakeimg.runtime import parallel
 
@@ -14,12 +13,10 @@ COUNT = 64
 
 @functools.cache
 def mapped_mix(mixup: float, cutmix: float, devices: int):
-    config = default_config()
-    config.augment.mixup, config.augment.cutmix = mixup, cutmix
     mapped = parallel.Devices.create('pmap', COUNT, jax.devices()[:devices])
 
     def program(seed: jax.Array, batch: dict[str, jax.Array]):
-        parts = mixing.mix(jax.random.key(seed), batch['image'], batch['label'], batch['weight'], config)
+        parts = mixing.mix(jax.random.key(seed), batch['image'], batch['label'], batch['weight'], mixup, cutmix)
         return tuple(parallel.all_rows(part) for part in parts)
 
     return mapped, mapped.map(program)
