@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Real, UInt8
 
 from fakeimg.config import Config
@@ -27,7 +28,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def create_model(config: Config, dtype: jnp.dtype = jnp.float32, axis_name: str | None = None) -> nn.Module:
+def create_model(config: Config, dtype: DTypeLike = jnp.float32, axis_name: str | None = None) -> nn.Module:
     """Builds the model of `config.model`.
 
     `model.apply(variables, images, train=...)` maps normalised float images [B, H, W, 3] to float32 logits [B], the
@@ -94,7 +95,7 @@ def normalize(
     images: Real[Array | np.ndarray, 'b h w 3'],
     mean: Sequence[float],
     std: Sequence[float],
-    dtype: jnp.dtype = jnp.float32,
+    dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, 'b h w 3']:
     """Turns images in 0..255 into (x / 255 - mean) / std of `dtype`, channel by channel.
 

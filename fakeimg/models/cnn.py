@@ -5,6 +5,7 @@ The paper tries 36 of them: 1 to 3 convolutions of 16 to 128 filters, then 1 to 
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from fakeimg.models.layers import classifier, convolve, log_odds, max_pool_2x2
@@ -21,7 +22,7 @@ class PooledConv(nn.Module):
     """
 
     features: int
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h//2 w//2 {self.features}']:
@@ -50,7 +51,7 @@ class SmallCNN(nn.Module):
     dense_layers: int = 1
     head: str = 'sigmoid'
     frozen_stages: int = 0
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from fakeimg.models import cpu
@@ -42,7 +43,7 @@ class PointwiseConv(nn.Module):
 
     features: int
     stride: int = 1
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 f']:
@@ -51,7 +52,7 @@ class PointwiseConv(nn.Module):
         return cpu.product(x, matrix) if runs_on_cpu() else x @ matrix
 
 
-def batch_norm(train: bool, frozen: bool, dtype: jnp.dtype, axis: str | None) -> functools.partial:
+def batch_norm(train: bool, frozen: bool, dtype: DTypeLike, axis: str | None) -> functools.partial:
     """A constructor of BatchNorm layers with torch's constants (its momentum of 0.1 is 0.9 here).
 
     The running variance is that of the batch, where torch keeps n / (n - 1) of it.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from fakeimg.models.layers import Conv, PointwiseConv, batch_norm, classifier, log_odds, max_pool_3x3
@@ -30,7 +31,7 @@ class ResidualBlock(nn.Module):
     stride: int
     bottleneck: bool
     norm: functools.partial
-    dtype: jnp.dtype
+    dtype: DTypeLike
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 f']:
@@ -78,7 +79,7 @@ class ResNet(nn.Module):
     freeze_batch_norm: bool = False
     frozen_stages: int = 0
     head: str = 'sigmoid'
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     norm_axis: str | None = None
 
     @property

@@ -4,6 +4,7 @@ import functools
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from fakeimg.models.layers import Conv, adaptive_mean_pool, batch_norm, classifier, log_odds, max_pool_2x2
@@ -33,7 +34,7 @@ class VGG19(nn.Module):
     freeze_batch_norm: bool = False
     frozen_stages: int = 0
     head: str = 'sigmoid'
-    dtype: jnp.dtype = jnp.float32
+    dtype: DTypeLike = jnp.float32
     norm_axis: str | None = None
 
     @property

@@ -88,7 +88,7 @@ def test_max_pool_of_three_equals_flax_and_so_do_its_gradients(shape: tuple[int,
 
 @pytest.mark.parametrize(('size', 'stride'), [(8, 1), (8, 2), (7, 2), (1, 2)])
 def test_pointwise_convolution_equals_flax(size: int, stride: int) -> None:
-    x = np.random.default_rng(0).standard_normal((2, size, size, 5), np.float32)
+    x = jax.random.normal(jax.random.key(1), (2, size, size, 5))
     reference = nn.Conv(3, (1, 1), (stride, stride), padding=0, use_bias=False)
     variables = reference.init(jax.random.key(0), x)
     ours: Any = PointwiseConv(3, stride).apply(variables, x)

@@ -23,10 +23,10 @@ def random_variables(model: nn.Module, size: int) -> dict[str, Any]:
     """Positive variances, everything else around 0; made by numpy, for compiling an initialisation takes seconds."""
     random = np.random.default_rng(0)
 
-    def fill(path: Any, leaf: Any) -> np.ndarray:
+    def fill(path: Any, leaf: Any) -> jax.Array:
         scale = np.sqrt(2 / max(1, np.prod(leaf.shape[:-1])))
         values = (scale * random.standard_normal(leaf.shape)).astype(np.float32)
-        return np.abs(values) + np.float32(0.5) if path[-1].key == 'var' else values
+        return jnp.asarray(np.abs(values) + np.float32(0.5) if path[-1].key == 'var' else values)
 
     return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(lambda: init_variables(model, size, 0)))
 
@@ -177,7 +177,7 @@ def test_small_stem_keeps_the_resolution() -> None:
 
 def test_both_heads_give_the_same_decisions() -> None:
     """A softmax over (0, z), or (a, a + z) for any a, is the sigmoid of z, and so are loss and gradient."""
-    images = np.random.default_rng(0).standard_normal((4, 16, 16, 3), np.float32)
+    images = jax.random.normal(jax.random.key(0), (4, 16, 16, 3))
     one, two = SmallCNN(filters=2, dense=3), SmallCNN(filters=2, dense=3, head='softmax')
     variables = random_variables(one, 16)
     head = variables['params']['head']
@@ -200,7 +200,7 @@ def test_both_heads_give_the_same_decisions() -> None:
 
 @pytest.mark.parametrize('model', [ResNet((1,), width=2), VGG19(width=1, dense=2, batch_norm=True, dropout=0.0)])
 def test_frozen_batch_norm_computes_in_training_what_it_does_in_evaluation(model: Any) -> None:
-    images = np.random.default_rng(0).standard_normal((4, 32, 32, 3), np.float32)
+    images = jax.random.normal(jax.random.key(0), (4, 32, 32, 3))
     variables = random_variables(model, 32)
     frozen = model.clone(freeze_batch_norm=True)
 
@@ -216,7 +216,7 @@ def test_frozen_batch_norm_computes_in_training_what_it_does_in_evaluation(model
 
 def test_dropout_silences_units_in_training_only() -> None:
     model = VGG19(width=1, dense=64, dropout=0.5)
-    images = np.random.default_rng(0).standard_normal((2, 32, 32, 3), np.float32)
+    images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
     variables = random_variables(model, 32)
 
     @functools.partial(jax.jit, static_argnums=0)
