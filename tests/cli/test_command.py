@@ -21,7 +21,7 @@ def flags_defined_in(verb: str) -> list[str]:
         if isinstance(node, ast.Call)
     ]
     return [
-        call.args[0].value
+        str(call.args[0].value)
         for call in calls
         if isinstance(call.func, ast.Attribute) and call.func.attr.startswith('DEFINE_')
         if isinstance(call.args[0], ast.Constant)
