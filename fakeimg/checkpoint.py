@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from fakeimg.errors import UserError
+from fakeimg.meta import Meta
 
 BEST_BY = 'auc'
 
@@ -28,13 +29,13 @@ class Restored:
         state: the restored pytree.
         data: state of the data iterator.
         meta: configuration, label map, preprocessing, data digest.
-        notes: what a person should know: damaged checkpoints that were passed over.
+        notes: warnings for the user: damaged checkpoints that were skipped.
     """
 
     step: int
     state: Any
     data: dict[str, Any]
-    meta: dict[str, Any]
+    meta: Meta
     notes: list[str]
 
 
@@ -46,7 +47,7 @@ class Checkpoints:
 
     def __init__(self, folder: pathlib.Path, *, read_only: bool = False):
         if read_only and not folder.is_dir():
-            raise UserError(f'there are no checkpoints in {folder}; train first, or mend --workdir.')
+            raise _no_checkpoints(folder)
         self.folder = folder.absolute()
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
@@ -75,12 +76,23 @@ class Checkpoints:
         best = self._manager.best_step()
         return self._manager.latest_step() if best is None else best
 
+    def resolve(self, step: str | int) -> int | None:
+        """The number of the checkpoint that a user names: `best` (validation AUC), `latest`, or a number.
+
+        None is the newest that can be read. Raises UserError for any other word.
+        """
+        if step in ('best', 'latest'):
+            return self.best_step() if step == 'best' else None
+        if not str(step).isdecimal():
+            raise UserError(f'step is {step!r}; it must be best, latest, or the number of a checkpoint.')
+        return int(step)
+
     def is_validated(self, step: int) -> bool:
         """Whether there is a checkpoint of `step` that was saved with its validation metrics."""
         return (self.folder / str(step) / 'metrics').exists()
 
     def save(
-        self, step: int, state: Any, data: dict[str, Any], meta: dict[str, Any], metrics: dict[str, Any] | None = None
+        self, step: int, state: Any, data: dict[str, Any], meta: Meta, metrics: dict[str, Any] | None = None
     ) -> None:
         """Starts saving; returns once the state is copied off the devices.
 
@@ -90,18 +102,18 @@ class Checkpoints:
             step: steps taken so far.
             state: a pytree of arrays, replicated over all processes.
             data: state of the data iterator, JSON.
-            meta: JSON; `state_tree` and `checksums` of the leaves are added to it.
+            meta: of the run; `state_tree` and `checksums` of the leaves are added to it.
             metrics: validation metrics; without them the checkpoint cannot become the best.
         """
         if step in self._manager.all_steps():
             if metrics is None or self.is_validated(step):
                 return
             self._manager.delete(step)  # a signal had cut its validation short; now it comes with its metrics
-        described = {'state_tree': describe(state), 'checksums': checksums(state)}
+        meta = dataclasses.replace(meta, state_tree=describe(state), checksums=checksums(state))
         items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
             data=ocp.args.JsonSave(data),
-            meta=ocp.args.JsonSave(meta | described),
+            meta=ocp.args.JsonSave(meta.to_json()),
         )
         self._manager.save(step, args=items, metrics=metrics and {BEST_BY: metrics[BEST_BY]})
 
@@ -120,7 +132,7 @@ class Checkpoints:
         for candidate in self._candidates(step):
             try:
                 meta = self._read_meta(candidate)
-                check_same_tree(meta['state_tree'], describe(abstract_state), f'{self.folder}/{candidate}')
+                check_same_tree(meta.state_tree, describe(abstract_state), f'{self.folder}/{candidate}')
                 with _late_reads_unreported():
                     items = self._manager.restore(
                         candidate,
@@ -133,7 +145,7 @@ class Checkpoints:
                             data=ocp.args.JsonRestore(),
                         ),
                     )
-                _check_intact(meta['checksums'], checksums(items['state']))
+                _check_intact(meta.checksums, checksums(items['state']))
                 fallen_back = [f'{note}, falling back to the one before' for note in notes]
                 return Restored(candidate, items['state'], items['data'], meta, fallen_back)
             except UserError:
@@ -147,32 +159,37 @@ class Checkpoints:
 
         Args and errors are those of `restore`; `state` is then `{'params': ..., 'batch_stats': ...}` in either case.
         """
-        if not any(name.startswith('ema/') for name in self.read_meta(step)['state_tree']):
+        if not any(name.startswith('ema/') for name in self.read_meta(step).state_tree):
             return self.restore(abstract_variables, step)
         restored = self.restore({'ema': abstract_variables}, step)
         return dataclasses.replace(restored, state=restored.state['ema'])
 
-    def read_meta(self, step: int | None = None) -> dict[str, Any]:
+    def read_meta(self, step: int | None = None) -> Meta:
         """Reads what is needed to rebuild the model, of one checkpoint or of the newest that can be read.
 
         Raises:
-            UserError: nothing there, or nothing readable.
+            UserError: nothing there, nothing readable, or a checkpoint of a newer fakeimg.
         """
         notes = []
         for candidate in self._candidates(step):
             try:
                 return self._read_meta(candidate)
+            except UserError:
+                raise
             except Exception as error:
                 notes.append(f'checkpoint {candidate} is damaged ({_short(error)})')
         raise self._nothing_readable(notes)
 
-    def _read_meta(self, step: int) -> dict[str, Any]:
-        return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
+    def _read_meta(self, step: int) -> Meta:
+        values = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
+        return Meta.from_json(values, f'checkpoint {step} in {self.folder}')
 
     def _candidates(self, step: int | None) -> list[int]:
         steps = self.steps()
-        if not steps or (step is not None and step not in steps):
-            raise UserError(f'no checkpoint {"at all" if step is None else step} in {self.folder}{_listed(steps)}.')
+        if not steps:
+            raise _no_checkpoints(self.folder)
+        if step is not None and step not in steps:
+            raise UserError(f'there is no checkpoint {step} in {self.folder}{_listed(steps)}; choose one of these.')
         return steps[::-1] if step is None else [step]
 
     def _nothing_readable(self, notes: list[str]) -> UserError:
@@ -263,13 +280,17 @@ def check_same_tree(saved: dict[str, str], wanted: dict[str, str], where: str) -
                           for name in shown)  # fmt: skip
         raise UserError(
             f'{where} is a checkpoint of another model or optimizer: {len(differing)} leaves differ, among them '
-            f'{lines}; choose another --workdir, or the configuration it was trained with.'
+            f'{lines}; choose another run folder, or the configuration it was trained with.'
         )
 
 
 def _score(metrics: dict[str, Any]) -> float:
     value = metrics.get(BEST_BY)
     return -1.0 if value is None else value  # one class only: AUC is undefined
+
+
+def _no_checkpoints(folder: pathlib.Path) -> UserError:
+    return UserError(f"there are no checkpoints in {folder}; train first, or check the run folder's path.")
 
 
 def _listed(steps: list[int]) -> str:

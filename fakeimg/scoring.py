@@ -1,6 +1,8 @@
-"""Scores a split: the one function behind validation while training and behind the separate evaluation."""
+"""Scores a split: the one function behind validation while training, evaluation, prediction and probing."""
 
+import csv
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,18 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fakeimg import files
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data import pipeline
 from fakeimg.data.datasets import Split
+from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import TrainingDiverged
 from fakeimg.models import crop, normalize
-from fakeimg.runtime import parallel
+from fakeimg.runtime import parallel, precision
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """The scores of one split, in the source's order.
+    """The scores of one split, in the split's order.
 
     Attributes:
         names: of the n scored images.
@@ -45,6 +49,20 @@ class Predictions:
         logits = self.logits.astype(np.float64)
         return np.where(logits >= 0, 1.0, np.exp(-np.abs(logits))) / (1 + np.exp(-np.abs(logits)))
 
+    def write_csv(self, path: pathlib.Path, *, are_log_odds: bool = True) -> None:
+        """Writes one row per image: name, label (0 real, 1 fake), probability (P(fake)), logit.
+
+        Without `are_log_odds`, decisions of a classifier, fake at 0 and above: name, label, decision.
+        """
+        columns = [self.names, map(int, self.labels)]
+        if are_log_odds:
+            columns.append(map('{:.6f}'.format, self.probabilities))
+        columns.append(map('{:.6f}'.format, self.logits))
+        with files.replacing(path, **files.TEXT) as file:
+            rows = csv.writer(file)
+            rows.writerow(('name', 'label', *(('probability', 'logit') if are_log_odds else ('decision',))))
+            rows.writerows(zip(*columns, strict=True))
+
 
 class Stopped(Exception):
     """Scoring was given up because `stop` said so."""
@@ -66,83 +84,91 @@ def make_predict_step(
     return predict
 
 
-def score_source(
-    predict: Callable[..., Any],
-    variables: dict[str, Any],
-    source: Split,
-    split: str,
-    config: Config,
-    devices: parallel.Devices,
-    *,
-    console: Console = SILENT,
-    stop: Callable[[], bool] = lambda: False,
-) -> tuple[Predictions, pipeline.UnreadableImages]:
-    """Scores every image of a source once.
+@dataclasses.dataclass(frozen=True)
+class Scorer:
+    """The predict step of a network, compiled for its devices.
 
-    Args:
-        predict: `make_predict_step`, mapped over `devices`.
-        variables: replicated `params` and `batch_stats`.
-        source: the split's images.
-        split: its name, for messages.
+    Attributes:
+        predict: `(variables, batch) -> (outputs [B, ...], weights [B])` over all devices.
         config: the run's configuration.
         devices: where to compute.
-        console: shows the progress.
-        stop: is asked before each batch whether to give up.
-
-    Returns:
-        The predictions, and the images that could not be read.
-
-    Raises:
-        UserError: more than `config.data.max_bad_fraction` of the split is unreadable.
-        TrainingDiverged: a score is not finite.
-        Stopped: `stop` said so.
     """
-    logits, kept, bad = predict_source(predict, variables, source, split, config, devices, console=console, stop=stop)
-    if not np.isfinite(logits).all():
-        raise TrainingDiverged(
-            f'the scores of split {split} are not finite: these weights are ruined; take an earlier checkpoint, '
-            'or train again with a lower --config.optimizer.base_learning_rate.'
-        )
-    predictions = Predictions(
-        [source.names[index] for index in kept], source.labels[kept], logits, len(source) - len(kept)
-    )
-    return predictions, bad
 
+    predict: Callable[..., Any]
+    config: Config
+    devices: parallel.Devices
 
-def predict_source(
-    predict: Callable[..., Any],
-    variables: dict[str, Any],
-    source: Split,
-    split: str,
-    config: Config,
-    devices: parallel.Devices,
-    *,
-    console: Console = SILENT,
-    stop: Callable[[], bool] = lambda: False,
-) -> tuple[np.ndarray, np.ndarray, pipeline.UnreadableImages]:
-    """Runs `predict` on every image of a source once; the arguments are those of `score_source`.
+    @classmethod
+    def create(cls, model: nn.Module, config: Config, devices: parallel.Devices, *, features: bool = False) -> 'Scorer':
+        """Compiles `make_predict_step` for `devices`."""
+        step = make_predict_step(model, config, precision.resolve(config.precision), features=features)
+        return cls(devices.map(step), config, devices)
 
-    Returns:
-        float32[m, ...], what it computed for the m images that could be read; int64[m], their places in the source,
-        ascending; and the other images.
+    def score(
+        self,
+        variables: dict[str, Any],
+        split: Split,
+        name: str,
+        *,
+        console: Console = SILENT,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[Predictions, UnreadableImages]:
+        """Scores every image of a split once.
 
-    Raises:
-        UserError: more than `config.data.max_bad_fraction` of the split is unreadable.
-    """
-    bad = pipeline.UnreadableImages(split, len(source), config.data.max_bad_fraction)
-    batches = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
-    pending, parts = None, []
-    dataset = pipeline.read_batches(batches, config.data.threads)
-    for batch in console.track(dataset, f'scoring {split}', len(batches), config.batch_size):
-        if stop():
-            raise Stopped
-        bad.check()
-        outputs = predict(variables, devices.split(batch))
-        if pending is not None:  # read the last batch's outputs while this one is computed
-            parts.append(jax.device_get(pending))
-        pending = outputs
-    parts.append(jax.device_get(pending))
-    bad.check()
-    outputs, weights = (np.concatenate(arrays)[: len(source)] for arrays in zip(*parts, strict=True))
-    kept = np.flatnonzero(weights)
-    return outputs[kept], kept, bad
+        Args:
+            variables: replicated `params` and `batch_stats`.
+            split: the images.
+            name: of the split, for messages.
+            console: shows the progress.
+            stop: is called before each batch; True gives up.
+
+        Returns:
+            The predictions, and the unreadable images.
+
+        Raises:
+            UserError: more than `config.data.max_bad_fraction` of the split is unreadable.
+            TrainingDiverged: a score is not finite.
+            Stopped: `stop` returned True.
+        """
+        logits, rows, unreadable = self.outputs(variables, split, name, console=console, stop=stop)
+        if not np.isfinite(logits).all():
+            raise TrainingDiverged(
+                f'the scores of split {name} are not finite: these weights are ruined; take an earlier checkpoint, '
+                'or train again with a lower config.optimizer.base_learning_rate.'
+            )
+        names = [split.names[row] for row in rows]
+        return Predictions(names, split.labels[rows], logits, len(split) - len(rows)), unreadable
+
+    def outputs(
+        self,
+        variables: dict[str, Any],
+        split: Split,
+        name: str,
+        *,
+        console: Console = SILENT,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> tuple[np.ndarray, np.ndarray, UnreadableImages]:
+        """Runs `predict` on every image of a split once; arguments and errors are those of `score`.
+
+        Returns:
+            float32[m, ...], the outputs for the m readable images; int64[m], their places in the split, ascending; and
+            the unreadable images.
+        """
+        config = self.config
+        unreadable = UnreadableImages(name, len(split), config.data.max_bad_fraction)
+        batches = pipeline.EvalBatches(split, config, unreadable, shard=parallel.shard())
+        pending, parts = None, []
+        dataset = pipeline.read_batches(batches, config.data.threads)
+        for batch in console.track(dataset, f'scoring {name}', len(batches), config.batch_size):
+            if stop():
+                raise Stopped
+            unreadable.check()
+            outputs = self.predict(variables, self.devices.split(batch))
+            if pending is not None:  # read the last batch's outputs while this one is computed
+                parts.append(jax.device_get(pending))
+            pending = outputs
+        parts.append(jax.device_get(pending))
+        unreadable.check()
+        outputs, weights = (np.concatenate(arrays)[: len(split)] for arrays in zip(*parts, strict=True))
+        rows = np.flatnonzero(weights)
+        return outputs[rows], rows, unreadable

@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import pathlib
 
 import jax
@@ -5,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fakeimg.checkpoint import Checkpoints
+from fakeimg.checkpoint import Checkpoints, checksums, describe
 from fakeimg.errors import UserError
+from fakeimg.meta import FORMAT, Meta
 from fakeimg.runtime import parallel
+
+META = Meta(config={'x': 1}, labels={'real': 0, 'fake': 1}, preprocessing={'mean': [0.5]}, data_digest='0' * 64)
 
 
 def state_of(step: int) -> dict:
@@ -18,7 +23,7 @@ def save_all(folder: pathlib.Path, aucs: dict[int, float | None]) -> None:
     checkpoints = Checkpoints(folder)
     for step, auc in aucs.items():
         metrics = None if auc is None else {'auc': auc, 'loss': 1.0}
-        checkpoints.save(step, state_of(step), {'iterator': {'next_index': step}}, {'config': {'x': 1}}, metrics)
+        checkpoints.save(step, state_of(step), {'iterator': {'next_index': step}}, META, metrics)
     checkpoints.close()
 
 
@@ -44,7 +49,8 @@ def test_state_iterator_and_meta_come_back_together(tmp_path: pathlib.Path) -> N
     restored = Checkpoints(tmp_path, read_only=True).restore(abstract(state_of(0)))
     assert restored.step == 4
     assert restored.data == {'iterator': {'next_index': 4}}
-    assert restored.meta['config'] == {'x': 1}
+    saved = dataclasses.replace(META, state_tree=describe(state_of(4)), checksums=checksums(state_of(4)))
+    assert restored.meta == saved
     jax.tree.map(np.testing.assert_array_equal, restored.state, state_of(4))
 
 
@@ -66,7 +72,7 @@ def test_damaged_checkpoint_falls_back_and_says_so(tmp_path: pathlib.Path) -> No
     checkpoints.set_aside_after(4)
     assert checkpoints.steps() == [4]
     assert len(list((tmp_path / 'damaged').iterdir())) == 1  # moved, not deleted
-    checkpoints.save(8, state_of(8), {}, {})
+    checkpoints.save(8, state_of(8), {}, META)
     checkpoints.close()
     assert Checkpoints(folder).restore(abstract(state_of(0))).step == 8
 
@@ -76,7 +82,7 @@ def test_a_flipped_bit_is_damage_too(tmp_path: pathlib.Path) -> None:
     state = {'params': {'w': random.normal(size=(64, 64)).astype(np.float32), 'n': np.arange(5)}}
     for step in (4, 8):
         checkpoints = Checkpoints(tmp_path)
-        checkpoints.save(step, state, {}, {})
+        checkpoints.save(step, state, {}, META)
         checkpoints.close()
     (data,) = [path for path in (tmp_path / '8/state').rglob('*') if path.is_file() and path.stat().st_size > 4096]
     content = bytearray(data.read_bytes())
@@ -121,3 +127,41 @@ def test_missing_checkpoints(tmp_path: pathlib.Path) -> None:
     save_all(tmp_path, {4: 0.5})
     with pytest.raises(UserError, match=r'no checkpoint 5 in .* \(there are 4\)'):
         Checkpoints(tmp_path, read_only=True).restore(abstract(state_of(0)), 5)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(UserError, match='there are no checkpoints in .*train first'):
+        Checkpoints(tmp_path / 'empty', read_only=True).read_meta()
+
+
+def test_checkpoints_are_named_by_words_or_numbers(tmp_path: pathlib.Path) -> None:
+    save_all(tmp_path, {1: 0.5, 2: 0.9, 3: 0.7})
+    checkpoints = Checkpoints(tmp_path, read_only=True)
+    assert [checkpoints.resolve(step) for step in ('best', 'latest', '3', 3)] == [2, None, 3, 3]
+    for step in ('newest', '²', '-1', -1, ''):
+        with pytest.raises(UserError, match=f'step is {step!r}; it must be best, latest, or the number of a checkp'):
+            checkpoints.resolve(step)
+
+
+def change_meta(folder: pathlib.Path, **fields: object) -> None:
+    path = folder / 'meta/metadata'
+    values = {name: value for name, value in (json.loads(path.read_text()) | fields).items() if value is not None}
+    path.write_text(json.dumps(values))
+
+
+def test_a_checkpoint_of_a_later_version_is_refused(tmp_path: pathlib.Path) -> None:
+    save_all(tmp_path, {4: 0.5, 8: 0.6})
+    change_meta(tmp_path / '8', format=FORMAT + 1, fakeimg='9.1.0', config=None)
+    checkpoints = Checkpoints(tmp_path, read_only=True)
+    sentence = r'checkpoint 8 in .* was written by a newer fakeimg .9\.1\.0.; update fakeimg\.'
+    with pytest.raises(UserError, match=sentence):
+        checkpoints.read_meta()
+    with pytest.raises(UserError, match=sentence):  # rather than to fall back to the one before
+        checkpoints.restore(abstract(state_of(0)))
+    assert checkpoints.read_meta(4).config == {'x': 1}
+
+
+def test_meta_of_older_and_newer_versions_loads(tmp_path: pathlib.Path) -> None:
+    save_all(tmp_path, {4: 0.5})
+    change_meta(tmp_path / '4', format=None, fakeimg='0.1.0', added_later='x')
+    meta = Checkpoints(tmp_path, read_only=True).read_meta()
+    assert (meta.fakeimg, meta.format, meta.config) == ('0.1.0', 1, {'x': 1})
+    assert Meta.from_json(json.loads(json.dumps(META.to_json())), '') == META

@@ -14,6 +14,7 @@ from fakeimg.data import demo
 from fakeimg.data.datasets import DataSet, Split
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation import report as evaluation_report
+from fakeimg.meta import Meta
 from fakeimg.probing import report as probe_report
 from fakeimg.scoring import Predictions
 from fakeimg.searching import report
@@ -71,7 +72,7 @@ def test_names_are_escaped_in_the_report_of_an_evaluation(tmp_path: pathlib.Path
         'data_digest': '0' * 64,
         **metrics_lib.compute_metrics(predictions, 0.5),
     }
-    meta = {'config': {'model': {'name': f'{EVIL}model'}}, 'fakeimg': '1'}
+    meta = Meta(config={'model': {'name': f'{EVIL}model'}}, labels={}, preprocessing={}, data_digest=None)
     evaluation_report.write_report(tmp_path / 'report.html', metrics, predictions, images, meta)
     assert_escaped(tmp_path / 'report.html', *images.names, f'{EVIL}model on the {EVIL}split split')
 

@@ -104,7 +104,7 @@ class Steps:
 
 
 def eval_rate(setup: Setup, source: Split, state: Any, seconds: float) -> dict[str, float]:
-    """Evaluation end to end, as `scoring.score_source` does it: read, decode, score, bring back."""
+    """Evaluation end to end, as `scoring.Scorer.score` does it: read, decode, score, bring back."""
     config = setup.config
     bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)
     host = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
@@ -113,7 +113,7 @@ def eval_rate(setup: Setup, source: Split, state: Any, seconds: float) -> dict[s
 
     def advance() -> Any:
         nonlocal pending
-        previous, pending = pending, setup.predict(state.variables, setup.devices.split(next(batches)))
+        previous, pending = pending, setup.scorer.predict(state.variables, setup.devices.split(next(batches)))
         jax.device_get(previous)
         return pending
 

@@ -3,15 +3,14 @@
 Reads a checkpoint, scores every image of the split once, writes evaluations/SPLIT/ in the run folder.
 """
 
-import pathlib
 from collections.abc import Sequence
 
 from absl import flags
 
+from fakeimg import detector
 from fakeimg.cli import verb
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator, metrics
-from fakeimg.runtime.start import start
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
 _SPLIT = flags.DEFINE_string('split', 'test', 'train, validation, test, or a part as TFDS slices it: test[:10%].')
@@ -26,17 +25,11 @@ _THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which an image i
 def main(argv: Sequence[str]) -> None:
     verb.refuse_arguments(argv)
     if not _WORKDIR.value:
-        raise UserError('say which run to evaluate: --workdir runs/NAME.')
-    start()
+        raise UserError('no run given; pass --workdir runs/NAME.')
     console = verb.console()
+    trained = detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value)
     results, folder = evaluator.evaluate(
-        pathlib.Path(_WORKDIR.value).expanduser(),
-        _SPLIT.value,
-        _STEP.value,
-        data_path=_DATA_PATH.value,
-        batch_size=_BATCH_SIZE.value,
-        threshold=_THRESHOLD.value,
-        console=console,
+        trained, _SPLIT.value, data_path=_DATA_PATH.value, threshold=_THRESHOLD.value, console=console
     )
     console.say(f'{_SPLIT.value}, checkpoint {results["step"]}: {metrics.one_line(results)}')
     if others := results.get('without_copies'):

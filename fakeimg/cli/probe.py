@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from fakeimg import detector
 from fakeimg.cli import recipe, verb
 from fakeimg.errors import UserError
 from fakeimg.probing import prober, report
@@ -28,29 +29,20 @@ def main(argv: Sequence[str]) -> None:
     verb.refuse_arguments(argv)
     has_config = flags.FLAGS['config'].present > 0
     if has_config == bool(_WORKDIR.value):
-        both = 'both are given' if has_config else 'neither is given'
-        raise UserError(f'say --config configs/NAME.py or --workdir runs/NAME; {both}.')
-    config, workdir = None, None
-    if _WORKDIR.value:
-        workdir = pathlib.Path(_WORKDIR.value).expanduser()
-        out = workdir / 'probe'
-    else:
-        config, name = recipe.read_config(_CONFIG)
-        out = pathlib.Path(f'runs/probe_{name.removesuffix("_probe")}')
-    out = pathlib.Path(_OUT.value).expanduser() if _OUT.value else out
+        both = 'both were given' if has_config else 'neither was given'
+        raise UserError(f'pass --config NAME or --workdir runs/NAME; {both}.')
+    options = prober.Options(_SPLIT.value, _FOLDS.value, _MAX_EXAMPLES.value)
     start()
     console = verb.console()
-    results = prober.probe(
-        config,
-        out,
-        workdir=workdir,
-        step=_STEP.value,
-        batch_size=_BATCH_SIZE.value,
-        split=_SPLIT.value,
-        folds=_FOLDS.value,
-        max_examples=_MAX_EXAMPLES.value,
-        console=console,
-    )
+    if _WORKDIR.value:
+        network = detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value)
+        default = f'{_WORKDIR.value}/probe'
+    else:
+        config, name = recipe.read_config(_CONFIG)
+        network = detector.from_recipe(config)
+        default = f'runs/probe_{name.removesuffix("_probe")}'
+    out = pathlib.Path(_OUT.value or default).expanduser()
+    results = prober.probe(network, out, options, console)
     if results:
         console.say(f'{results["features"]:,} features of {results["model"]}, {results["weights"]}')
         report.print_table(results, console)

@@ -118,21 +118,31 @@ def _decode_jpeg(data: bytes, size: tuple[int, int], min_side: int, out: np.ndar
 
 def _decode_pillow(data: bytes) -> np.ndarray:
     with _pillow(data) as opened:
-        opened.load()
-        image: PIL.Image.Image = opened
-        if opened.getexif().get(_ORIENTATION_TAG, 1) != 1:
-            image = PIL.ImageOps.exif_transpose(opened)
+        return to_rgb(opened)
+
+
+def to_rgb(image: PIL.Image.Image) -> np.ndarray:
+    """Converts an image that Pillow has opened as `decode_rgb` does; uint8[H, W, 3]. Raises BadImage if it is none."""
+    with _errors_as_bad_images():
+        image.load()
+        if image.getexif().get(_ORIENTATION_TAG, 1) != 1:
+            image = PIL.ImageOps.exif_transpose(image)
         return np.asarray(_plain_rgb(image))
 
 
 @contextlib.contextmanager
 def _pillow(data: bytes) -> Iterator[PIL.Image.Image]:
-    """Opens with Pillow; whatever it raises, then or while the image is used, becomes BadImage."""
+    with _errors_as_bad_images(), PIL.Image.open(io.BytesIO(data)) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def _errors_as_bad_images() -> Iterator[None]:
+    """Turns whatever Pillow raises, when it opens an image or while that is used, into BadImage."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error', PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(io.BytesIO(data)) as opened:
-                yield opened
+            yield
     except PIL.UnidentifiedImageError:
         raise BadImage('not an image of a known format') from None
     except PIL.Image.DecompressionBombWarning as error:

@@ -25,6 +25,12 @@ class UnreadableImages:
         with self._lock:
             self._reasons[name] = reason
 
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why, by name."""
+        with self._lock:
+            return dict(self._reasons)
+
     def check(self) -> None:
         """Raises UserError when more than the tolerated share of the split is unreadable."""
         if len(self) > self._max_fraction * self._num_examples:

@@ -1,4 +1,4 @@
-"""A page for people: the figures of an evaluation, three plots, and the images it got most wrong."""
+"""The page of an evaluation: its figures, three plots, and the images it got most wrong."""
 
 import pathlib
 from typing import Any
@@ -10,23 +10,24 @@ import sklearn.metrics
 
 from fakeimg import pages
 from fakeimg.data.datasets import Split
+from fakeimg.meta import Meta
 from fakeimg.scoring import Predictions
 
 MISTAKES_SHOWN = 12
 
 
 def write_report(
-    path: pathlib.Path, metrics: dict[str, Any], predictions: Predictions, source: Split, meta: dict[str, Any]
+    path: pathlib.Path, metrics: dict[str, Any], predictions: Predictions, split: Split, meta: Meta
 ) -> None:
-    """Writes one self-contained HTML page; `source` must be the split that was scored."""
-    model = meta['config']['model']['name']
+    """Writes one self-contained HTML page; `split` must be the one that was scored."""
+    model = meta.config['model']['name']
     confusion = metrics['confusion']
     summary = (
         f'{metrics["n"]:,} images scored'
         + (f', {metrics["skipped"]:,} unreadable' if metrics['skipped'] else '')
         + f'. Called fake when P(fake) is at least {metrics["threshold"]:g}: '
-        f'{confusion["tp"]:,} of {confusion["tp"] + confusion["fn"]:,} fakes found, '
-        f'{confusion["fp"]:,} of {confusion["fp"] + confusion["tn"]:,} real images accused.'
+        f'true positive rate {_rate(confusion["tp"], confusion["fn"])} of fake images, '
+        f'false positive rate {_rate(confusion["fp"], confusion["tn"])} of real images.'
     )
     names = ('accuracy', 'precision', 'recall', 'f1', 'auc', 'average_precision', 'loss')
     others = metrics.get('without_copies')
@@ -41,14 +42,20 @@ def write_report(
         for name in names
     )
     small = (
-        f'fakeimg {meta["fakeimg"]}, checkpoint {metrics["step"]}, data {metrics["data_digest"][:12]}. '
+        f'fakeimg {meta.fakeimg}, checkpoint {metrics["step"]}, data {metrics["data_digest"][:12]}. '
         'Probabilities are uncalibrated.'
     )
     body = (
         f'<p>{summary}</p><table>{rows}</table>{_plot(metrics, predictions)}<h2>Most confident mistakes</h2>'
-        f'{_mistakes(predictions, source, metrics["threshold"])}<p class="small">{small}</p>'
+        f'{_mistakes(predictions, split, metrics["threshold"])}<p class="small">{small}</p>'
     )
     pages.write_page(path, f'{model} on the {metrics["split"]} split', body)
+
+
+def _rate(part: int, rest: int) -> str:
+    """`94.2% (471 of 500)`."""
+    whole = part + rest
+    return f'{part / whole:.1%} ({part:,} of {whole:,})' if whole else 'undefined (0 of 0)'
 
 
 def _plot(metrics: dict[str, Any], predictions: Predictions) -> str:
@@ -62,7 +69,7 @@ def _plot(metrics: dict[str, Any], predictions: Predictions) -> str:
             roc.plot(false_positives, true_positives, color='black')
         roc.plot([0, 1], [0, 1], ':', color='grey', linewidth=1)
         auc = '' if metrics['auc'] is None else f' (area {metrics["auc"]:.3f})'
-        roc.set(title=f'ROC curve{auc}', xlabel='real images accused', ylabel='fakes found', aspect='equal')
+        roc.set(title=f'ROC curve{auc}', xlabel='false positive rate', ylabel='true positive rate', aspect='equal')
         bins = np.linspace(0, 1, 41).tolist()
         for label, (name, colour) in enumerate((('real', pages.REAL_COLOUR), ('fake', pages.FAKE_COLOUR))):
             histogram.hist(scores[labels == label], bins=bins, color=colour, alpha=0.6, label=name)
@@ -83,17 +90,17 @@ def _plot(metrics: dict[str, Any], predictions: Predictions) -> str:
         return pages.plot(figure, 'ROC curve, scores by class, confusion matrix')
 
 
-def _mistakes(predictions: Predictions, source: Split, threshold: float) -> str:
+def _mistakes(predictions: Predictions, split: Split, threshold: float) -> str:
     scores = predictions.probabilities
     wrong = np.flatnonzero((scores >= threshold) != predictions.labels)
     if not wrong.size:
         return '<p>None.</p>'
     worst = wrong[np.argsort(-np.abs(predictions.logits[wrong]), kind='stable')][:MISTAKES_SHOWN]
-    place = {name: index for index, name in enumerate(source.names)}
+    place = {name: index for index, name in enumerate(split.names)}
     figures = []
     for row in worst:
         name = predictions.names[row]
         truth = ('real', 'fake')[predictions.labels[row]]
         caption = pages.escape(f'{truth}, P(fake) {scores[row]:.3f}: {name}')
-        figures.append(f'<figure>{pages.thumbnail(source[place[name]])}<figcaption>{caption}</figcaption></figure>')
+        figures.append(f'<figure>{pages.thumbnail(split[place[name]])}<figcaption>{caption}</figcaption></figure>')
     return ''.join(figures)

@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,9 +37,16 @@ class Classifier:
     is_quadratic: bool = False
 
 
+class Limits(NamedTuple):
+    """What a quadratic classifier is fitted on: a draw of about `max_examples` images, by `seed`."""
+
+    max_examples: int
+    seed: int
+
+
 @dataclasses.dataclass(frozen=True)
 class CrossValidated:
-    """What cross-validation found.
+    """The result of a cross-validation.
 
     Attributes:
         accuracy: float64[C, folds].
@@ -125,7 +133,7 @@ def assign_folds(labels: np.ndarray, groups: Sequence[str], folds: int, seed: in
     fewest = min(int((labels == 0).sum()), int((labels == 1).sum()))
     if not 2 <= folds <= fewest:
         raise UserError(
-            f'--folds is {folds}; it must be from 2 to the {fewest} images of the smaller class of train.'
+            f'folds is {folds}; it must be from 2 to the {fewest} images of the smaller class of train.'
             if fewest >= 2
             else f'the training split has {fewest} images of one class; a probe needs 2 or more of both.'
         )
@@ -134,7 +142,7 @@ def assign_folds(labels: np.ndarray, groups: Sequence[str], folds: int, seed: in
         codes: dict[str, int] = {}
         numbers = [codes.setdefault(group or f'\0{row}', len(codes)) for row, group in enumerate(groups)]
         if len(codes) < folds:
-            raise UserError(f'--folds is {folds}; train has no more than {len(codes)} groups, which stay whole.')
+            raise UserError(f'folds is {folds}; train has no more than {len(codes)} groups, which stay whole.')
     fold_of = stratified_folds(labels, numbers, folds, seed)
     check_folds(fold_of, labels, folds)
     return fold_of
@@ -145,7 +153,7 @@ def check_folds(fold_of: np.ndarray, labels: np.ndarray, folds: int) -> None:
     counts = np.bincount(2 * fold_of + labels, minlength=2 * folds)
     if not counts.all():
         raise UserError(
-            f'{folds} folds of whole groups cannot all hold both classes; take fewer --folds, or a larger split.'
+            f'{folds} folds of whole groups cannot all hold both classes; take fewer folds, or a larger split.'
         )
 
 
@@ -162,8 +170,7 @@ def cross_validate(
     features: np.ndarray,
     labels: np.ndarray,
     fold_of: np.ndarray,
-    max_examples: int,
-    seed: int,
+    limits: Limits,
     console: Console = SILENT,
 ) -> CrossValidated:
     """Fits each C on all folds but one and scores that one, in turn.
@@ -173,9 +180,8 @@ def cross_validate(
         features: float32[n, F].
         labels: int32[n], 0 or 1; both in every fold.
         fold_of: int64[n], see `assign_folds`.
-        max_examples: a quadratic classifier is fitted on no more of the other folds' images.
-        seed: of that draw.
-        console: is told a line of progress after each fold.
+        limits: of a quadratic classifier.
+        console: gets a line of progress after each fold.
     """
     folds = int(fold_of.max()) + 1
     accuracy, auc = np.empty((len(classifier.grid), folds)), np.empty((len(classifier.grid), folds))
@@ -183,7 +189,7 @@ def cross_validate(
     for fold in range(folds):
         fitted, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         if classifier.is_quadratic:
-            fitted = fitted[draw(labels[fitted], max_examples, seed)]
+            fitted = fitted[draw(labels[fitted], *limits)]
         for row, decide in enumerate(classifier.fit(features[fitted], labels[fitted], classifier.grid)):
             decisions = decide(features[held])
             accuracy[row, fold] = ((decisions >= 0) == labels[held]).mean()
@@ -195,11 +201,9 @@ def cross_validate(
     return CrossValidated(accuracy, auc, int(auc.mean(1).argmax()))
 
 
-def fit_all(
-    classifier: Classifier, features: np.ndarray, labels: np.ndarray, c: float, max_examples: int, seed: int
-) -> Decide:
-    """Fits one C on all images, or on `max_examples` of them if the classifier is quadratic."""
+def fit_all(classifier: Classifier, features: np.ndarray, labels: np.ndarray, c: float, limits: Limits) -> Decide:
+    """Fits one C on all images, or on the most that `limits` allows if the classifier is quadratic."""
     if classifier.is_quadratic:
-        rows = draw(labels, max_examples, seed)
+        rows = draw(labels, *limits)
         features, labels = features[rows], labels[rows]
     return next(iter(classifier.fit(features, labels, (c,))))

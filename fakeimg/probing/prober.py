@@ -1,114 +1,105 @@
-"""The probe: features of a frozen network, simple classifiers on them, and what these reach.
+"""The probe: features of a frozen network, and simple classifiers on them.
 
 As in E. Rezende, G. Ruppert and T. Carvalho, Detecting Computer Generated Images with Deep Convolutional Neural
 Networks, SIBGRAPI 2017, where ResNet50 knows ImageNet and an SVM does the rest.
 """
 
+import dataclasses
 import pathlib
 from typing import Any
 
 import numpy as np
 
 import fakeimg
-from fakeimg import config as config_lib
 from fakeimg import files
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import labels as labels_lib
 from fakeimg.data.splits import file_part
+from fakeimg.detector import Detector
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
-from fakeimg.probing import backbone as backbone_lib
 from fakeimg.probing import classifiers, report
-from fakeimg.probing.backbone import Backbone
-from fakeimg.probing.features import read_features
+from fakeimg.probing.features import Features, read_features
 from fakeimg.runtime import parallel
 from fakeimg.scoring import Predictions
 
 
-def probe(
-    recipe: Config | None,
-    out: pathlib.Path,
-    *,
-    workdir: pathlib.Path | None = None,
-    step: str = 'best',
-    batch_size: int = 0,
-    split: str = 'test',
-    folds: int = 5,
-    max_examples: int = 10_000,
-    console: Console = SILENT,
-) -> dict[str, Any]:
-    """Probes the network of a recipe or of a run, and writes the folder `out`.
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to probe.
 
-    Args:
-        recipe: the configuration; None with `workdir`.
-        out: gets `features-SPLIT.npz`, `metrics.json`, `report.html`, `predictions-SPLIT-CLASSIFIER.csv`.
-        workdir: a run folder, whose checkpoint is probed on the data it was trained on.
-        step: of the checkpoint: `best` (validation AUC), `latest`, or a number.
-        batch_size: for a checkpoint, images per step over all devices; 0 takes the run's.
+    Attributes:
         split: scored once after everything else; the validation split is too, where there is one.
         folds: of the cross-validation on the training split.
-        max_examples: the RBF SVM, quadratic in images, is fitted on no more than so many.
-        console: is told warnings and progress.
+        max_examples: the RBF SVM, quadratic in images, is fitted on no more than this many.
+    """
+
+    split: str = 'test'
+    folds: int = 5
+    max_examples: int = 10_000
+
+    def __post_init__(self):
+        if self.max_examples < 2:
+            raise UserError(f'max_examples is {self.max_examples}; it must be 2 or more.')
+
+
+def probe(
+    detector: Detector,
+    out: pathlib.Path,
+    options: Options = Options(),
+    console: Console = SILENT,  # noqa: B008 - frozen
+) -> dict[str, Any]:
+    """Probes the network of a recipe, or of a run on the data it was trained on, and writes the folder `out`.
+
+    Args:
+        detector: the network.
+        out: gets `features-SPLIT.npz`, `metrics.json`, `report.html`, `predictions-SPLIT-CLASSIFIER.csv`.
+        options: how to probe.
+        console: gets warnings and progress.
 
     Returns:
         What is written to `metrics.json`; an empty dict in all processes but the first.
 
     Raises:
-        UserError: data, weights, run or arguments that cannot work.
+        UserError: data or options that cannot work.
     """
-    if max_examples < 2:
-        raise UserError(f'--max_examples is {max_examples}; it must be 2 or more.')
-    if workdir is None:
-        assert recipe is not None
-        config_lib.check_config(recipe)
-        data = datasets_lib.open_data(recipe)
-        sources, fold_of = _open_splits(data, recipe, split, folds)  # mistakes in the data show before weights load
-        network = backbone_lib.from_recipe(recipe)
-    else:
-        network = backbone_lib.from_checkpoint(workdir, step, batch_size)
-        data = datasets_lib.open_data(network.config)
-        sources, fold_of = _open_splits(data, network.config, split, folds)
-    config = network.config
-    notes = [*data.notes, *network.notes, *_provenance(network, data)]
+    config = detector.config
+    data = datasets_lib.open_data(config)
+    splits, fold_of = _open_splits(data, config, options)
+    notes = [*data.notes, *detector.notes, *_provenance(detector, data)]
     for note in notes:
         console.warn(note)
     with files.hold_folder(out, 'probe', parallel.shard()[0]):
-        features = {
-            name: read_features(network, source, name, data.digest, out, console=console)
-            for name, source in sources.items()
-        }
+        parts = {name: read_features(detector, data, name, out, console) for name in splits}
         if not parallel.is_first_process():
             return {}
-        read = {name: source.take(features[name].rows) for name, source in sources.items()}
-        skipped = {name: len(source) - len(read[name]) for name, source in sources.items()}
-        fold_of = fold_of[features[config.data.train_split].rows]
-        classifiers.check_folds(fold_of, read[config.data.train_split].labels, folds)
-        values = {name: own.values for name, own in features.items()}
-        found = {}
+        train = parts[config.data.train_split]
+        fold_of = fold_of[train.rows]
+        classifiers.check_folds(fold_of, train.split.labels, options.folds)
+        limits = classifiers.Limits(options.max_examples, config.seed)
+        fitted = {}
         for classifier in classifiers.CLASSIFIERS:
-            found[classifier.name], predictions = _classify(
-                classifier, values, read, skipped, fold_of, max_examples, config.seed, console
-            )
+            fitted[classifier.name], predictions = _classify(classifier, parts, fold_of, limits, console)
             for name, predicted in predictions.items():
-                part = f'{file_part(name)}-{classifier.name.replace(" ", "_").lower()}'
-                report.write_predictions(out / f'predictions-{part}.csv', predicted)
+                stem = f'predictions-{file_part(name)}-{classifier.name.replace(" ", "_").lower()}'
+                predicted.write_csv(out / f'{stem}.csv', are_log_odds=False)
         results = {
             'fakeimg': fakeimg.__version__,
             'model': config.model.name,
-            'weights': network.weights,
-            'weights_sha256': network.sha256,
-            'features': values[config.data.train_split].shape[1],
+            'weights': detector.origin,
+            'weights_sha256': detector.backbone_digest,
+            'features': train.values.shape[1],
             'image_size': config.data.image_size,
             'train_split': config.data.train_split,
-            'n': {name: len(source) for name, source in read.items()},
-            'skipped': skipped,
-            'folds': folds,
-            'whole_groups': any(read[config.data.train_split].groups),
-            'max_examples': max_examples,
+            'n': {name: len(part.split) for name, part in parts.items()},
+            'skipped': {name: part.skipped for name, part in parts.items()},
+            'folds': options.folds,
+            'whole_groups': any(train.split.groups),
+            'max_examples': options.max_examples,
             'seed': config.seed,
-            'classifiers': found,
+            'classifiers': fitted,
             'labels': labels_lib.LABELS,
             'data_path': config.data.path,
             'data_digest': data.digest,
@@ -121,40 +112,37 @@ def probe(
 
 def _classify(
     classifier: classifiers.Classifier,
-    values: dict[str, np.ndarray],
-    sources: dict[str, datasets_lib.Split],
-    skipped: dict[str, int],
+    parts: dict[str, Features],
     fold_of: np.ndarray,
-    max_examples: int,
-    seed: int,
+    limits: classifiers.Limits,
     console: Console,
 ) -> tuple[dict[str, Any], dict[str, Predictions]]:
     """Cross-validates on the first split, fits all of it, and scores the others once each."""
-    train, *others = sources
-    labels = sources[train].labels
-    if classifier.is_quadratic and len(labels) > max_examples:
+    name, *others = parts
+    values, labels = parts[name].values, parts[name].split.labels
+    if classifier.is_quadratic and len(labels) > limits.max_examples:
         console.warn(
-            f'{classifier.name}: every fit takes {max_examples:,} images at the most, drawn from the '
-            f'{len(labels):,} of {train} with the same share of each class (max_examples)'
+            f'{classifier.name}: every fit uses at most {limits.max_examples:,} images, drawn from the '
+            f'{len(labels):,} of {name} with the same share of each class (max_examples)'
         )
-    limits = (max_examples, seed)
-    found = classifiers.cross_validate(classifier, values[train], labels, fold_of, *limits, console=console)
-    c = classifier.grid[found.best]
-    decide = classifiers.fit_all(classifier, values[train], labels, c, *limits)
+    result = classifiers.cross_validate(classifier, values, labels, fold_of, limits, console)
+    c = classifier.grid[result.best]
+    decide = classifiers.fit_all(classifier, values, labels, c, limits)
     scored, predictions = {}, {}
-    for name in others:
+    for other in others:
+        part = parts[other]
         # Not log-odds, but ranked and cut at 0 like them; the loss would need log-odds and is left out.
-        predictions[name] = Predictions(sources[name].names, sources[name].labels, decide(values[name]), skipped[name])
-        metrics = metrics_lib.compute_metrics(predictions[name])
-        scored[name] = {key: value for key, value in metrics.items() if key not in ('loss', 'threshold')}
+        predictions[other] = Predictions(part.split.names, part.split.labels, decide(part.values), part.skipped)
+        metrics = metrics_lib.compute_metrics(predictions[other])
+        scored[other] = {key: value for key, value in metrics.items() if key not in ('loss', 'threshold')}
     return {
         'c': c,
         'c_by_mean_auc': {
-            f'{c:g}': round(float(auc), 6) for c, auc in zip(classifier.grid, found.auc.mean(1), strict=True)
+            f'{c:g}': round(float(auc), 6) for c, auc in zip(classifier.grid, result.auc.mean(1), strict=True)
         },
         'cross_validation': {
-            'accuracy': _over_folds(found.accuracy[found.best]),
-            'auc': _over_folds(found.auc[found.best]),
+            'accuracy': _over_folds(result.accuracy[result.best]),
+            'auc': _over_folds(result.auc[result.best]),
         },
         'splits': scored,
     }, predictions
@@ -169,10 +157,11 @@ def _over_folds(figures: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _provenance(network: Backbone, data: datasets_lib.DataSet) -> list[str]:
-    if network.trained_on is None:
+def _provenance(detector: Detector, data: datasets_lib.DataSet) -> list[str]:
+    trained_on = detector.meta.data_digest
+    if trained_on is None:
         return []
-    if network.trained_on == data.digest:
+    if trained_on == data.digest:
         return [
             'this checkpoint was trained on the training split, so its features fit those images too well and '
             'cross-validation on them flatters; other splits do not'
@@ -181,15 +170,16 @@ def _provenance(network: Backbone, data: datasets_lib.DataSet) -> list[str]:
 
 
 def _open_splits(
-    data: datasets_lib.DataSet, config: Config, split: str, folds: int
+    data: datasets_lib.DataSet, config: Config, options: Options
 ) -> tuple[dict[str, datasets_lib.Split], np.ndarray]:
     """The splits that are used, train first, and the fold of each image of train."""
-    if split == config.data.train_split:
-        raise UserError(f'--split is {split}, which the classifiers are fitted on; score another one.')
-    wanted = [config.data.train_split, split]
+    train = config.data.train_split
+    if options.split == train:
+        raise UserError(f'split is {train}, which the classifiers are fitted on; score another one.')
+    names = [train, options.split]
     if config.data.validation_split != 'validation' or 'validation' in data.splits:
-        wanted.insert(1, config.data.validation_split)
-    sources = {name: data.get(name) for name in dict.fromkeys(wanted)}
-    train = sources[config.data.train_split]
-    datasets_lib.check_disjoint(sources)
-    return sources, classifiers.assign_folds(train.labels, train.groups, folds, config.seed)
+        names.insert(1, config.data.validation_split)
+    splits = {name: data.get(name) for name in dict.fromkeys(names)}
+    datasets_lib.check_disjoint(splits)
+    labels, groups = splits[train].labels, splits[train].groups
+    return splits, classifiers.assign_folds(labels, groups, options.folds, config.seed)

@@ -1,6 +1,5 @@
-"""What a probe found: a table on the terminal, a page, and the decisions of each classifier as CSV."""
+"""The results of a probe: a table on the terminal, and a page."""
 
-import csv
 import pathlib
 from typing import Any
 
@@ -9,9 +8,8 @@ import matplotlib.figure
 import numpy as np
 import rich.table
 
-from fakeimg import files, pages
+from fakeimg import pages
 from fakeimg.console import Console
-from fakeimg.scoring import Predictions
 
 _COLOURS = ('#a0aec0', '#4a5568', '#1a202c')  # cross-validation, then the splits that were scored
 
@@ -49,15 +47,6 @@ def print_table(results: dict[str, Any], console: Console) -> None:
     console.table(table)
 
 
-def write_predictions(path: pathlib.Path, predictions: Predictions) -> None:
-    """Writes one row per image: name, label (0 real, 1 fake), decision (fake at 0 and above; no probability)."""
-    with files.replacing(path, **files.TEXT) as file:
-        writer = csv.writer(file)
-        writer.writerow(('name', 'label', 'decision'))
-        for name, label, decision in zip(predictions.names, predictions.labels, predictions.logits, strict=True):
-            writer.writerow((name, int(label), f'{decision:.6f}'))
-
-
 def write_report(path: pathlib.Path, results: dict[str, Any]) -> None:
     """Writes one self-contained HTML page."""
     counts = ', '.join(f'{name} {count:,}' for name, count in results['n'].items())
@@ -81,7 +70,7 @@ def write_report(path: pathlib.Path, results: dict[str, Any]) -> None:
         f'{_grid_size(results)} with the best mean AUC over the same folds, which flatters the cv columns a little '
         '("edge": it is the least or the most tried, and one beyond may do better). The others were scored once, after '
         'a fit on all of train. The RBF SVM was fitted on '
-        f'{results["max_examples"]:,} images at the most. fakeimg {results["fakeimg"]}, weights '
+        f'{results["max_examples"]:,} images at most. fakeimg {results["fakeimg"]}, weights '
         f'{results["weights_sha256"][:12]}, data {results["data_digest"][:12]}.'
     )
     page = (

@@ -28,6 +28,8 @@ def join_processes() -> None:
     JAX_PROCESS_ID.
     """
     address = os.environ.get('JAX_COORDINATOR_ADDRESS')
+    if has_other_processes():
+        return
     if not address and int(os.environ.get('SLURM_STEP_NUM_TASKS', '1')) <= 1:
         return
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')

@@ -214,9 +214,9 @@ class _Loop:
     def validate(self, step: int, state: TrainState) -> dict[str, Any] | None:
         """Scores the validation split; None if a signal cut it short."""
         try:
-            predictions, bad = scoring.score_source(
-                self.setup.predict, state.variables, self.setup.splits['validation'], 'validation',
-                self.setup.config, self.setup.devices, console=self.console, stop=self.must_stop_validating,
+            predictions, bad = self.setup.scorer.score(
+                state.variables, self.setup.splits['validation'], 'validation',
+                console=self.console, stop=self.must_stop_validating,
             )  # fmt: skip
         except scoring.Stopped:
             self.validation_cut_short = True

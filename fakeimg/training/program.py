@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-import fakeimg
 from fakeimg import config as config_lib
-from fakeimg import scoring
+from fakeimg import detector, scoring
 from fakeimg.config import Config
 from fakeimg.data import datasets as datasets_lib
-from fakeimg.data import labels, memory, pipeline
+from fakeimg.data import memory, pipeline
 from fakeimg.errors import UserError
+from fakeimg.meta import Meta
 from fakeimg.models import create_model, init_variables
 from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel, precision
@@ -44,7 +44,7 @@ class Setup:
         schedule: how long it is and how fast it learns.
         head_step: the step while the head learns alone, like `train_step`; None if it never does.
         train_step: `(state, batch) -> (state, outputs)` over all devices; donates the state.
-        predict: `(variables, batch) -> (logits, weights)` over all devices.
+        scorer: scores a split with the variables of a state.
     """
 
     config: Config
@@ -59,7 +59,7 @@ class Setup:
     schedule: Schedule
     head_step: Step | None
     train_step: Step
-    predict: Callable[..., Any]
+    scorer: scoring.Scorer
 
     @property
     def num_train(self) -> int:
@@ -108,18 +108,9 @@ class Setup:
         dataset = pipeline.read_batches(batches, self.config.data.threads).map(self.devices.split)
         return grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2)
 
-    def meta(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the state, so that others can rebuild and trust the model."""
-        return {
-            'fakeimg': fakeimg.__version__,
-            'config': config_lib.to_plain(self.config),
-            'labels': labels.LABELS,
-            'preprocessing': {
-                name: config_lib.to_plain(self.config.data)[name]
-                for name in ('image_size', 'resize_size', 'mean', 'std')
-            },
-            'data_digest': self.data_digest,
-        }
+    def meta(self) -> Meta:
+        """What the checkpoints of this run say about themselves."""
+        return detector.describe(self.config, self.data_digest)
 
 
 def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
@@ -173,5 +164,5 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
         schedule=schedule,
         head_step=head_step and mapped.map(head_step, donate_state=True),
         train_step=mapped.map(functools.partial(step, model=model, tx=tx), donate_state=True),
-        predict=mapped.map(scoring.make_predict_step(model, config, dtype)),
+        scorer=scoring.Scorer.create(model, config, mapped),
     )

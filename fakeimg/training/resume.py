@@ -37,7 +37,7 @@ def _check_same_steps(setup: Setup, restored: Restored) -> None:
             f'this run has taken {restored.step} steps already, more than the {setup.schedule.total_steps} asked for; '
             'raise config.epochs or config.steps, or choose another run folder.'
         )
-    before = restored.meta['config']['batch_size']
+    before = restored.meta.config['batch_size']
     if before != setup.config.batch_size:
         raise UserError(
             f'this run was started with config.batch_size={before}, not {setup.config.batch_size}, and a step must '
@@ -50,9 +50,9 @@ def changes(setup: Setup, restored: Restored | None) -> list[str]:
     if restored is None:
         return []
     notes = list(restored.notes)
-    fields = config_lib.changed_fields(restored.meta['config'], setup.config)
+    fields = config_lib.changed_fields(restored.meta.config, setup.config)
     if fields:
         notes.append(f'the configuration changed since the checkpoint: {"; ".join(fields)}')
-    if restored.meta['data_digest'] != setup.meta()['data_digest']:
+    if restored.meta.data_digest != setup.data_digest:
         notes.append('the images are not the ones that this run was started on')
     return notes

@@ -153,7 +153,7 @@ def test_mistakes_about_a_run(verb: Verb, config: Config, tmp_path: pathlib.Path
         verb('evaluate', '--workdir', 'run', '--split', 'holdout'), "no split 'holdout' in this data; it has"
     )
     assert_refused(verb('evaluate', '--workdir', 'run', '--step', '77'), 'no checkpoint 77')
-    assert_refused(verb('evaluate', '--workdir', 'nowhere'), 'there are no checkpoints in nowhere')
+    assert_refused(verb('evaluate', '--workdir', 'nowhere'), 'nowhere is not a run folder')
     assert_refused(verb('evaluate'), '--workdir')
     with run.open_workdir(tmp_path / 'work/run'):
         assert_refused(verb('main', *train_flags(config), '--workdir', 'run'), 'another training is using run')

@@ -333,4 +333,4 @@ def test_training_reads_a_prepared_set_by_slices_and_remembers_its_digest(sets: 
     setup = build(config)
     assert len(setup.splits['train']) == 22  # half of what carving validation left
     assert len(setup.splits['validation']) == 16
-    assert setup.meta()['data_digest'] == hashlib.sha256((sets.prepared / records.MANIFEST).read_bytes()).hexdigest()
+    assert setup.meta().data_digest == hashlib.sha256((sets.prepared / records.MANIFEST).read_bytes()).hexdigest()

@@ -5,7 +5,9 @@ import shutil
 
 import pytest
 
+import fakeimg
 from fakeimg.config import Config
+from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.training import loop
@@ -24,10 +26,10 @@ def workdir(config: Config, tmp_path: pathlib.Path) -> pathlib.Path:
 def test_another_folder_is_scored_whole_and_kept_apart(
     workdir: pathlib.Path, faces: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    ours, _ = evaluate(workdir)
+    ours, _ = evaluate(load(workdir))
     other = tmp_path / 'other'
     shutil.copytree(faces / 'train', other)  # classes, no splits
-    theirs, folder = evaluate(workdir, data_path=str(other))
+    theirs, folder = evaluate(load(workdir), data_path=str(other))
     assert theirs['n'] == 96
     assert theirs['data_path'] == str(other)
     assert folder.name == 'test-of-other'
@@ -36,10 +38,10 @@ def test_another_folder_is_scored_whole_and_kept_apart(
 
 def test_images_that_changed_since_training_are_mentioned(workdir: pathlib.Path, faces: pathlib.Path) -> None:
     said = Recorder()
-    evaluate(workdir, console=said)
+    evaluate(load(workdir), console=said)
     assert not any('not the ones' in line for line in said.lines)
     shutil.copy(faces / 'test/real/000000.jpg', faces / 'train/real/new.jpg')
-    evaluate(workdir, console=said)
+    evaluate(load(workdir), console=said)
     assert any('the images are not the ones this run was trained on' in line for line in said.lines)
 
 
@@ -51,15 +53,15 @@ def test_images_that_train_holds_too_are_scored_apart(
     prepare(faces, tmp_path / 'prepared')
     config.steps = 1
     loop.train(config, tmp_path / 'run')
-    metrics, folder = evaluate(tmp_path / 'run')
+    metrics, folder = evaluate(load(tmp_path / 'run'))
     others = metrics['without_copies']
     assert (metrics['n'], others['copies'], others['n']) == (41, 1, 40)
     with open(folder / 'predictions.csv', newline='') as file:
         rows = [row for row in csv.DictReader(file) if row['name'] != 'test/real/copy.jpg']
     right = sum((float(row['probability']) >= 0.5) == (row['label'] == '1') for row in rows)
     assert others['accuracy'] == pytest.approx(right / 40)
-    assert evaluate(tmp_path / 'run', 'train')[0]['without_copies'] is None
-    others = evaluate(tmp_path / 'run', threshold=0.0)[0]['without_copies']
+    assert evaluate(load(tmp_path / 'run'), 'train')[0]['without_copies'] is None
+    others = evaluate(load(tmp_path / 'run'), threshold=0.0)[0]['without_copies']
     assert others['threshold'] == 0.0
     assert others['confusion'] == {'tp': 20, 'fp': 20, 'tn': 0, 'fn': 0}
 
@@ -68,7 +70,7 @@ def test_the_threshold_decides_what_is_called_fake(verb: Verb, config: Config, t
     config.steps = 48
     config.optimizer.base_learning_rate = 0.03
     loop.train(config, tmp_path / 'run')
-    usual, folder = evaluate(tmp_path / 'run', 'train')
+    usual, folder = evaluate(load(tmp_path / 'run'), 'train')
     result = verb('evaluate', '--workdir', tmp_path / 'run', '--split', 'train', '--threshold=0.9')
     assert result.returncode == 0, result.stderr
     metrics = json.loads((folder / 'metrics.json').read_text())
@@ -88,7 +90,7 @@ def test_unreadable_images_are_not_scored(config: Config, faces: pathlib.Path, t
     loop.train(config, tmp_path / 'run')
 
     def scores() -> tuple[dict, dict[str, str]]:
-        metrics, folder = evaluate(tmp_path / 'run')
+        metrics, folder = evaluate(load(tmp_path / 'run'))
         with open(folder / 'predictions.csv', newline='') as file:
             return metrics, {row['name']: row['label'] + row['logit'] for row in csv.DictReader(file)}
 
@@ -105,13 +107,18 @@ def test_unreadable_images_are_not_scored(config: Config, faces: pathlib.Path, t
     ('arguments', 'message'),
     [
         ({'split': 'holdout'}, "no split 'holdout'"),
-        ({'step': '²'}, "--step is '²'; it must be best, latest"),
-        ({'step': '7'}, r'no checkpoint 7 in .* \(there are 2\)'),
-        ({'batch_size': -3}, '--batch_size is -3'),
-        ({'threshold': float('nan')}, '--threshold is nan'),
+        ({'threshold': float('nan')}, '^threshold is nan; it must be a prob'),
     ],
 )
 def test_arguments_that_cannot_work(workdir: pathlib.Path, arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        evaluate(workdir, **arguments)
+        evaluate(load(workdir), **arguments)
     assert not (workdir / 'evaluations').exists()
+
+
+def test_the_report_names_rates(workdir: pathlib.Path) -> None:
+    metrics, folder = evaluate(load(workdir), threshold=0.0)
+    page = (folder / 'report.html').read_text()
+    assert 'true positive rate 100.0% (20 of 20) of fake images' in page
+    assert 'false positive rate 100.0% (20 of 20) of real images' in page
+    assert f'fakeimg {fakeimg.__version__}, checkpoint {metrics["step"]}, data {metrics["data_digest"][:12]}' in page

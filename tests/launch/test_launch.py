@@ -68,7 +68,7 @@ def rows(workdir: pathlib.Path) -> list[dict[str, float]]:
 def last_state(workdir: pathlib.Path) -> TrainState:
     """The last checkpoint, on the two devices of this process."""
     checkpoints = Checkpoints(workdir / 'checkpoints', read_only=True)
-    restored = checkpoints.restore(build(from_plain(checkpoints.read_meta()['config'])).abstract_state())
+    restored = checkpoints.restore(build(from_plain(checkpoints.read_meta().config)).abstract_state())
     checkpoints.close()
     return jax.device_get(restored.state)
 

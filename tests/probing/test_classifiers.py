@@ -11,7 +11,7 @@ from sklearn.svm import SVC
 
 from fakeimg.errors import UserError
 from fakeimg.probing import classifiers
-from fakeimg.probing.classifiers import CLASSIFIERS, Classifier, assign_folds
+from fakeimg.probing.classifiers import CLASSIFIERS, Classifier, Limits, assign_folds
 from tests.support.console import Recorder
 
 BY_NAME = pytest.mark.parametrize('classifier', CLASSIFIERS, ids=lambda classifier: classifier.name)
@@ -31,19 +31,19 @@ def test_an_easy_set_is_separated_and_shuffled_labels_stay_at_chance(classifier:
     features, labels = easy_set()
     said = Recorder()
     fold_of = assign_folds(labels, [''] * 200, 5, 0)
-    found = classifiers.cross_validate(classifier, features, labels, fold_of, 1000, 0, said)
+    found = classifiers.cross_validate(classifier, features, labels, fold_of, Limits(1000, 0), said)
     assert found.auc.shape == (len(classifier.grid), 5)
     assert found.auc[found.best].mean() > 0.97
     assert found.accuracy[found.best].mean() > 0.9
     assert len(said.lines) == 5
     assert re.fullmatch(rf'{classifier.name}: fold 2 of 5, \d+:\d\d, about \d+:\d\d left', said.lines[1])
     others, truths = easy_set(seed=1)
-    decide = classifiers.fit_all(classifier, features, labels, classifier.grid[found.best], 1000, 0)
+    decide = classifiers.fit_all(classifier, features, labels, classifier.grid[found.best], Limits(1000, 0))
     assert ((decide(others) >= 0) == truths).mean() > 0.9
 
     shuffled = np.random.default_rng(0).permutation(labels)
     fold_of = assign_folds(shuffled, [''] * 200, 5, 0)
-    found = classifiers.cross_validate(classifier, features, shuffled, fold_of, 1000, 0)
+    found = classifiers.cross_validate(classifier, features, shuffled, fold_of, Limits(1000, 0))
     assert 0.35 < found.auc.mean() < 0.65
 
 
@@ -54,7 +54,9 @@ def test_the_best_penalty_has_the_highest_mean_auc() -> None:
 
     features, labels = easy_set(100)
     fold_of = assign_folds(labels, [''] * 100, 2, 0)
-    found = classifiers.cross_validate(Classifier('any', (1.0, 2.0, 3.0), fit), features, labels, fold_of, 100, 0)
+    found = classifiers.cross_validate(
+        Classifier('any', (1.0, 2.0, 3.0), fit), features, labels, fold_of, Limits(100, 0)
+    )
     assert found.best == 1
     assert found.auc[1].mean() > 0.9
 
@@ -62,7 +64,7 @@ def test_the_best_penalty_has_the_highest_mean_auc() -> None:
 @BY_NAME
 def test_decisions_are_equal_from_one_call_to_the_next(classifier: Classifier) -> None:
     features, labels = easy_set(60)
-    first, second = (classifiers.fit_all(classifier, features, labels, 1.0, 40, 0)(features) for _ in range(2))
+    first, second = (classifiers.fit_all(classifier, features, labels, 1.0, Limits(40, 0))(features) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -71,14 +73,14 @@ def test_rbf_svm_is_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     features[:, 5] = 3.0  # a constant feature lowers gamma's variance
     expected = make_pipeline(StandardScaler(), SVC(C=10.0, gamma='scale')).fit(features[:60], labels[:60])
     monkeypatch.setattr(classifiers, '_CHUNK', 7)
-    decide = classifiers.fit_all(CLASSIFIERS[2], features[:60], labels[:60], 10.0, 60, 0)
+    decide = classifiers.fit_all(CLASSIFIERS[2], features[:60], labels[:60], 10.0, Limits(60, 0))
     np.testing.assert_allclose(decide(features), expected.decision_function(features), atol=2e-3)
 
 
 def test_the_penalty_leaves_the_intercept_of_the_linear_svm_alone() -> None:
     """Where nine in ten images are real, decisions about none in particular are near -0.8, not near 0."""
     features, labels = easy_set(300, share=0.1)
-    decide = classifiers.fit_all(CLASSIFIERS[1], features, labels, 1e-5, 300, 0)
+    decide = classifiers.fit_all(CLASSIFIERS[1], features, labels, 1e-5, Limits(300, 0))
     assert -0.9 < decide(features).mean() < -0.7
 
 
@@ -106,10 +108,10 @@ def test_folds_have_the_same_share_of_each_class() -> None:
 @pytest.mark.parametrize(
     ('labels', 'groups', 'folds', 'message'),
     [
-        ([0] * 20 + [1] * 4, [''] * 24, 5, '--folds is 5; it must be from 2 to the 4 images of the smaller class'),
-        ([0] * 20 + [1] * 4, [''] * 24, 1, '--folds is 1; it must be from 2 to the 4 images'),
+        ([0] * 20 + [1] * 4, [''] * 24, 5, 'folds is 5; it must be from 2 to the 4 images of the smaller class'),
+        ([0] * 20 + [1] * 4, [''] * 24, 1, 'folds is 1; it must be from 2 to the 4 images'),
         ([0] * 20, [''] * 20, 5, 'the training split has 0 images of one class'),
-        ([0, 1] * 12, ['a', 'a', 'b', 'b'] * 6, 5, '--folds is 5; train has no more than 2 groups'),
+        ([0, 1] * 12, ['a', 'a', 'b', 'b'] * 6, 5, 'folds is 5; train has no more than 2 groups'),
         ([0] * 12 + [1] * 12, [''] * 12 + ['a'] * 12, 3, '3 folds of whole groups cannot all hold both classes'),
     ],
 )
@@ -140,6 +142,6 @@ def test_only_the_quadratic_classifier_is_limited() -> None:
     fold_of = assign_folds(labels, [''] * 100, 2, 0)
     for is_quadratic in (True, False):
         classifier = Classifier('any', (1.0,), fit, is_quadratic)
-        classifiers.cross_validate(classifier, features, labels, fold_of, 30, 0)
-        classifiers.fit_all(classifier, features, labels, 1.0, 30, 0)
+        classifiers.cross_validate(classifier, features, labels, fold_of, Limits(30, 0))
+        classifiers.fit_all(classifier, features, labels, 1.0, Limits(30, 0))
     assert sizes == [30, 30, 30, 50, 50, 100]

@@ -1,33 +1,33 @@
 """Features are the network's own, computed once, and never those of something else."""
 
 import dataclasses
+import functools
 import pathlib
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fakeimg import models
-from fakeimg.config import Config, check_config, override
+from fakeimg.config import NETWORKS, Config, override
 from fakeimg.data import decode, pipeline
 from fakeimg.data.datasets import open_data
+from fakeimg.detector import Detector, from_recipe
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, normalize, resnet
-from fakeimg.probing import backbone as backbone_lib
 from fakeimg.probing import features as features_lib
 from tests.support.console import Recorder
 
 
 def read(
-    config: Config, folder: pathlib.Path, split: str = 'test', network: backbone_lib.Backbone | None = None
+    config: Config, folder: pathlib.Path, split: str = 'test', network: Detector | None = None
 ) -> tuple[features_lib.Features, list[str]]:
-    check_config(config)
     folder.mkdir(exist_ok=True)
     data = open_data(config)
     said = Recorder()
-    network = network or backbone_lib.from_recipe(config)
-    found = features_lib.read_features(network, data.get(split), split, data.digest, folder, console=said)
+    network = network or from_recipe(config)
+    found = features_lib.read_features(network, data, split, folder, said)
     return found, said.lines
 
 
@@ -35,14 +35,14 @@ def read(
 def test_features_are_the_heads_input_of_each_image(
     model: str, count: int, parallel: str, config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(
-        models.MODELS, 'tiny_resnet', lambda config, dtype, axis: resnet.ResNet((1, 1), 4, False, dtype=dtype)
-    )
+    tiny = functools.partial(resnet.ResNet, (1, 1), 4, False)
+    monkeypatch.setitem(models.MODELS, 'tiny_resnet', tiny)
+    monkeypatch.setitem(NETWORKS, 'tiny_resnet', {})
     config.model.name = model
     config.parallel = parallel
     config.data.image_size, config.data.resize_size = 40, 44  # larger than the images, and cropped
     config.batch_size = 12  # which does not divide the 40 images
-    frozen = backbone_lib.from_recipe(config)
+    frozen = from_recipe(config)
     found, _ = read(config, tmp_path / 'out', 'test', frozen)
     assert found.values.dtype == np.float32
     assert found.values.shape == (40, count)
@@ -59,10 +59,10 @@ def test_features_are_the_heads_input_of_each_image(
 
 
 def test_features_are_computed_once(config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = backbone_lib.from_recipe(config)
+    network = from_recipe(config)
     first, said = read(config, tmp_path / 'out', 'test', network)
     assert not said
-    monkeypatch.setattr(features_lib.scoring, 'predict_source', None)  # computing again would fail
+    monkeypatch.setattr(Detector, 'features', None)  # computing again would fail
     again, said = read(config, tmp_path / 'out', 'test', network)
     assert said == [f'test: features of 40 images read from {tmp_path}/out/features-test.npz']
     np.testing.assert_array_equal(again.values, first.values)
@@ -83,13 +83,13 @@ def test_features_of_something_else_are_not_reused(
 ) -> None:
     computed: list[str] = []
 
-    def predict_source(extract, variables, source, split, *_, **__):
-        computed.append(split)
-        return np.zeros((len(source), 3), np.float32), np.arange(len(source)), pipeline.UnreadableImages(split, 1, 0.0)
+    def features(detector, split, name, **_):
+        computed.append(name)
+        return np.zeros((len(split), 3), np.float32), np.arange(len(split)), pipeline.UnreadableImages(name, 1, 0.0)
 
-    monkeypatch.setattr(features_lib.scoring, 'predict_source', predict_source)
+    monkeypatch.setattr(Detector, 'features', features)
     out = tmp_path / 'out'
-    network = backbone_lib.from_recipe(config)
+    network = from_recipe(config)
     for split in ('train', 'test'):
         assert read(config, out, split, network)[1] == []
 
@@ -105,35 +105,35 @@ def test_features_of_something_else_are_not_reused(
     assert_computed_once('test', 'images')
     remove_an_image(faces)
     assert_computed_once('test', 'data, images')
-    network = dataclasses.replace(network, sha256='other')
+    network = from_recipe(override(config, {'seed': 1}))
     assert_computed_once('test', 'weights')
-    network = dataclasses.replace(network, dtype=jnp.dtype('bfloat16'))
+    network = from_recipe(override(config, {'seed': 1, 'precision': 'bfloat16'}))
     assert_computed_once('test', 'precision')
-    for fields, reason in (
-        ({'data.resize_size': 36}, 'preprocessing'),
-        ({'data.mean': (0.5, 0.5, 0.5)}, 'preprocessing'),
-        ({'model.dense': 32}, 'model'),
+    fields: dict[str, Any] = {'seed': 1, 'precision': 'bfloat16'}
+    for name, value, reason in (
+        ('data.resize_size', 36, 'preprocessing'),
+        ('data.mean', (0.5, 0.5, 0.5), 'preprocessing'),
+        ('model.dense', 32, 'weights, model'),
     ):
-        config = override(config, fields)
-        network = dataclasses.replace(network, config=config)
+        fields[name] = value
+        network = from_recipe(override(config, fields))
         assert_computed_once('test', reason)
     config.data.validation_fraction = 0.4
     assert_computed_once('train', 'weights, model, preprocessing, precision, data, images')
 
 
-def test_weights_are_told_apart_and_the_head_is_none_of_them(config: Config) -> None:
-    network = backbone_lib.from_recipe(config)
-    config.seed = 1
-    assert backbone_lib.from_recipe(config).sha256 != network.sha256
+def test_the_digest_is_of_all_weights_but_the_heads(config: Config) -> None:
+    network = from_recipe(config)
+    assert from_recipe(override(config, {'seed': 1})).backbone_digest != network.backbone_digest
     changed = jax.tree.map(np.array, jax.device_get(network.variables))
     changed['params']['head']['kernel'] += 1
-    assert backbone_lib.weights_digest(changed) == network.sha256
+    assert dataclasses.replace(network, variables=changed).backbone_digest == network.backbone_digest
     changed['params']['conv1']['kernel'][0, 0, 0, 0] += 1e-3
-    assert backbone_lib.weights_digest(changed) != network.sha256
+    assert dataclasses.replace(network, variables=changed).backbone_digest != network.backbone_digest
 
 
 def test_a_damaged_file_is_computed_again(config: Config, tmp_path: pathlib.Path) -> None:
-    network = backbone_lib.from_recipe(config)
+    network = from_recipe(config)
     first, _ = read(config, tmp_path / 'out', 'test', network)
     path = tmp_path / 'out/features-test.npz'
     whole = path.read_bytes()
@@ -149,7 +149,7 @@ def test_a_damaged_file_is_computed_again(config: Config, tmp_path: pathlib.Path
 
 def test_unreadable_images_are_left_out_and_listed(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
     name = open_data(config).splits['test'].names[7]
-    network = backbone_lib.from_recipe(config)
+    network = from_recipe(config)
     whole, _ = read(config, tmp_path / 'whole', 'test', network)
     (faces / name).write_bytes(b'')
     with pytest.raises(UserError, match=f'1 of 40 images of split test cannot be read .first: {name}: empty file'):

@@ -13,9 +13,10 @@ from fakeimg import files
 from fakeimg.config import Config, override
 from fakeimg.data import labels as labels_lib
 from fakeimg.data.datasets import open_data
+from fakeimg.detector import from_recipe, load
 from fakeimg.errors import UserError
 from fakeimg.probing import classifiers
-from fakeimg.probing.prober import probe
+from fakeimg.probing.prober import Options, probe
 from fakeimg.training import loop
 from tests.support.console import Recorder
 from tests.support.verbs import Verb, assert_refused, flags_of
@@ -28,11 +29,10 @@ def read_json(out: pathlib.Path) -> dict:
 def test_probe_of_random_weights_says_so_and_writes_everything(config: Config, tmp_path: pathlib.Path) -> None:
     out = tmp_path / 'out'
     said = Recorder()
-    results = probe(config, out, folds=3, max_examples=20, console=said)
+    detector, options = from_recipe(config), Options(folds=3, max_examples=20)
+    results = probe(detector, out, options, said)
     assert any(line.startswith('!! RANDOM WEIGHTS (config.init.weights=none)') for line in said.lines)
-    assert any(
-        'RBF SVM: every fit takes 20 images at the most, drawn from the 72 of train' in line for line in said.lines
-    )
+    assert any('RBF SVM: every fit uses at most 20 images, drawn from the 72 of train' in line for line in said.lines)
     assert sorted(path.name for path in out.iterdir()) == [
         '.lock', 'features-test.npz', 'features-train.npz', 'features-validation.npz', 'metrics.json',
         *(f'predictions-{split}-{name}.csv' for split in ('test', 'validation')
@@ -63,7 +63,7 @@ def test_probe_of_random_weights_says_so_and_writes_everything(config: Config, t
     assert 'whole groups' not in page
 
     said.clear()
-    assert probe(config, out, folds=3, max_examples=20, console=said) == results
+    assert probe(detector, out, options, said) == results
     assert sum('images read from' in line for line in said.lines) == 3
 
 
@@ -72,24 +72,18 @@ def test_probe_of_a_checkpoint_says_what_flatters(config: Config, faces: pathlib
     loop.train(config, tmp_path / 'run')
     said = Recorder()
     out = tmp_path / 'run/probe'
-    results = probe(None, out, workdir=tmp_path / 'run', folds=2, console=said)
+    results = probe(load(tmp_path / 'run'), out, Options(folds=2), said)
     assert results['weights'] == f'checkpoint 2 of {tmp_path / "run"}'
     assert any('cross-validation on them flatters' in line for line in said.lines)
     assert not any('RANDOM' in line for line in said.lines)
-    fresh = probe(config, tmp_path / 'fresh', folds=2, split='validation')
+    fresh = probe(from_recipe(config), tmp_path / 'fresh', Options('validation', folds=2))
     assert fresh['n'] == {'train': 72, 'validation': 24}
     assert fresh['weights_sha256'] != results['weights_sha256']
 
     said.clear()
     shutil.copy(faces / 'test/real/000000.jpg', faces / 'train/real/new.jpg')
-    probe(None, out, workdir=tmp_path / 'run', folds=2, console=said)
+    probe(load(tmp_path / 'run'), out, Options(folds=2), said)
     assert any('the images are not the ones this run was trained on' in line for line in said.lines)
-    with pytest.raises(UserError, match='there are no checkpoints in'):
-        probe(None, out, workdir=tmp_path / 'nothing')
-    with pytest.raises(UserError, match='no checkpoint 7'):
-        probe(None, out, workdir=tmp_path / 'run', step='7')
-    with pytest.raises(UserError, match='--batch_size is -1'):
-        probe(None, out, workdir=tmp_path / 'run', batch_size=-1)
 
 
 def test_folds_keep_the_groups_of_train_whole(
@@ -115,7 +109,7 @@ def test_folds_keep_the_groups_of_train_whole(
 
     original = classifiers.cross_validate
     monkeypatch.setattr(classifiers, 'cross_validate', cross_validate)
-    results = probe(config, tmp_path / 'out', folds=3)
+    results = probe(from_recipe(config), tmp_path / 'out', Options(folds=3))
     assert results['skipped']['train'] == 1
     assert results['whole_groups'] is True
     assert 'whole groups' in (tmp_path / 'out/report.html').read_text()
@@ -129,11 +123,11 @@ def test_folds_keep_the_groups_of_train_whole(
     ('arguments', 'fields', 'message'),
     [
         ({'split': 'holdout'}, {}, "there is no split 'holdout' in this data; it has train, validation, test"),
-        ({'split': 'train'}, {}, '--split is train, which the classifiers are fitted on'),
+        ({'split': 'train'}, {}, 'split is train, which the classifiers are fitted on'),
         ({'split': 'train[50%:]+test'}, {}, 'share 36 images; choose splits that have none in common'),
-        ({'folds': 37}, {}, '--folds is 37; it must be from 2 to the 36 images of the smaller class'),
-        ({'folds': 1}, {}, '--folds is 1'),
-        ({'max_examples': 1}, {}, '--max_examples is 1; it must be 2 or more'),
+        ({'folds': 37}, {}, 'folds is 37; it must be from 2 to the 36 images of the smaller class'),
+        ({'folds': 1}, {}, 'folds is 1;'),
+        ({'max_examples': 1}, {}, 'max_examples is 1; it must be 2 or more'),
         ({}, {'batch_size': 15}, 'config.batch_size=15 cannot be split over 2 devices'),
         ({}, {'precision': 'half'}, "config.precision is 'half'"),
     ],
@@ -143,27 +137,27 @@ def test_arguments_that_cannot_work(
 ) -> None:
     config = override(config, fields)
     with pytest.raises(UserError, match=re.escape(message)):
-        probe(config, tmp_path / 'out', **arguments)
+        probe(from_recipe(config), tmp_path / 'out', Options(**arguments))
     assert not (tmp_path / 'out').exists()
 
 
 def test_one_class_can_be_scored_and_not_learned(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
     shutil.rmtree(faces / 'test/fake')
-    results = probe(config, tmp_path / 'scored', folds=2)
+    results = probe(from_recipe(config), tmp_path / 'scored', Options(folds=2))
     assert all(found['splits']['test']['auc'] is None for found in results['classifiers'].values())
     assert '>undefined<' in (tmp_path / 'scored/report.html').read_text()
     shutil.rmtree(faces / 'train/fake')
     with pytest.raises(UserError, match='the training split has 0 images of one class'):
-        probe(config, tmp_path / 'out')
+        probe(from_recipe(config), tmp_path / 'out')
 
 
 def test_a_folder_that_is_taken_or_no_folder_is_refused(config: Config, tmp_path: pathlib.Path) -> None:
     out = tmp_path / 'out'
     out.mkdir()
     with files.hold(out / '.lock', ''), pytest.raises(UserError, match='another probe is using'):
-        probe(config, out)
+        probe(from_recipe(config), out)
     with pytest.raises(UserError, match='cannot be written to .Not a directory.; choose another folder'):
-        probe(config, out / '.lock/below')
+        probe(from_recipe(config), out / '.lock/below')
 
 
 def test_probe_as_a_person_starts_it(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
@@ -175,5 +169,5 @@ def test_probe_as_a_person_starts_it(verb: Verb, config: Config, tmp_path: pathl
     assert 'RBF SVM' in probed.stdout
     assert probed.stdout.endswith('report: runs/probe_cnn/report.html\n')
     assert (tmp_path / 'work/runs/probe_cnn/metrics.json').exists()
-    assert_refused(verb('probe'), 'say --config configs/NAME.py or --workdir runs/NAME; neither is given')
-    assert_refused(verb('probe', *flags, '--workdir', 'runs/cnn'), 'both are given')
+    assert_refused(verb('probe'), 'pass --config NAME or --workdir runs/NAME; neither was given')
+    assert_refused(verb('probe', *flags, '--workdir', 'runs/cnn'), 'both were given')

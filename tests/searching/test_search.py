@@ -91,19 +91,20 @@ def test_table_and_choice_are_by_validation_and_later_runs_train_nothing_again(
     for path in (faces / 'test').rglob('*.jpg'):
         path.write_bytes(b'must not be opened')
     # The narrower network shall win, which by its own merit it need not: all scores but its own are turned round.
-    score = scoring.score_source
+    score = scoring.Scorer.score
 
-    def scored(predict, variables, source, split, config, devices, **rest):
-        predictions, bad = score(predict, variables, source, split, config, devices, **rest)
-        assert split == 'validation'
-        sign = 1 if config.model.filters == 2 and config.model.dense_layers == 0 else -1
+    def scored(scorer, variables, split, name, **rest):
+        predictions, bad = score(scorer, variables, split, name, **rest)
+        assert name == 'validation'
+        model = scorer.config.model
+        sign = 1 if model.filters == 2 and model.dense_layers == 0 else -1
         predictions.logits[:] = sign * (20.0 * predictions.labels - 10)
         return predictions, bad
 
     said = Recorder()
     workdir = tmp_path / 'search'
     with monkeypatch.context() as patched:
-        patched.setattr(scoring, 'score_source', scored)
+        patched.setattr(scoring.Scorer, 'score', scored)
         search.search(tiny, WIDTHS, workdir, said)
         assert trained == ['filters=2', 'filters=4']
         found = search.search(tiny, STAGES, workdir, said)

@@ -11,10 +11,10 @@ from flax.training import dynamic_scale
 from fakeimg import scoring
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config, override
+from fakeimg.detector import load
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.evaluation.metrics import compute_metrics
-from fakeimg.scoring import score_source
 from fakeimg.training import loop, resume
 from fakeimg.training.program import build
 
@@ -38,15 +38,15 @@ def test_interrupted_last_validation_is_made_up_for(
     config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.validate_every_epochs = 100.0
-    score_source = scoring.score_source
+    score = scoring.Scorer.score
 
     def interrupt_first(*arguments, **options):
         signal.raise_signal(signal.SIGINT)
-        return score_source(*arguments, **options)
+        return score(*arguments, **options)
 
     workdir = tmp_path / 'run'
     with monkeypatch.context() as patched:
-        patched.setattr(scoring, 'score_source', interrupt_first)
+        patched.setattr(scoring.Scorer, 'score', interrupt_first)
         result = loop.train(config, workdir)
     assert result.step == 12
     assert result.interrupted_by == signal.SIGINT
@@ -70,14 +70,14 @@ def test_validation_and_the_best_checkpoint_are_of_the_average(config: Config, t
     setup, checkpoints = build(config), Checkpoints(workdir / 'checkpoints', read_only=True)
     validation, averages = setup.splits['validation'], {}
     for step, row in validated.items():
-        average, _ = evaluate(workdir, 'validation', str(step))  # reads the average by itself
+        average, _ = evaluate(load(workdir, step), 'validation')  # reads the average by itself
         averages[step] = average['auc']
         assert row['validation/loss'] == pytest.approx(average['loss'], abs=1e-5)
         kept = json.loads((workdir / f'checkpoints/{step}/metrics/metrics').read_text())
         assert row['validation/auc'] == kept['auc'] == average['auc']
         state = checkpoints.restore(setup.abstract_state(), step).state
         raw = {'params': state.params, 'batch_stats': state.batch_stats}
-        scored, _ = score_source(setup.predict, raw, validation, 'validation', config, setup.devices)
+        scored, _ = setup.scorer.score(raw, validation, 'validation')
         assert abs(compute_metrics(scored)['loss'] - average['loss']) > 1e-3  # else nothing above could fail
     best = checkpoints.best_step()
     assert best is not None

@@ -12,6 +12,7 @@ import pytest
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config, Model, check_config, default_config, override
 from fakeimg.data import pipeline
+from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator
 from fakeimg.models import create_model, init_variables, stage_of
@@ -151,17 +152,11 @@ def test_a_run_in_two_phases_resumes_to_the_same_bits_also_at_the_border(
               if jax.tree_util.keystr(path).endswith('count')]  # fmt: skip
     assert [int(count) for count in counts] == [4, 4]  # Adam's and the schedule's began again with the second phase
 
-    scored = evaluator.evaluate(tmp_path / 'whole', 'validation', step='6')[0]
+    scored = evaluator.evaluate(load(tmp_path / 'whole', 6), 'validation')[0]
     averaged = jax.device_get(expected.variables)
     assert changed(averaged['params'], jax.device_get(expected.params)) == {'conv2', 'dense', 'head'}
-    predictions, _ = loop.scoring.score_source(
-        built.predict,
-        built.devices.replicate(averaged),
-        built.splits['validation'],
-        'validation',
-        config,
-        built.devices,
-    )
+    variables = built.devices.replicate(averaged)
+    predictions, _ = built.scorer.score(variables, built.splits['validation'], 'validation')
     assert scored['loss'] == pytest.approx(loop.metrics_lib.compute_metrics(predictions)['loss'], abs=1e-7)
     lines = '\n'.join(progress.preflight(built, tmp_path, expected, '', 0))
     assert (

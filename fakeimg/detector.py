@@ -1,0 +1,309 @@
+"""The door to a trained network: `load` turns a run folder into a Detector, which predicts, scores, and gives features.
+
+Evaluation, probing and everything else that applies a network stand on it; nothing else rebuilds one from a checkpoint.
+"""
+
+import copy
+import dataclasses
+import functools
+import hashlib
+import itertools
+import os
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+
+from fakeimg import config as config_lib
+from fakeimg.checkpoint import Checkpoints
+from fakeimg.config import Config
+from fakeimg.console import SILENT, Console
+from fakeimg.data import decode, pipeline
+from fakeimg.data.datasets import Split
+from fakeimg.data.labels import LABELS
+from fakeimg.data.unreadable import UnreadableImages
+from fakeimg.errors import UserError
+from fakeimg.meta import Meta
+from fakeimg.models import create_model, init_variables
+from fakeimg.pretrained import initial
+from fakeimg.runtime import parallel, precision
+from fakeimg.runtime.start import start
+from fakeimg.scoring import Predictions, Scorer
+
+THRESHOLD = 0.5  # on P(fake), from which a prediction is labelled fake
+_KINDS = 'a path, encoded bytes, a PIL image, or an array uint8[H, W, 3] of RGB'
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a detector says about one image; of an unreadable one, `error` is a sentence and the figures are None.
+
+    Attributes:
+        name: its path, or `image N`, counted from 0, for one that was not a path.
+        probability: P(fake); uncalibrated.
+        logit: log-odds of fake.
+        label: `real` or `fake`; fake where P(fake) is 0.5 or more.
+        error: why the image could not be read, or None.
+    """
+
+    name: str
+    probability: float | None = None
+    logit: float | None = None
+    label: str | None = None
+    error: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Detector:
+    """A network with all that its inputs need; made by `load`, or by `from_recipe` with initial weights.
+
+    Attributes:
+        config: of the run, or the recipe.
+        model: the network, for activations of the configured precision.
+        variables: `params` and `batch_stats`, replicated over `devices`.
+        devices: where to compute.
+        meta: of the checkpoint; its `data_digest` is None for initial weights.
+        origin: where the weights come from, in words.
+        run: the run folder; None for initial weights.
+        step: of the checkpoint; None for initial weights.
+        notes: warnings for the user.
+    """
+
+    config: Config
+    model: nn.Module
+    variables: dict[str, Any]
+    devices: parallel.Devices
+    meta: Meta
+    origin: str
+    run: pathlib.Path | None = None
+    step: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def predict(self, images: Iterable[Any], *, strict: bool = False) -> list[Prediction]:
+        """Scores images given as paths, encoded bytes, PIL images or arrays uint8[H, W, 3] of RGB; one row each.
+
+        A logit is the one that `evaluate` computes for the same file with the same batch size, to the bit on a CPU;
+        with other batch sizes, to within float32 rounding. Few images take as long as a whole batch: for these, load
+        the detector with a small `batch_size`.
+
+        Args:
+            images: any iterable; empty gives an empty list.
+            strict: an unreadable image raises UserError, instead of a prediction with an error.
+
+        Raises:
+            UserError: an array of another shape or dtype, something that is no image, or a single image, not a list.
+            TrainingDiverged: a score is not finite.
+        """
+        return list(self.predict_each(images, strict=strict))
+
+    def predict_each(self, images: Iterable[Any], *, strict: bool = False) -> Iterator[Prediction]:
+        """Yields the predictions of `predict` in order, and reads no more than a batch a thread ahead."""
+        if isinstance(images, str | bytes | os.PathLike | PIL.Image.Image):
+            raise UserError(f'predict was called with a single image; give it a list of images: [{_shown(images)}].')
+        given = (_given(image, place) for place, image in enumerate(images))
+        threads = pipeline.num_threads(self.config.data.threads, self.config.data.resize_size)
+        while part := list(itertools.islice(given, self.config.batch_size * threads)):
+            for prediction in self._predict_part(part):
+                if strict and prediction.error is not None:
+                    raise UserError(f'{prediction.error}; leave it out, or predict with strict=False.')
+                yield prediction
+
+    def _predict_part(self, part: 'list[_Given]') -> Iterator[Prediction]:
+        count = len(part)
+        split = Split(_GivenFiles(part), np.zeros(count, np.int32), [''] * count, [''] * count)
+        scored, unreadable = self._tolerant_scorer.score(self.variables, split, 'images')
+        rows = zip(scored.names, scored.probabilities.tolist(), scored.logits.tolist(), strict=True)
+        figures = {int(place): (probability, logit) for place, probability, logit in rows}
+        for place, image in enumerate(part):
+            if place not in figures:
+                reason = unreadable.reasons.get(str(place), 'another process could not read it')
+                yield Prediction(image.name, error=f'{image.name} cannot be read: {reason}')
+                continue
+            probability, logit = figures[place]
+            yield Prediction(image.name, probability, logit, 'fake' if probability >= THRESHOLD else 'real')
+
+    def score(self, split: Split, name: str, *, console: Console = SILENT) -> tuple[Predictions, UnreadableImages]:
+        """Scores every image of a split once; see `Scorer.score` for what it returns and raises."""
+        return self._scorer.score(self.variables, split, name, console=console)
+
+    def features(
+        self, split: Split, name: str, *, console: Console = SILENT
+    ) -> tuple[np.ndarray, np.ndarray, UnreadableImages]:
+        """Computes the input of the head for every image of a split; see `Scorer.outputs`.
+
+        Returns:
+            float32[m, F], of the m readable images; int64[m], their places in the split; and the unreadable images.
+        """
+        return self._extractor.outputs(self.variables, split, name, console=console)
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Of activations."""
+        return precision.resolve(self.config.precision)
+
+    @functools.cached_property
+    def backbone_digest(self) -> str:
+        """A SHA-256 over names and values of all weights but the head's, on which features do not depend."""
+        state = hashlib.sha256()
+        flat: dict[str, Any] = flax.traverse_util.flatten_dict(dict(self.variables), sep='/')  # pyright: ignore
+        for name in sorted(flat):
+            if '/head/' not in name:
+                value = np.ascontiguousarray(jax.device_get(flat[name]))
+                state.update(f'{name} {value.dtype} {value.shape}\n'.encode())
+                state.update(value.data)
+        return state.hexdigest()
+
+    @functools.cached_property
+    def _scorer(self) -> Scorer:
+        return Scorer.create(self.model, self.config, self.devices)
+
+    @functools.cached_property
+    def _extractor(self) -> Scorer:
+        return Scorer.create(self.model, self.config, self.devices, features=True)
+
+    @functools.cached_property
+    def _tolerant_scorer(self) -> Scorer:
+        config = copy.deepcopy(self.config)
+        config.data.max_bad_fraction = 1.0
+        return dataclasses.replace(self._scorer, config=config)
+
+
+def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: int = 0) -> Detector:
+    """Loads the detector of a run folder onto all devices; a process that has not used jax yet is set up for it.
+
+    Args:
+        run: the run folder.
+        step: of the checkpoint: `best` (validation AUC), `latest`, or a number.
+        batch_size: images per step over all devices; 0 takes the run's.
+
+    Raises:
+        UserError: no run folder, no such or no readable checkpoint, one of a newer fakeimg, or a batch size that the
+            devices do not divide.
+    """
+    if batch_size < 0:
+        raise UserError(f'batch_size is {batch_size}; it must be 0 (as in training) or more.')
+    folder = pathlib.Path(run).expanduser()
+    if not (folder / 'checkpoints').is_dir():
+        raise UserError(f'{folder} is not a run folder (there are no checkpoints in it); check the path.')
+    start()
+    checkpoints = Checkpoints(folder / 'checkpoints', read_only=True)
+    try:
+        number = checkpoints.resolve(step)
+        config = config_lib.from_plain(checkpoints.read_meta(number).config)
+        config.batch_size = batch_size or config.batch_size
+        devices = parallel.Devices.create(config.parallel, config.batch_size)
+        model = create_model(config, precision.resolve(config.precision))
+        shapes = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))
+        restored = checkpoints.restore_variables(devices.abstract(shapes), number)
+    finally:
+        checkpoints.close()
+    return Detector(
+        config=config,
+        model=model,
+        variables=restored.state,
+        devices=devices,
+        meta=restored.meta,
+        origin=f'checkpoint {restored.step} of {folder}',
+        run=folder,
+        step=restored.step,
+        notes=tuple(restored.notes),
+    )
+
+
+def from_recipe(config: Config) -> Detector:
+    """Builds a detector with the weights that a training with this configuration would start from.
+
+    Raises:
+        UserError: a configuration that cannot work, no such weights, or a batch size that the devices do not divide.
+    """
+    config_lib.check_config(config)
+    devices = parallel.Devices.create(config.parallel, config.batch_size)
+    model = create_model(config, precision.resolve(config.precision))
+    path = initial.find_weights(config)
+    variables = init_variables(model, config.data.image_size, config.seed)
+    origin, notes = f'weights {path}', ()
+    if path is None:
+        origin = f'random weights, seed {config.seed}'
+        notes = (
+            f'RANDOM WEIGHTS (config.init.weights={config.init.weights}): these are features of a network that has '
+            'learned nothing',
+        )
+    else:
+        variables = initial.load_weights(path, variables, config)
+    variables = devices.replicate(variables)
+    return Detector(config, model, variables, devices, describe(config, None), origin, notes=notes)
+
+
+def describe(config: Config, data_digest: str | None) -> Meta:
+    """What the checkpoints of a run say about themselves."""
+    plain = config_lib.to_plain(config)
+    preprocessing = {name: plain['data'][name] for name in ('image_size', 'resize_size', 'mean', 'std')}
+    return Meta(config=plain, labels=LABELS, preprocessing=preprocessing, data_digest=data_digest)
+
+
+class _Given(NamedTuple):
+    """An image to predict, by its path, encoded, or why it is neither."""
+
+    name: str
+    content: str | bytes | decode.BadImage
+
+
+class _GivenFiles:
+    """Images to predict as files of a split, named by their places, for a path may be given twice."""
+
+    def __init__(self, images: Sequence[_Given]):
+        self.names = [str(place) for place in range(len(images))]
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def read(self, index: int) -> bytes:
+        content = self._images[index].content
+        if isinstance(content, decode.BadImage):
+            raise content
+        if isinstance(content, bytes):
+            return content
+        try:
+            return pathlib.Path(content).read_bytes()
+        except FileNotFoundError:
+            raise OSError('there is no such file') from None
+        except (OSError, ValueError) as error:
+            raise OSError(getattr(error, 'strerror', None) or str(error)) from None
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> '_GivenFiles':
+        return _GivenFiles([self._images[index] for index in indices])
+
+
+def _given(image: Any, place: int) -> _Given:
+    """Takes pixels over at once, for the caller may write the next image to the same array."""
+    if isinstance(image, str | os.PathLike):
+        path = os.fsdecode(image)
+        return _Given(path, path)
+    name = f'image {place}'
+    if isinstance(image, bytes | bytearray | memoryview):
+        return _Given(name, bytes(image))
+    if isinstance(image, PIL.Image.Image):
+        try:
+            pixels = decode.to_rgb(image)
+        except decode.BadImage as error:
+            return _Given(name, error)
+    elif hasattr(image, '__array__'):
+        pixels = np.asarray(image)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            shape = ', '.join(map(str, pixels.shape))
+            raise UserError(f'{name} is an array {pixels.dtype}[{shape}]; it must be uint8[H, W, 3], RGB.')
+    else:
+        raise UserError(f'{name} is of type {type(image).__name__}; an image is {_KINDS}.')
+    # As a file without compression, pixels take the way that all others take.
+    return _Given(name, b'P6 %d %d 255\n' % pixels.shape[1::-1] + pixels.tobytes())
+
+
+def _shown(image: Any) -> str:
+    return repr(os.fsdecode(image)) if isinstance(image, str | os.PathLike) else 'image'
