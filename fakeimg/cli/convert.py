@@ -17,18 +17,18 @@ _SOURCE = flags.DEFINE_string(
     'source',
     None,
     'A .safetensors file; a .pth/.pt file where torch is installed; a .h5 file of VGG19 where h5py is; or the name of '
-    'a model on the Hugging Face hub (OWNER/NAME).',
+    'a model on the Hugging Face Hub (OWNER/NAME).',
 )
 _OUT = flags.DEFINE_string('out', None, 'File to write; default weights/NAME.safetensors.')
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) != 2 or argv[1] not in convert.CONVERTIBLE:
-        raise UserError(f'say which model to convert: one of {", ".join(convert.CONVERTIBLE)}.')
+    if len(argv) != 2:
+        raise UserError(f'no model given; name one of {", ".join(convert.CONVERTIBLE)}.')
     if not _SOURCE.value:
-        raise UserError('say what to convert: --source FILE or --source OWNER/NAME.')
+        raise UserError('no weights given; pass --source FILE or --source OWNER/NAME.')
     model = argv[1]
     out = pathlib.Path(_OUT.value or f'weights/{model}.safetensors')
     header = convert.convert(model, _SOURCE.value, out)
-    head = f'its classifier of {header.classes} classes left out' if header.classes else 'no classifier in it'
+    head = f'without its classifier of {header.classes} classes' if header.classes else 'which had no classifier'
     verb.console().say(f'{header.source} -> {out}: {model}, {head}; train with --config.init.weights={out}')

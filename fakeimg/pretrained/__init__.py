@@ -1,1 +1,1 @@
-"""Published ImageNet weights: found, converted to our names and layouts, checked, and loaded into a network."""
+"""Published ImageNet weights: finds them, converts them to our names and layouts, checks and loads them."""

@@ -1,4 +1,4 @@
-"""The conversion as a whole: one published source in, one safetensors file of ours out."""
+"""The whole conversion: from one published source to one safetensors file of ours."""
 
 import pathlib
 
@@ -13,15 +13,15 @@ CONVERTIBLE = tuple(hub.DEFAULTS)
 
 
 def convert(model: str, source_name: str, out: pathlib.Path) -> weights_file.Header:
-    """Writes `out`, which holds every parameter and statistic of `model` but the head's.
+    """Writes every parameter and statistic of `model` except the head's to `out`.
 
     Args:
         model: one of CONVERTIBLE.
-        source_name: a local file or the name of a model on the hub.
-        out: the safetensors file to write; a half-written one never bears this name.
+        source_name: a local file or the name of a model on the Hugging Face Hub.
+        out: the safetensors file to write, atomically.
 
     Raises:
-        UserError: `source_name` cannot be read, or does not fill the model exactly.
+        UserError: `source_name` is unreadable, or does not fill the model exactly.
     """
     if model not in CONVERTIBLE:
         raise UserError(f'there are no weights to convert for {model}; it must be one of {", ".join(CONVERTIBLE)}.')

@@ -1,11 +1,12 @@
-"""Downloads published weights from the Hugging Face hub, where huggingface_hub is installed."""
+"""Downloads published weights from the Hugging Face Hub."""
 
-import importlib
 import json
 import logging
 import pathlib
 import re
 from typing import Any
+
+import huggingface_hub
 
 from fakeimg.errors import UserError
 
@@ -18,45 +19,48 @@ DEFAULTS = {
     'vgg19': 'timm/vgg19.tv_in1k',
     'vgg19_bn': 'timm/vgg19_bn.tv_in1k',
 }
+TIMEOUT = 10.0  # seconds
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be the name of a model there: OWNER/NAME or OWNER/NAME@REVISION."""
+    """Whether a text can be the name of a model on the Hub: OWNER/NAME or OWNER/NAME@REVISION."""
     return bool(re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?', text)) and not re.search(
         r'\.(safetensors|pth|pt|h5|hdf5|bin)$', text
     )
 
 
 def download(name: str) -> tuple[pathlib.Path, tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Brings `model.safetensors` of a model into the hub's own cache.
+    """Downloads `model.safetensors` of a model into the Hub's cache; without a connection, finds it there.
 
     Returns:
         The file, and mean and std of RGB in [0, 1] if the model states them.
 
     Raises:
-        UserError: no huggingface_hub, no network, no such model, or no safetensors in it.
+        UserError: no connection, no such model, or no safetensors in it.
     """
-    try:
-        hub = importlib.import_module('huggingface_hub')
-    except ImportError:
-        raise UserError(
-            f'getting {name} from the hub needs huggingface_hub, which is not installed; pip install huggingface_hub, '
-            'or download model.safetensors yourself and name the file.'
-        ) from None
     logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # every retry would be a warning
     repository, _, revision = name.partition('@')
+    refusal: Exception | None = None
+    try:  # one request: hf_hub_download would retry for 25 s without a connection
+        huggingface_hub.model_info(repository, revision=revision or None, timeout=TIMEOUT)
+    except Exception as error:  # its HTTP library may raise anything
+        refusal = error
 
     def fetch(file: str) -> pathlib.Path:
-        return pathlib.Path(hub.hf_hub_download(repository, file, revision=revision or None))
+        cached_only = refusal is not None
+        return pathlib.Path(
+            huggingface_hub.hf_hub_download(repository, file, revision=revision or None, local_files_only=cached_only)
+        )
 
     try:
         path = fetch('model.safetensors')
-    except Exception as error:  # whatever its HTTP library of the day raises
+    except Exception as error:
+        error = refusal or error
         lines = str(error).strip().splitlines()
         reason = f'{type(error).__name__}: {lines[0].strip().rstrip(".:")}' if lines else type(error).__name__
         raise UserError(
-            f'model.safetensors of {name} cannot be had from the Hugging Face hub ({reason}); see whether the name is '
-            'right and the network there, or download the file elsewhere and name it.'
+            f'model.safetensors of {name} could not be downloaded from the Hugging Face Hub ({reason}); check the name '
+            'and your connection, or download the file yourself and give its path.'
         ) from error
     for file in ('config.json', 'preprocessor_config.json'):
         try:

@@ -1,4 +1,4 @@
-"""Where ImageNet weights come from when a run starts, and how they enter the model."""
+"""Finds the ImageNet weights that a run starts from, and loads them into the model."""
 
 import hashlib
 import pathlib
@@ -18,7 +18,7 @@ def load_weights(path: pathlib.Path, variables: Mapping[str, Any], config: Confi
     """Returns `variables` with everything but the head taken from a converted file.
 
     Args:
-        path: a file that `convert_weights` wrote.
+        path: a file that `convert.convert` wrote.
         variables: `params` and `batch_stats` as the model initialised them.
         config: whose `data.mean` and `data.std` must be those that the weights were trained with.
 
@@ -44,11 +44,11 @@ def find_weights(config: Config) -> pathlib.Path | None:
     """Resolves `config.init.weights` to a file, or None for a start from scratch.
 
     `imagenet` and `auto` look for NAME.safetensors in ./weights, then in the cache folder
-    ($XDG_CACHE_HOME or ~/.cache)/fakeimg, then on the Hugging Face hub, as do names of models there; what is converted
-    from the hub is kept in the cache folder. With the demo faces, `auto` is content with nothing.
+    ($XDG_CACHE_HOME or ~/.cache)/fakeimg, then on the Hugging Face Hub. Converted downloads stay in the cache folder.
+    With the demo faces, `auto` downloads nothing.
 
     Raises:
-        UserError: the weights that were asked for are not there; the message says how to get them.
+        UserError: the weights do not exist; the message says how to get them.
     """
     weights, name = config.init.weights, config.model.name
     if weights == 'none':
@@ -59,7 +59,8 @@ def find_weights(config: Config) -> pathlib.Path | None:
             return _from_hub(name, weights)
         if not path.is_file():
             raise UserError(
-                f'config.init.weights: there is no file {weights} (nor is it one of imagenet, none, auto, OWNER/NAME).'
+                f'config.init.weights is {weights}, which does not exist; set it to a file, the name of a model on the '
+                'Hugging Face Hub (OWNER/NAME), imagenet, none or auto.'
             )
         return path
     demo = weights == 'auto' and not config.data.path
@@ -67,7 +68,7 @@ def find_weights(config: Config) -> pathlib.Path | None:
         if demo:
             return None
         kind = f'{name} with a small stem' if name in convert.CONVERTIBLE else name
-        raise UserError(f'there are no ImageNet weights for {kind}; set --config.init.weights=none.')
+        raise UserError(f'there are no ImageNet weights for {kind}; set config.init.weights=none.')
     cache = files.cache_folder()
     for folder in (pathlib.Path('weights'), cache):
         if (path := folder / f'{name}.safetensors').is_file():
@@ -78,15 +79,14 @@ def find_weights(config: Config) -> pathlib.Path | None:
         return _from_hub(name, hub.DEFAULTS[name])
     except UserError as error:
         raise UserError(
-            f'no ImageNet weights for {name} at hand (looked in weights/ and {cache}, then on the hub: '
-            f'{str(error).split("; ")[0]}); convert a file of torchvision or timm with '
-            f'"python -m fakeimg.convert_weights {name} --source FILE --out weights/{name}.safetensors", '
-            'or start from scratch with --config.init.weights=none.'
+            f'there are no ImageNet weights for {name} in weights/ or {cache}, and {str(error).split("; ")[0]}; '
+            'convert a file of torchvision or timm with "fakeimg convert", or set config.init.weights=none to start '
+            'from scratch.'
         ) from error
 
 
 def _from_hub(model: str, name: str) -> pathlib.Path:
-    """The converted file of a model on the hub, from the cache folder or newly made."""
+    """The converted file of a model on the Hub, from the cache folder if it is there."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]  # names that differ only in / and -
     path = files.cache_folder() / f'{model}-{name.replace("/", "-").replace("@", "-")}-{digest}.safetensors'
     if not path.is_file():

@@ -9,8 +9,8 @@ import numpy as np
 from fakeimg.errors import UserError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's RGB in [0, 1]
-CAFFE_MEAN = (123.68, 116.779, 103.939)  # of RGB in [0, 255], subtracted by keras.applications' VGG and no more
-LISTED = 4  # names that a message spells out
+CAFFE_MEAN = (123.68, 116.779, 103.939)  # of RGB in [0, 255], all that keras.applications' VGG subtracts
+LISTED = 4  # names in a message
 
 _NORM = {
     'weight': ('params', 'scale'),
@@ -37,7 +37,7 @@ class Renamed:
     Attributes:
         flat: float32 by `params/stage1_block1/conv1/kernel` and so on; kernels are HWIO, dense ones [in, out].
         classes: of the classifier, which is left out; None if there was none.
-        mean: of RGB in [0, 1], which the network wants subtracted; None leaves it to whoever knows the source.
+        mean: of RGB in [0, 1], which the network needs subtracted; None if the names do not tell.
     """
 
     flat: dict[str, np.ndarray]
@@ -54,15 +54,14 @@ def rename(model: str, tensors: Mapping[str, np.ndarray], source: str) -> Rename
         source: where they come from, for the messages.
 
     Raises:
-        UserError: names that no such model has, listed with their shapes, or numbers that are no floats.
+        UserError: names that the model does not have, listed with their shapes, or numbers that are not floats.
     """
     if model.startswith('resnet') and any(
         re.match(r'(.*/)?(conv1_conv|bn_conv1|res2a_branch2a)/', name) for name in tensors
     ):
         raise UserError(
-            f'{source} holds the ResNet of keras.applications, which has its strides in the 1x1 convolutions and '
-            f'cannot be computed by {model}, which has them in the 3x3; take weights of torchvision, timm or '
-            'Hugging Face.'
+            f'{source} holds the ResNet of keras.applications, which has its strides in the 1x1 convolutions; {model} '
+            'has them in the 3x3 ones, so take weights of torchvision, timm or Hugging Face.'
         )
     place = _resnet_place if model.startswith('resnet') else _vgg_places(with_norm=model.endswith('_bn'))
     flat: dict[str, np.ndarray] = {}
@@ -75,8 +74,8 @@ def rename(model: str, tensors: Mapping[str, np.ndarray], source: str) -> Rename
             continue
         if value.dtype.kind != 'f':
             raise UserError(
-                f'{source} cannot be converted: {name} {list(value.shape)} holds {value.dtype}, where weights are '
-                'floats; quantised files have lost what is wanted here, so take the float32 one.'
+                f'{source} cannot be converted: {name} {list(value.shape)} holds {value.dtype} instead of floats; take '
+                'the float32 file, as quantised ones have lost precision.'
             )
         keras = _KERAS_VGG.fullmatch(name) if model == 'vgg19' else None
         if stem in _HEADS or (keras and keras[3] == 'predictions'):
@@ -86,7 +85,9 @@ def rename(model: str, tensors: Mapping[str, np.ndarray], source: str) -> Rename
             target, mean = _keras_target(keras), tuple(value / 255 for value in CAFFE_MEAN)
             value = np.asarray(value, np.float32)
             if target == 'params/conv1_1/kernel' and value.ndim == 4:
-                value = value[:, :, ::-1] * (255 * np.asarray(STD, np.float32)[:, None])  # it saw BGR in [0, 255]
+                value = value[:, :, ::-1] * (
+                    255 * np.asarray(STD, np.float32)[:, None]
+                )  # its input was BGR in [0, 255]
         else:
             module = place(stem)
             target, value = _torch_target(module, leaf, value) if module else (None, value)
@@ -96,7 +97,7 @@ def rename(model: str, tensors: Mapping[str, np.ndarray], source: str) -> Rename
             flat[target] = value
     if unknown:
         raise UserError(
-            f'{source} is no {model} that can be converted: it holds {listed(unknown)}, which has no place there.'
+            f'{source} is not a {model} that can be converted: it holds {listed(unknown)}, which {model} does not have.'
         )
     return Renamed(flat, classes, mean)
 
@@ -128,7 +129,7 @@ def _torch_target(module: str, leaf: str, value: np.ndarray) -> tuple[str | None
 
 
 def _resnet_place(name: str) -> str | None:
-    """Our module for one of torchvision, timm or Hugging Face, say `layer1.0.conv1`; None if there is none."""
+    """Our name of a module of torchvision, timm or Hugging Face, say `layer1.0.conv1`; None if there is none."""
     if match := _TORCHVISION_RESNET.fullmatch(f'{name}.x'):
         stage, block, kind, number, downsample, _ = match.groups()
         if stage is None:
@@ -146,7 +147,7 @@ def _resnet_place(name: str) -> str | None:
 
 
 def _vgg_places(with_norm: bool):
-    """The like of `_resnet_place` for VGG19, whose files number all layers through, ReLU and pooling included."""
+    """The counterpart of `_resnet_place` for VGG19, whose files number all layers, ReLU and pooling included."""
     places = {'classifier.0': 'fc6', 'pre_logits.fc1': 'fc6', 'classifier.3': 'fc7', 'pre_logits.fc2': 'fc7'}
     index = 0
     for stage, convs in enumerate(_VGG_CONVS, start=1):

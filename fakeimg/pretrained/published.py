@@ -1,4 +1,4 @@
-"""Reads published weights without running anything that stands in them: safetensors, torch's .pth, Keras' .h5."""
+"""Reads published weights without running code that they contain: safetensors, torch's .pth, Keras' .h5."""
 
 import dataclasses
 import hashlib
@@ -22,10 +22,10 @@ class Published:
 
     Attributes:
         name: as the user wrote it.
-        path: the file, downloaded if need be.
+        path: the file, after a download if necessary.
         sha256: of the file, hexadecimal.
         tensors: by the publisher's names.
-        mean, std: of RGB in [0, 1] as the publisher states them, if he does.
+        mean, std: of RGB in [0, 1] if the publisher states them.
     """
 
     name: str
@@ -37,17 +37,18 @@ class Published:
 
 
 def read_published(name: str) -> Published:
-    """Reads a local file, or a model on the Hugging Face hub (`OWNER/NAME` or `OWNER/NAME@REVISION`).
+    """Reads a local file, or a model on the Hugging Face Hub (`OWNER/NAME` or `OWNER/NAME@REVISION`).
 
     Raises:
-        UserError: not there, or not readable; the message says what to do.
+        UserError: it does not exist or is unreadable; the message says what to do.
     """
     path, mean, std = pathlib.Path(name).expanduser(), None, None
     if not path.exists() and hub.is_name(name):
         path, mean, std = hub.download(name)
     if not path.is_file():
         raise UserError(
-            f'there is no file {name} to convert, nor can it be the name of a model on the hub (OWNER/NAME).'
+            f'{name} does not exist; give a file of weights or the name of a model on the Hugging Face Hub '
+            '(OWNER/NAME).'
         )
     readers = {'.safetensors': _read_safetensors, '.h5': _read_keras, '.hdf5': _read_keras}
     tensors = readers.get(path.suffix, _read_torch)(path)
@@ -65,40 +66,38 @@ def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise UserError(f'{path} holds numbers that numpy cannot read ({error}); take the float32 file.') from error
 
 
-def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _import(module: str, path: pathlib.Path, instead: str) -> Any:
     try:
-        torch = importlib.import_module('torch')
+        return importlib.import_module(module)
     except ImportError:
         raise UserError(
-            f'reading {path.name} needs torch, which is not installed; install it, or take the same weights as '
-            'safetensors from the hub, where timm/resnet50.tv2_in1k is that of torchvision (--source OWNER/NAME).'
+            f'reading {path.name} needs {module}, which is not installed; install it, or take the same weights as '
+            f'safetensors from the Hugging Face Hub: {instead}.'
         ) from None
+
+
+def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
+    torch = _import('torch', path, 'timm/resnet50.tv2_in1k and others are those of torchvision')
     try:
-        with warnings.catch_warnings(action='ignore'):  # of odd pickle protocols, as if one could do something
+        with warnings.catch_warnings(action='ignore'):  # of odd pickle protocols, about which the user can do nothing
             state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler and the zip reader raise anything
         reason = str(error).strip().splitlines()[0].rstrip('.') if str(error).strip() else type(error).__name__
         raise UserError(
-            f'{path} is not a state dict that can be read without running code that stands in it ({reason}); take '
-            'a newer file or a safetensors one.'
+            f'{path} is not a state dict that can be read without running code from the file ({reason}); take a newer '
+            'file or a safetensors one.'
         ) from error
     for wrapper in ('state_dict', 'model'):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(hasattr(value, 'numpy') for value in state.values()):
         raise UserError(f'{path} is not a state dict: it does not map names to tensors.')
-    # numpy has no bfloat16; what is no float is left as it is, for whoever names the tensors to refuse.
+    # numpy has no bfloat16; other tensors stay unchanged, and `naming.rename` refuses them by name.
     return {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in state.items()}
 
 
 def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        h5py = importlib.import_module('h5py')
-    except ImportError:
-        raise UserError(
-            f'reading {path.name} needs h5py, which is not installed; install it, or take the same network as '
-            'safetensors from the hub (--source timm/vgg19.tv_in1k).'
-        ) from None
+    h5py = _import('h5py', path, 'timm/vgg19.tv_in1k')
     tensors: dict[str, np.ndarray] = {}
 
     def keep(name: str, item: Any) -> None:

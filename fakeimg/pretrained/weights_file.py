@@ -20,14 +20,14 @@ LAYOUT = 'NHWC RGB in [0, 1]'
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the file's metadata tells.
+    """The file's metadata.
 
     Attributes:
         model: whose weights they are, a name in `models.MODELS`.
-        source: the file or hub name they were converted from.
+        source: the file, or the name on the Hugging Face Hub, they were converted from.
         source_sha256: of that file.
         classes: of the classifier that was left out; None if there was none.
-        mean, std: of RGB in [0, 1], with which the network wants its images normalised.
+        mean, std: of RGB in [0, 1]; the network takes images normalised with them.
     """
 
     model: str
@@ -39,7 +39,7 @@ class Header:
 
 
 def write(path: pathlib.Path, flat: Mapping[str, np.ndarray], header: Header) -> None:
-    """Writes the file at once or not at all; several processes may write the same one."""
+    """Writes the file atomically; several processes may write the same one."""
     preprocessing = {'mean': list(header.mean), 'std': list(header.std), 'layout': LAYOUT}
     metadata = {
         'model': header.model,
@@ -63,14 +63,11 @@ def read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | No
     try:
         with safetensors.safe_open(path, 'numpy') as file:
             metadata = file.metadata() or {}
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no mapping
+            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
     except (safetensors.SafetensorError, OSError, TypeError) as error:
         raise UserError(f'{path} is not a readable safetensors file ({error}).') from error
     if not any(name.startswith('params/') for name in flat):
-        raise UserError(
-            f'{path} is not a file of converted weights; convert it first with '
-            f'"python -m fakeimg.convert_weights NAME --source {path} --out FILE".'
-        )
+        raise UserError(f'{path} is not a file of converted weights; convert it first with "fakeimg convert".')
     return flat, json.loads(metadata['preprocessing']) if 'preprocessing' in metadata else None
 
 
@@ -93,15 +90,15 @@ def check_fit(flat: Mapping[str, np.ndarray], variables: Mapping[str, Any], sour
     wrong = [name for name, shape in wanted.items() if flat[name].shape != shape]
     if wrong:
         pairs = [
-            f'{name} has shape {list(flat[name].shape)}, the model wants {list(wanted[name])}' for name in wrong[:3]
+            f'{name} has shape {list(flat[name].shape)}, the model needs {list(wanted[name])}' for name in wrong[:3]
         ]
         more = f'; {len(wrong) - 3} more' if len(wrong) > 3 else ''
         raise UserError(f'{source} does not fit this model: {"; ".join(pairs)}{more}.')
     for name, value in flat.items():
         if value.dtype != np.float32:
-            raise UserError(f'{source} does not fit this model: {name} is {value.dtype}, the model wants float32.')
+            raise UserError(f'{source} does not fit this model: {name} is {value.dtype}, the model needs float32.')
         if not np.isfinite(value).all():
             raise UserError(
                 f'{source} is damaged: {name} {list(value.shape)} holds {np.count_nonzero(~np.isfinite(value))} values '
-                'that are not finite; get the file again.'
+                'that are not finite; download the file again.'
             )

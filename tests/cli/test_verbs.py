@@ -95,7 +95,7 @@ def test_convert_weights_writes_what_training_starts_from(verb: Verb, tmp_path: 
         assert len(file.metadata()['source_sha256']) == 64
         assert np.isfinite(file.get_tensor('params/stem_conv/kernel')).all()
     assert_refused(verb('convert_weights', 'resnet51', '--source', source), 'one of resnet18')
-    assert_refused(verb('convert_weights', 'resnet50', '--source', tmp_path / 'none.pth'), 'there is no file')
+    assert_refused(verb('convert_weights', 'resnet50', '--source', tmp_path / 'none.pth'), 'does not exist')
 
 
 def test_a_diverged_run_exits_with_1(verb: Verb, config: Config) -> None:

@@ -114,7 +114,9 @@ def test_resnet_of_keras_is_refused() -> None:
 
 def test_leftovers_are_listed_with_their_shapes(config: Config) -> None:
     tensors = random_state('resnet18', classes=1000)
-    with pytest.raises(UserError, match=r'source is no resnet18 .*features.0.weight \[64, 3\], which has no place'):
+    with pytest.raises(
+        UserError, match=r'source is not a resnet18 .*features.0.weight \[64, 3\], which resnet18 does not'
+    ):
         naming.rename('resnet18', tensors | {'features.0.weight': np.zeros((64, 3))}, 'source')
     with pytest.raises(UserError, match=r'does not fit this model: \d+ tensors missing: .*\[.*\] and \d+ more'):
         assert_converts('resnet34', tensors, config)
@@ -126,10 +128,10 @@ def test_leftovers_are_listed_with_their_shapes(config: Config) -> None:
 @pytest.mark.parametrize(
     ('change', 'sentence'),
     [
-        ({'conv1.weight': np.zeros((32, 3, 7, 7), np.float32)}, r'stem_conv/kernel has shape .*32\], .* wants .*64\]'),
+        ({'conv1.weight': np.zeros((32, 3, 7, 7), np.float32)}, r'stem_conv/kernel has shape .*32\], .* needs .*64\]'),
         ({'bn1.bias': np.full(64, np.nan, np.float32)}, r'damaged: params/stem_bn/bias \[64\] holds 64 values'),
         ({'layer1.0.conv1.weight': np.zeros((64, 64, 3, 3), np.int8)}, r'layer1.0.conv1.weight \[.*\] holds int8'),
-        ({'bn1.weird': np.zeros(64, np.float32)}, r'holds bn1.weird \[64\], which has no place there'),
+        ({'bn1.weird': np.zeros(64, np.float32)}, r'holds bn1.weird \[64\], which resnet18 does not have'),
     ],
 )
 def test_tensors_that_do_not_fit_are_named_and_nothing_is_written(
@@ -215,9 +217,12 @@ def test_keras_files_are_read(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ('module', 'source', 'sentence'),
     [
-        ('torch', 'x.pth', 'reading x.pth needs torch, which is not installed; .* as safetensors from the hub'),
+        (
+            'torch',
+            'x.pth',
+            'reading x.pth needs torch, which is not installed; .* as safetensors from .*: timm/resnet50',
+        ),
         ('h5py', 'x.h5', 'reading x.h5 needs h5py, which is not installed'),
-        ('huggingface_hub', 'owner/name', 'getting owner/name from the hub needs huggingface_hub'),
     ],
 )
 def test_what_is_not_installed_is_named(
@@ -225,19 +230,33 @@ def test_what_is_not_installed_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, module, None)
-    if '/' not in source:
-        pathlib.Path(source).write_bytes(b'x')
+    pathlib.Path(source).write_bytes(b'x')
     with pytest.raises(UserError, match=sentence):
         convert.convert('resnet50', source, tmp_path / 'out.safetensors')
     assert not (tmp_path / 'out.safetensors').exists()
 
 
 def test_a_missing_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    pytest.importorskip('huggingface_hub')  # HF_HUB_OFFLINE is set for all tests
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match='model.safetensors of owner/name cannot be had from the Hugging Face hub') as e:
+    monkeypatch.chdir(tmp_path)  # HF_HUB_OFFLINE is set for all tests
+    with pytest.raises(
+        UserError, match='model.safetensors of owner/name could not be downloaded from the Hugging'
+    ) as e:
         convert.convert('resnet50', 'owner/name', tmp_path / 'out.safetensors')
+    assert str(e.value).endswith('check the name and your connection, or download the file yourself and give its path.')
     assert '\n' not in str(e.value)
+
+
+def test_without_a_network_the_hubs_cache_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    files = {'model.safetensors': '', 'config.json': '{"pretrained_cfg": {"mean": [0.5], "std": [0.2]}}'}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+
+    def cached(repository: str, file: str, *, revision: str | None, local_files_only: bool) -> str:
+        assert (repository, revision, local_files_only) == ('owner/name', 'v1', True)
+        return str(tmp_path / file)
+
+    monkeypatch.setattr('huggingface_hub.hf_hub_download', cached)
+    assert hub.download('owner/name@v1') == (tmp_path / 'model.safetensors', (0.5,), (0.2,))
 
 
 def test_what_can_be_a_name_on_the_hub() -> None:
