@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from absl import logging
 from orbax.checkpoint import checkpoint_managers
 
 from fakeimg.errors import UserError
@@ -55,17 +56,25 @@ class Checkpoints:
                 checkpoint_managers.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
             ]
         )
-        self._manager = ocp.CheckpointManager(
-            self.folder,
-            options=ocp.CheckpointManagerOptions(
-                best_fn=_score, preservation_policy=policy, read_only=read_only, cleanup_tmp_directories=not read_only
-            ),
-            item_handlers={
-                'state': ocp.PyTreeCheckpointHandler(),
-                'data': ocp.JsonCheckpointHandler(),
-                'meta': ocp.JsonCheckpointHandler(),
-            },
-        )
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity(logging.ERROR)  # Orbax warns about each option that read_only implies
+        try:
+            self._manager = ocp.CheckpointManager(
+                self.folder,
+                options=ocp.CheckpointManagerOptions(
+                    best_fn=_score,
+                    preservation_policy=policy,
+                    read_only=read_only,
+                    cleanup_tmp_directories=not read_only,
+                ),
+                item_handlers={
+                    'state': ocp.PyTreeCheckpointHandler(),
+                    'data': ocp.JsonCheckpointHandler(),
+                    'meta': ocp.JsonCheckpointHandler(),
+                },
+            )
+        finally:
+            logging.set_verbosity(verbosity)
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, ascending."""

@@ -25,6 +25,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, str
         command, env=verb_environment(), cwd=run.parent, capture_output=True, text=True, timeout=300
     )
     assert process.returncode == 0, process.stdout + process.stderr
+    assert 'WARNING' not in process.stderr  # of libraries below us
     return run, process.stdout
 
 
