@@ -12,7 +12,7 @@ from fakeimg.config import Config, override
 from fakeimg.console import Console
 from fakeimg.data import pipeline
 from fakeimg.data.datasets import Split
-from fakeimg.training import program
+from fakeimg.training.program import Program, build
 
 STAGES = ('decode', 'input', 'step', 'train', 'eval', 'save', 'start')
 DATA, DEVICE = ('decode', 'input'), ('step', 'train', 'eval', 'save')
@@ -40,18 +40,18 @@ def measure(
     if 'start' in stages:  # first of all: once this process has a GPU, another one would find no memory on it
         console.say('two starts from an empty compilation cache ...')
         figures['start'] = machine.start_seconds(arguments)
-    parts = program.build(config)
-    for note in parts.notes:
+    program = build(config)
+    for note in program.data.notes:
         console.warn(note)
     console.say(
-        f'{config.model.name}, {config.data.image_size} px, {config.batch_size} images on {parts.devices.count} '
-        f'device(s), {parts.dtype.name}, {config.parallel}; {seconds:g} s a rate'
+        f'{config.model.name}, {config.data.image_size} px, {config.batch_size} images on {program.devices.count} '
+        f'device(s), {program.dtype.name}, {config.parallel}; {seconds:g} s a rate'
     )
-    train = parts.splits['train']
+    train = program.splits['train']
     if set(stages) & set(DATA):
         figures |= _measure_data(config, train, stages)
     if set(stages) & set(DEVICE):
-        figures |= _measure_devices(parts, stages, seconds)
+        figures |= _measure_devices(program, stages, seconds)
     return figures
 
 
@@ -73,37 +73,37 @@ def _measure_data(config: Config, train: Split, stages: Sequence[str]) -> dict[s
     return figures
 
 
-def _measure_devices(parts: program.Setup, stages: Sequence[str], seconds: float) -> dict[str, Any]:
+def _measure_devices(program: Program, stages: Sequence[str], seconds: float) -> dict[str, Any]:
     """The step and what is built of it."""
-    config = parts.config
-    stepper = steps.Steps(parts)
+    config = program.config
+    stepper = steps.Steps(program)
     figures: dict[str, Any] = {'first_step_seconds': stepper.first_step_seconds}
     if set(stages) & {'step', 'train'}:
         rate = stepper.step_rate(seconds)
         figures['step'] = {**rate, 'gpus': machine.gpu_state()}
         per_device = rate['images_per_second_per_device']
         arguments = (stepper.state, next(stepper.batches))
-        images = config.batch_size / parts.devices.count
-        figures['roofline'] = roofline.fraction(parts.train_step, arguments, images, per_device, parts.dtype)
+        images = config.batch_size / program.devices.count
+        figures['roofline'] = roofline.fraction(program.train_step, arguments, images, per_device, program.dtype)
     if 'train' in stages:
-        rate = stepper.train_rate(parts.splits['train'], seconds)
+        rate = stepper.train_rate(program.splits['train'], seconds)
         ratio = rate['images_per_second_per_device'] / figures['step']['images_per_second_per_device']
         figures['train'] = {**rate, 'over_step': ratio}
     if 'eval' in stages:
-        figures['eval'] = steps.eval_rate(parts, parts.splits['train'], stepper.state, seconds)
+        figures['eval'] = steps.eval_rate(program, program.splits['train'], stepper.state, seconds)
     if 'save' in stages:
         with tempfile.TemporaryDirectory() as folder:
             figures['save'] = stepper.save_stall(pathlib.Path(folder) / 'checkpoints')
-    if 'step' in stages and parts.devices.count > 1 and jax.process_count() == 1:
-        each = config.batch_size // parts.devices.count
-        counts = [2**power for power in range(parts.devices.count.bit_length()) if 2**power <= parts.devices.count]
+    if 'step' in stages and program.devices.count > 1 and jax.process_count() == 1:
+        each = config.batch_size // program.devices.count
+        counts = [2**power for power in range(program.devices.count.bit_length()) if 2**power <= program.devices.count]
         figures['scaling'] = steps.scaling(lambda count: _on_some(config, count, each), counts, seconds)
     figures['peak_memory'] = machine.peak_memory()
     return figures
 
 
-def _on_some(config: Config, count: int, each: int) -> program.Setup:
-    return program.build(override(config, {'batch_size': each * count}), jax.devices()[:count])
+def _on_some(config: Config, count: int, each: int) -> Program:
+    return build(override(config, {'batch_size': each * count}), jax.devices()[:count])
 
 
 def sweep(config: Config, sizes: Sequence[int], seconds: float, console: Console) -> dict[str, float]:
@@ -111,8 +111,8 @@ def sweep(config: Config, sizes: Sequence[int], seconds: float, console: Console
     rates = {}
     for size in sizes:
         try:
-            parts = program.build(override(config, {'batch_size': size}))
-            rate = steps.Steps(parts).step_rate(seconds)['images_per_second_per_device']
+            program = build(override(config, {'batch_size': size}))
+            rate = steps.Steps(program).step_rate(seconds)['images_per_second_per_device']
         except jax.errors.JaxRuntimeError as error:
             if 'RESOURCE_EXHAUSTED' not in str(error):
                 raise
@@ -126,10 +126,10 @@ def sweep(config: Config, sizes: Sequence[int], seconds: float, console: Console
 
 def take_one_step(config: Config) -> None:
     """What a training does until its first step has ended."""
-    parts = program.build(config)
-    state, _ = parts.initial_state()
-    bad = pipeline.UnreadableImages('train', parts.num_train, config.data.max_bad_fraction)
-    batches = iter(parts.device_batches(parts.train_batches(bad)))
-    jax.block_until_ready(parts.advance(0, state, next(batches)))
+    program = build(config)
+    state, _ = program.initial_state()
+    bad = pipeline.UnreadableImages('train', program.num_train, config.data.max_bad_fraction)
+    batches = iter(program.device_batches(program.train_batches(bad)))
+    jax.block_until_ready(program.advance(0, state, next(batches)))
     print(machine.STARTED, flush=True)
     batches.close()

@@ -15,7 +15,7 @@ from fakeimg.checkpoint import Checkpoints
 from fakeimg.data import pipeline
 from fakeimg.data.datasets import Split
 from fakeimg.runtime import parallel
-from fakeimg.training.program import Setup
+from fakeimg.training.program import Program
 
 BUFFERS = 3  # batches in turn: one hot buffer would flatter the step
 
@@ -23,18 +23,18 @@ BUFFERS = 3  # batches in turn: one hot buffer would flatter the step
 class Steps:
     """The training step of a run that is built but not started, with the state it has come to."""
 
-    def __init__(self, setup: Setup):
-        self.setup = setup
-        self.state, _ = setup.initial_state()
-        self.images = setup.config.batch_size / setup.devices.count
-        self.batches = random_batches(setup)
+    def __init__(self, program: Program):
+        self.program = program
+        self.state, _ = program.initial_state()
+        self.images = program.config.batch_size / program.devices.count
+        self.batches = random_batches(program)
         start = time.perf_counter()
         self._outputs: Any = self._step(next(self.batches))
         jax.block_until_ready(self._outputs)
         self.first_step_seconds = time.perf_counter() - start
 
     def _step(self, batch: Any) -> Any:
-        self.state, outputs = self.setup.train_step(self.state, batch)
+        self.state, outputs = self.program.train_step(self.state, batch)
         return outputs
 
     def advance(self, batches: Iterator) -> Any:
@@ -49,10 +49,10 @@ class Steps:
 
     def train_rate(self, source: Split, seconds: float) -> dict[str, float]:
         """Training end to end; `input_wait_share` is the share of time in which the loop waits for a batch."""
-        config = self.setup.config
+        config = self.program.config
         bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)
         host = pipeline.TrainBatches(source, config, bad, 10**9, shard=parallel.shard())
-        batches = iter(self.setup.device_batches(host))
+        batches = iter(self.program.device_batches(host))
         waited = 0.0
 
         def advance() -> Any:
@@ -84,7 +84,9 @@ class Steps:
             for number in range(rounds):
                 plain.append(self._seconds_per_step())
                 start = time.perf_counter()
-                checkpoints.save(number, self.setup.devices.to_global(self.state), {'iterator': {}}, self.setup.meta())
+                checkpoints.save(
+                    number, self.program.devices.to_global(self.state), {'iterator': {}}, self.program.meta()
+                )
                 calls.append(time.perf_counter() - start)
                 jax.block_until_ready(self.advance(self.batches))
                 stalls.append(time.perf_counter() - start - plain[-1])
@@ -103,9 +105,9 @@ class Steps:
         return statistics.median(durations)
 
 
-def eval_rate(setup: Setup, source: Split, state: Any, seconds: float) -> dict[str, float]:
+def eval_rate(program: Program, source: Split, state: Any, seconds: float) -> dict[str, float]:
     """Evaluation end to end, as `scoring.Scorer.score` does it: read, decode, score, bring back."""
-    config = setup.config
+    config = program.config
     bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)
     host = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
     batches = itertools.chain.from_iterable(pipeline.read_batches(host, config.data.threads) for _ in itertools.count())
@@ -113,18 +115,18 @@ def eval_rate(setup: Setup, source: Split, state: Any, seconds: float) -> dict[s
 
     def advance() -> Any:
         nonlocal pending
-        previous, pending = pending, setup.scorer.predict(state.variables, setup.devices.split(next(batches)))
+        previous, pending = pending, program.scorer.predict(state.variables, program.devices.split(next(batches)))
         jax.device_get(previous)
         return pending
 
     advance()
-    return timing.measure(advance, config.batch_size / setup.devices.count, seconds)
+    return timing.measure(advance, config.batch_size / program.devices.count, seconds)
 
 
-def random_batches(setup: Setup) -> Iterator[Any]:
+def random_batches(program: Program) -> Iterator[Any]:
     """Endless batches of random images on the devices, BUFFERS of them in turn; zeros would flatter the step."""
     random = np.random.default_rng(0)
-    rows, data = setup.config.batch_size // jax.process_count(), setup.config.data
+    rows, data = program.config.batch_size // jax.process_count(), program.config.data
     side, left = data.resize_size, data.resize_size - data.image_size
 
     def batch() -> pipeline.Batch:
@@ -135,10 +137,10 @@ def random_batches(setup: Setup) -> Iterator[Any]:
             **({'offset': random.integers(0, left + 1, (rows, 2), np.int32)} if left else {}),
         }
 
-    return itertools.cycle([setup.devices.split(batch()) for _ in range(BUFFERS)])
+    return itertools.cycle([program.devices.split(batch()) for _ in range(BUFFERS)])
 
 
-def scaling(build: Callable[[int], Setup], counts: list[int], seconds: float) -> dict[str, float]:
+def scaling(build: Callable[[int], Program], counts: list[int], seconds: float) -> dict[str, float]:
     """The step's images/s per device on some of the devices, over that on the first count: 1 is linear.
 
     Args:

@@ -56,6 +56,11 @@ class CachedImages(Images):
         self._lock = threading.Lock()
 
     @property
+    def size_in_bytes(self) -> int:
+        """Memory that is taken once all images are cached."""
+        return self._memory.nbytes
+
+    @property
     def num_cached(self) -> int:
         return int(self._is_complete.sum())
 

@@ -16,19 +16,14 @@ _CACHED = ('train', 'validation')  # splits that are read more than once
 _CGROUP = pathlib.Path('/sys/fs/cgroup')
 
 
-def cache_decoded(
-    splits: dict[str, Split], config: Config, num_steps: int, processes: int = 1
-) -> tuple[dict[str, Split], int]:
-    """Gives train and validation memory for their decoded images, as far as `config.data.cache` says.
+def cache_decoded(splits: dict[str, Split], config: Config, num_steps: int, processes: int = 1) -> dict[str, Split]:
+    """Returns all splits, train and validation with memory for their decoded images if `config.data.cache` says so.
 
     Args:
         splits: by name; train is among them.
         config: `data.cache`, `data.resize_size` and `batch_size` are read.
         num_steps: length of the training.
         processes: of this run; they may share the machine, and each caches every image in the end.
-
-    Returns:
-        All splits, and the bytes that the cached ones will take.
 
     Raises:
         UserError: `config.data.cache=host` needs more than is available.
@@ -43,9 +38,9 @@ def cache_decoded(
         )
     fits, is_read_again = needed <= DECODED_SHARE * available, num_steps * config.batch_size > len(splits['train'])
     if config.data.cache == 'none' or (config.data.cache == 'auto' and not (fits and is_read_again)):
-        return splits, 0
+        return splits
     cached = {name: dataclasses.replace(splits[name], cache=CachedImages(splits[name].files, side)) for name in names}
-    return {**splits, **cached}, needed
+    return {**splits, **cached}
 
 
 def cache_encoded(split: Split, config: Config, processes: int = 1) -> None:

@@ -65,14 +65,14 @@ def search(
             or a stage of which every candidate diverged.
     """
     check_stages(config, stages)
-    setup = build(with_fields(config, stages[0][0]))
-    if 'validation' not in setup.splits:
+    program = build(with_fields(config, stages[0][0]))
+    if 'validation' not in program.splits:
         raise UserError(
             'a search chooses by validation, and the data has no such split; set --config.data.validation_split, '
             'to a part of train for example.'
         )
-    splits, num_validation, digest = list(setup.splits), len(setup.splits['validation']), setup.data_digest
-    del setup
+    splits, num_validation, digest = list(program.splits), len(program.splits['validation']), program.data.digest
+    del program
     titles = report.titles(field for stage in stages for fields in stage for field in fields)
     total, number = sum(map(len, stages)), 0
     rows: dict[str, Row] = {}

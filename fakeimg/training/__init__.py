@@ -1,1 +1,1 @@
-"""How weights change: setup builds a run from its configuration, step is what one device does, loop drives it."""
+"""How weights change: program builds a run from its configuration, step runs on one device, loop drives it."""

@@ -1,7 +1,9 @@
 """SIGTERM and Ctrl-C as a flag that the loop reads between steps, so that it can save before it leaves."""
 
+import contextlib
 import os
 import signal
+import sys
 from typing import Any
 
 
@@ -19,8 +21,11 @@ class Interrupts:
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        # Not print: the signal may have come in the middle of one.
-        os.write(2, f'{self.received.name}: stopping after this step to save; again to leave at once\n'.encode())
+        if sys.__stderr__ is None:  # closed from the start; its number may be that of another file by now
+            return
+        # Not print: the signal may have come in the middle of one. The terminal may be gone, which must not stop us.
+        with contextlib.suppress(OSError):
+            os.write(2, f'{self.received.name}: stopping after this step to save; again to leave at once\n'.encode())
 
     def __exit__(self, *_exc: object) -> None:
         for number, handler in self._previous.items():

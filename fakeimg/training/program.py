@@ -28,32 +28,24 @@ from fakeimg.training.step import Step, balanced_weights, train_step
 
 
 @dataclasses.dataclass(frozen=True)
-class Setup:
-    """All parts of a run.
+class Program:
+    """What a run executes.
 
     Attributes:
         config: the configuration after overrides.
-        splits: the splits of the data, by name; train is among them.
-        cached_bytes: memory that decoded images will fill, 0 without a cache.
-        data_digest: identifies the whole data set.
-        notes: sentences about the data that a person should read.
+        data: its splits, with train among them, as the configuration slices and caches them.
         devices: all devices of the run.
-        dtype: of activations.
         model: the network.
         tx: the optimizer.
-        schedule: how long it is and how fast it learns.
+        schedule: length and learning rates.
         head_step: the step while the head learns alone, like `train_step`; None if it never does.
         train_step: `(state, batch) -> (state, outputs)` over all devices; donates the state.
         scorer: scores a split with the variables of a state.
     """
 
     config: Config
-    splits: dict[str, datasets_lib.Split]
-    cached_bytes: int
-    data_digest: str
-    notes: list[str]
+    data: datasets_lib.DataSet
     devices: parallel.Devices
-    dtype: jnp.dtype
     model: nn.Module
     tx: optax.GradientTransformation
     schedule: Schedule
@@ -62,8 +54,22 @@ class Setup:
     scorer: scoring.Scorer
 
     @property
+    def splits(self) -> dict[str, datasets_lib.Split]:
+        return self.data.splits
+
+    @property
     def num_train(self) -> int:
         return len(self.splits['train'])
+
+    @property
+    def cached_bytes(self) -> int:
+        """Memory that decoded images will take, 0 without a cache."""
+        return sum(split.cache.size_in_bytes for split in self.splits.values() if split.cache)
+
+    @property
+    def dtype(self) -> jnp.dtype:
+        """Of activations."""
+        return jnp.dtype(self.model.dtype)
 
     def abstract_state(self) -> TrainState:
         """The state's shapes and dtypes, placed on the devices of this run, without computing anything."""
@@ -104,16 +110,16 @@ class Setup:
         return pipeline.TrainBatches(self.splits['train'], self.config, bad, steps, shard=parallel.shard())
 
     def device_batches(self, batches: pipeline.Batches) -> grain.IterDataset:
-        """Batches in order, already on the devices, two ahead of whoever reads them."""
+        """Batches in order, already on the devices, two ahead of their consumer."""
         dataset = pipeline.read_batches(batches, self.config.data.threads).map(self.devices.split)
         return grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2)
 
     def meta(self) -> Meta:
         """What the checkpoints of this run say about themselves."""
-        return detector.describe(self.config, self.data_digest)
+        return detector.describe(self.config, self.data.digest)
 
 
-def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
+def build(config: Config, devices: Sequence[Any] | None = None) -> Program:
     """Checks a configuration against data and devices (None: every device there is) and builds the run.
 
     Raises:
@@ -139,7 +145,7 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
             f'({real} real, {fake} fake); a detector needs both classes.'
         )
     schedule = Schedule.create(config, len(splits['train']))
-    splits, cached_bytes = memory.cache_decoded(splits, config, schedule.total_steps, jax.process_count())
+    splits = memory.cache_decoded(splits, config, schedule.total_steps, jax.process_count())
     *head_rate, last_rate = schedule.phases()
     tx = optimizer.create_optimizer(config, last_rate, model)
     class_weights = balanced_weights(real, fake) if config.loss.class_weights == 'balanced' else (1.0, 1.0)
@@ -151,14 +157,10 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Setup:
         head_tx = optimizer.create_optimizer(config, head_rate[0], model)
         head_model = model.clone(frozen_stages=len(model.stages) - 1)
         head_step = functools.partial(step, model=head_model, tx=head_tx)
-    return Setup(
+    return Program(
         config=config,
-        splits=splits,
-        cached_bytes=cached_bytes,
-        data_digest=data.digest,
-        notes=data.notes,
+        data=dataclasses.replace(data, splits=splits),
         devices=mapped,
-        dtype=dtype,
         model=model,
         tx=tx,
         schedule=schedule,

@@ -10,16 +10,16 @@ import jax
 
 import fakeimg
 from fakeimg.data.datasets import class_counts
-from fakeimg.training.program import Setup
+from fakeimg.training.program import Program
 from fakeimg.training.state import TrainState
 
 
-def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: str, start_step: int) -> list[str]:
+def preflight(program: Program, workdir: pathlib.Path, state: TrainState, origin: str, start_step: int) -> list[str]:
     """Describes the run in a few lines, before anything compiles."""
-    config, devices = setup.config, setup.devices
+    config, devices = program.config, program.devices
     kinds = ', '.join(sorted({device.device_kind for device in jax.devices()}))
     splits = []
-    for name, source in setup.splits.items():
+    for name, source in program.splits.items():
         real, fake = class_counts(source)
         splits.append(f'{name} {len(source):,} ({real:,} real, {fake:,} fake)')
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -28,30 +28,30 @@ def preflight(setup: Setup, workdir: pathlib.Path, state: TrainState, origin: st
         f'  devices    {devices.count} x {kinds}, {jax.process_count()} process(es); '
         f'jax {jax.__version__}, flax {flax.__version__}',
         f'  batch      {config.batch_size} images, {config.batch_size // devices.count} per device, '
-        f'{setup.dtype.name}, {config.parallel}',
+        f'{program.dtype.name}, {config.parallel}',
         f'  data       {config.data.path or "demo faces"}: {"; ".join(splits)}',
         f'  model      {config.model.name}, {parameters:,} parameters, {config.data.image_size} px, {origin}',
-        f'  schedule   {setup.schedule.total_steps:,} steps, {setup.schedule.steps_per_epoch:,.1f} per epoch; '
-        f'{config.optimizer.name}, peak learning rate {setup.schedule.peak_learning_rate:.3g}',
+        f'  schedule   {program.schedule.total_steps:,} steps, {program.schedule.steps_per_epoch:,.1f} per epoch; '
+        f'{config.optimizer.name}, peak learning rate {program.schedule.peak_learning_rate:.3g}',
     ]
-    if options := _options(setup):
+    if options := _options(program):
         lines.append(f'  options    {", ".join(options)}')
     if start_step:
-        lines.append(f'  continues  at step {start_step:,} of {setup.schedule.total_steps:,}')
+        lines.append(f'  continues  at step {start_step:,} of {program.schedule.total_steps:,}')
     return lines
 
 
-def _options(setup: Setup) -> list[str]:
+def _options(program: Program) -> list[str]:
     """What is switched on of that which most runs do without, in words."""
-    config, model = setup.config, setup.model
+    config, model = program.config, program.model
     said = {
-        f'the head alone for the first {setup.schedule.head_steps:,} steps': setup.schedule.head_steps,
+        f'the head alone for the first {program.schedule.head_steps:,} steps': program.schedule.head_steps,
         f'the first {model.frozen_stages} of {len(model.stages)} stages frozen': model.frozen_stages,
         f'layer decay {config.finetune.layer_decay:g}': config.finetune.layer_decay != 1,
         f'weights averaged with decay {config.optimizer.ema_decay:g}': config.optimizer.ema_decay,
         f'{config.microbatches} microbatches': config.microbatches > 1,
         'balanced sampling': config.data.balanced_sampling,
-        f'decoded images stay in memory, {setup.cached_bytes / 1e9:.2g} GB in the end': setup.cached_bytes,
+        f'decoded images stay in memory, {program.cached_bytes / 1e9:.2g} GB in the end': program.cached_bytes,
     }
     return [words for words, on in said.items() if on]
 

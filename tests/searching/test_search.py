@@ -153,23 +153,13 @@ def test_rows_are_of_the_checkpoint_that_evaluation_takes(tiny: Config, tmp_path
 
 
 def test_a_signal_stops_the_search_and_it_goes_on_with_that_candidate(
-    tiny: Config, tmp_path: pathlib.Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+    tiny: Config, tmp_path: pathlib.Path, trained: list[str]
 ) -> None:
+    tiny.log_every_steps = 1
     expected = search.search(tiny, [WIDTHS[0][1:]], tmp_path / 'uninterrupted').rows[0]
-    must_stop = loop._Loop.must_stop
-
-    def interrupted_at(step: int):
-        def interrupt(self: loop._Loop, current: int) -> bool:
-            if self.workdir.name == 'filters=4' and current == step:
-                signal.raise_signal(signal.SIGINT)
-            return must_stop(self, current)
-
-        return interrupt
-
     workdir = tmp_path / 'search'
-    with monkeypatch.context() as patched:
-        patched.setattr(loop._Loop, 'must_stop', interrupted_at(2))
-        stopped = search.search(tiny, WIDTHS, workdir)
+    search.search(tiny, [WIDTHS[0][:1]], workdir)
+    stopped = search.search(tiny, WIDTHS, workdir, Recorder(interrupt_at='step 1/'))  # said once step 2 is under way
     assert stopped.interrupted_by == signal.SIGINT
     assert [row.name for row in stopped.rows] == ['filters=2'] == [row['name'] for row in table(workdir)]
     assert Checkpoints(workdir / 'filters=4/checkpoints', read_only=True).steps() == [2]
@@ -182,16 +172,7 @@ def test_a_signal_stops_the_search_and_it_goes_on_with_that_candidate(
     assert resumed.seconds is not None and resumed.seconds > before
 
     # A signal after a candidate's last validation: that one is done, and the next one is not begun.
-    save = loop._Loop.save
-
-    def interrupt_last(self: loop._Loop, step: int, *rest) -> None:
-        save(self, step, *rest)
-        if step == 6:
-            signal.raise_signal(signal.SIGINT)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop._Loop, 'save', interrupt_last)
-        late = search.search(tiny, [WIDTHS[0][::-1]], tmp_path / 'late')
+    late = search.search(tiny, [WIDTHS[0][::-1]], tmp_path / 'late', Recorder(interrupt_at='validation at step 6'))
     assert (late.interrupted_by, [row.name for row in late.rows]) == (signal.SIGINT, ['filters=4'])
 
 

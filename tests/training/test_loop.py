@@ -111,7 +111,7 @@ def test_a_run_cannot_be_shortened_below_what_it_took(config: Config, tmp_path: 
     loop.train(config, tmp_path / 'run')
     before = (tmp_path / 'run/config.json').read_text()
     config.steps = 1
-    with pytest.raises(UserError, match='has taken 2 steps already, more than the 1 asked for'):
+    with pytest.raises(UserError, match='has taken 2 steps already, more than the 1 of the configuration'):
         loop.train(config, tmp_path / 'run')
     assert (tmp_path / 'run/config.json').read_text() == before
 

@@ -15,12 +15,14 @@ from fakeimg.data import pipeline
 from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator
+from fakeimg.evaluation.metrics import compute_metrics
 from fakeimg.models import create_model, init_variables, stage_of
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
 from fakeimg.training import loop, optimizer, program, progress
 from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState
+from tests.support.console import Recorder
 from tests.support.steps import BATCH, random_batch, take_step
 
 
@@ -115,7 +117,7 @@ def test_phases_have_their_own_warm_up_and_the_last_decays_to_zero(config: Confi
     assert rates[24] == 0
 
 
-def states_of(workdir: pathlib.Path, built: program.Setup) -> dict[int, TrainState]:
+def states_of(workdir: pathlib.Path, built: program.Program) -> dict[int, TrainState]:
     checkpoints = Checkpoints(workdir / 'checkpoints', read_only=True)
     return {step: checkpoints.restore(built.abstract_state(), step).state for step in checkpoints.steps()}
 
@@ -136,14 +138,11 @@ def test_a_run_in_two_phases_resumes_to_the_same_bits_also_at_the_border(
     monkeypatch.setattr(loop, 'build', lambda _: built)  # compiled once
     loop.train(config, tmp_path / 'whole')
     expected = states_of(tmp_path / 'whole', built)[6]
-    stopping = loop._Loop.must_stop
     start = jax.device_get(built.initial_state()[0].params)
-    for stop in (1, 2, 3):
-        monkeypatch.setattr(loop._Loop, 'must_stop', lambda self, step, stop=stop: step == stop)
-        loop.train(config, tmp_path / 'stopped')
+    for stop in (1, 2, 3):  # each call takes one step
+        loop.train(config, tmp_path / 'stopped', Recorder(interrupt_at='  first step'))
         state = states_of(tmp_path / 'stopped', built)[stop]
         assert changed(start, state.params) == ({'head'} if stop <= 2 else {'conv2', 'dense', 'head'})
-    monkeypatch.setattr(loop._Loop, 'must_stop', stopping)
     loop.train(config, tmp_path / 'stopped')
     assert not changed(
         *({'all': jax.device_get(state)} for state in (expected, states_of(tmp_path / 'stopped', built)[6]))
@@ -157,7 +156,7 @@ def test_a_run_in_two_phases_resumes_to_the_same_bits_also_at_the_border(
     assert changed(averaged['params'], jax.device_get(expected.params)) == {'conv2', 'dense', 'head'}
     variables = built.devices.replicate(averaged)
     predictions, _ = built.scorer.score(variables, built.splits['validation'], 'validation')
-    assert scored['loss'] == pytest.approx(loop.metrics_lib.compute_metrics(predictions)['loss'], abs=1e-7)
+    assert scored['loss'] == pytest.approx(compute_metrics(predictions)['loss'], abs=1e-7)
     lines = '\n'.join(progress.preflight(built, tmp_path, expected, '', 0))
     assert (
         'options    the head alone for the first 2 steps, the first 1 of 4 stages frozen, layer decay 0.5, '
