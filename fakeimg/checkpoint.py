@@ -56,23 +56,18 @@ class Checkpoints:
                 checkpoint_managers.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
             ]
         )
+        handlers = {
+            'state': ocp.PyTreeCheckpointHandler(),
+            'data': ocp.JsonCheckpointHandler(),
+            'meta': ocp.JsonCheckpointHandler(),
+        }
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.ERROR)  # Orbax warns about each option that read_only implies
         try:
-            self._manager = ocp.CheckpointManager(
-                self.folder,
-                options=ocp.CheckpointManagerOptions(
-                    best_fn=_score,
-                    preservation_policy=policy,
-                    read_only=read_only,
-                    cleanup_tmp_directories=not read_only,
-                ),
-                item_handlers={
-                    'state': ocp.PyTreeCheckpointHandler(),
-                    'data': ocp.JsonCheckpointHandler(),
-                    'meta': ocp.JsonCheckpointHandler(),
-                },
+            options = ocp.CheckpointManagerOptions(
+                best_fn=_score, preservation_policy=policy, read_only=read_only, cleanup_tmp_directories=not read_only
             )
+            self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
         finally:
             logging.set_verbosity(verbosity)
 
