@@ -29,6 +29,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, str
     return run, process.stdout
 
 
+@pytest.mark.slow
 def test_script_trains_evaluates_and_predicts(trained: tuple[pathlib.Path, str]) -> None:
     run, text = trained
     assert (run / 'evaluations/test/report.html').is_file()
