@@ -1,4 +1,4 @@
-"""Self-contained HTML pages for people: one style, images and plots inside the file."""
+"""Self-contained HTML pages: one style, images and plots inside the file."""
 
 import base64
 import html
@@ -12,7 +12,7 @@ import PIL.Image
 from fakeimg import files
 from fakeimg.data import decode
 
-REAL_COLOUR, FAKE_COLOUR = '#2b6cb0', '#c05621'  # told apart by colour-blind people too
+REAL_COLOUR, FAKE_COLOUR = '#2b6cb0', '#c05621'  # colour-blind readers can distinguish them
 THUMBNAIL_SIZE = 128  # pixels
 PLOT_STYLE: Any = {'font.size': 10, 'axes.spines.top': False, 'axes.spines.right': False}
 

@@ -80,8 +80,8 @@ def test_names_are_escaped_in_the_report_of_an_evaluation(tmp_path: pathlib.Path
 def test_names_are_escaped_in_the_page_of_an_audit(tmp_path: pathlib.Path) -> None:
     split = f'{EVIL}split'
     images = source(f'{EVIL}left', f'{EVIL}right')
-    measured = measure.Measured((split,), np.zeros(2, np.int32), images.names, np.zeros(2, facts.FACTS))
-    audited = finding.Audited(measured, images.labels, images.generators, images.groups)
+    measured = measure.MeasuredImages((split,), np.zeros(2, np.int32), images.names, np.zeros(2, facts.FACTS))
+    evidence = finding.Evidence(measured, images.labels, images.generators, images.groups)
     data = DataSet({split: images}, '0' * 64, f'{EVIL}layout', is_prepared=False, notes=[])
     counts = {f'{EVIL}gan': {'real': 1, 'fake': 1}, f'{EVIL}camera': {'real': 1, 'fake': 1}}
     findings = [
@@ -89,7 +89,7 @@ def test_names_are_escaped_in_the_page_of_an_audit(tmp_path: pathlib.Path) -> No
         finding.Finding(f'{EVIL}finding', 'fail', 'copies', f'{EVIL}advice', pairs=[(0, 1)]),
     ]
     page = tmp_path / 'audit.html'
-    audit_report.write_page(page, f'{EVIL}title', audited, data, findings, [])
+    audit_report.write_page(page, f'{EVIL}title', evidence, data, findings, [])
     assert_escaped(
         page,
         *(f'{EVIL}{name}' for name in ('title', 'layout', 'sentence', 'finding', 'advice', 'gan', 'camera')),

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fakeimg.auditing import checks, report
-from fakeimg.auditing.finding import Audited, Finding
-from fakeimg.auditing.measure import measure
+from fakeimg.auditing.finding import Evidence, Finding
+from fakeimg.auditing.measure import measure_splits
 from fakeimg.console import SILENT, Console
 from fakeimg.data.datasets import DataSet
 from fakeimg.errors import UserError
@@ -16,17 +16,17 @@ from fakeimg.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-    """What was found in a data set.
+    """The findings on a data set.
 
     Attributes:
         data: the set.
-        audited: facts of every image.
+        evidence: what the checks saw.
         findings: of all checks, in their order.
         allowed: names of findings that do not count in the verdict.
     """
 
     data: DataSet
-    audited: Audited
+    evidence: Evidence
     findings: list[Finding]
     allowed: Sequence[str]
 
@@ -40,39 +40,39 @@ class Audit:
         page = folder / 'audit.html'
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            report.write_json(folder / 'audit.json', self.audited, self.data, self.findings, self.allowed)
-            report.write_page(page, title, self.audited, self.data, self.findings, self.allowed)
+            report.write_json(folder / 'audit.json', self.evidence, self.data, self.findings, self.allowed)
+            report.write_page(page, title, self.evidence, self.data, self.findings, self.allowed)
         except OSError as error:
             raise UserError(f'{folder} cannot be written to ({error.strerror}); choose another folder.') from None
         return page
 
 
 def audit(data: DataSet, *, allowed: Sequence[str] = (), workers: int = 1, console: Console = SILENT) -> Audit:
-    """Measures every image of a data set, and checks what was measured.
+    """Measures every image of a data set, and runs all checks.
 
     Args:
         data: the set.
-        allowed: names of findings that shall not count in the verdict.
+        allowed: names of findings that do not count in the verdict.
         workers: processes; 0 measures in this one.
-        console: is told the findings as they are made.
+        console: shows the findings, one by one.
     """
-    audited = measure_data(data, workers, console)
+    evidence = measure_data(data, workers, console)
     findings = []
-    for finding in checks.run_checks(audited):
+    for finding in checks.run_checks(evidence):
         report.print_finding(finding, allowed, console)
         findings.append(finding)
     if unknown := set(allowed) - {finding.name for finding in findings}:
         console.warn(f'{min(unknown)!r}, which was to be allowed, is the name of no finding')
-    return Audit(data, audited, findings, allowed)
+    return Audit(data, evidence, findings, allowed)
 
 
-def measure_data(data: DataSet, workers: int = 1, console: Console = SILENT) -> Audited:
+def measure_data(data: DataSet, workers: int = 1, console: Console = SILENT) -> Evidence:
     """Measures every image of a data set; the arguments are those of `audit`."""
-    parts = list(data.splits.values())
-    return Audited(
-        measured=measure({split: source.files for split, source in data.splits.items()}, workers, console),
-        labels=np.concatenate([source.labels for source in parts]),
-        generators=[name for source in parts for name in source.generators],
-        groups=[group for source in parts for group in source.groups],
+    splits = data.splits.values()
+    return Evidence(
+        images=measure_splits({name: split.files for name, split in data.splits.items()}, workers, console),
+        labels=np.concatenate([split.labels for split in splits]),
+        generators=[name for split in splits for name in split.generators],
+        groups=[group for split in splits for group in split.groups],
         is_prepared=data.is_prepared,
     )

@@ -73,7 +73,7 @@ _HEX_RUN = re.compile(
 _DIGITS = re.compile(r'\d+')
 
 
-def measure(name: str, data: bytes) -> NDArray[Any]:
+def measure_image(name: str, data: bytes) -> NDArray[Any]:
     """Measures one image; any bytes will do, nothing is raised.
 
     Args:
@@ -105,7 +105,7 @@ def measure(name: str, data: bytes) -> NDArray[Any]:
             image = decode_rgb(data)
         except BadImage as error:
             row['problem'] = _problem(data, str(error), header.complete)
-        except Exception:  # a plugin's own slip; the audit goes on to the next image
+        except Exception:  # a plugin's mistake; the audit goes on to the next image
             row['problem'] = 'undecodable'
         else:
             shape = np.array(image.shape[:2], '<i8').tobytes()

@@ -1,4 +1,4 @@
-"""What an audit looks at, and what it finds."""
+"""What an audit looks at, and what it reports."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -6,35 +6,35 @@ from typing import Any
 
 import numpy as np
 
-from fakeimg.auditing.measure import Measured
+from fakeimg.auditing.measure import MeasuredImages
 
 LEVELS = ('ok', 'note', 'warn', 'fail')
 
 
 @dataclasses.dataclass(frozen=True)
-class Audited:
-    """A measured data set and what its listing says.
+class Evidence:
+    """A data set as the checks see it: what was measured, and what its listing says.
 
     Attributes:
-        measured: facts of every image.
+        images: facts of every image.
         labels: int32[n], 0 = real, 1 = fake.
         generators: generator or data set of each image.
-        groups: what must not straddle splits; '' where an image stands for itself.
+        groups: what must stay in one split; '' for an image without a group.
         is_prepared: True where images may have been encoded anew under their old names.
     """
 
-    measured: Measured
+    images: MeasuredImages
     labels: np.ndarray
     generators: Sequence[str]
     groups: Sequence[str]
     is_prepared: bool = False
 
     def rows(self, split: int, label: int | None = None, readable: bool = True) -> np.ndarray:
-        """bool[n]: the images of a split, and of a class where one is given."""
-        chosen = self.measured.split == split
+        """bool[n]: the images of a split, of one class if there is a `label`, and only those that can be read."""
+        mask = self.images.split == split
         if label is not None:
-            chosen &= self.labels == label
-        return chosen & (self.measured.facts['problem'] == b'') if readable else chosen
+            mask &= self.labels == label
+        return mask & (self.images.facts['problem'] == b'') if readable else mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Finding:
     """One line of an audit.
 
     Attributes:
-        name: by which `--allow` knows it.
+        name: by which it can be allowed.
         level: one of LEVELS; 'fail' is a line crossed.
         sentence: what was found, in numbers.
         advice: what to do about it; '' where there is nothing to do.

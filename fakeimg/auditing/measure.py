@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from fakeimg.auditing import facts as facts_lib
 from fakeimg.console import SILENT, Console
-from fakeimg.data.files import Files, read_ahead
+from fakeimg.data.files import Files, prefetched
 from fakeimg.runtime import pool
 
 _PER_TASK = 512  # images
@@ -16,11 +16,11 @@ _TICK_EVERY = 64
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class MeasuredImages:
     """All images of a data set, split after split.
 
     Attributes:
-        splits: names of the splits, in the order in which they were measured.
+        splits: names of the splits, in the order of the images.
         split: int32[n], index into `splits`.
         names: path of each image within the set.
         facts: FACTS[n].
@@ -32,7 +32,7 @@ class Measured:
     facts: NDArray
 
 
-def measure(files: dict[str, Files], workers: int, console: Console = SILENT) -> Measured:
+def measure_splits(files: dict[str, Files], workers: int, console: Console = SILENT) -> MeasuredImages:
     """Measures the images of each split, with 0 `workers` in this process. Raises UserError when one is killed."""
     sizes = [len(part) for part in files.values()]
     results = map(_measure_part, _parts(files))
@@ -40,7 +40,7 @@ def measure(files: dict[str, Files], workers: int, console: Console = SILENT) ->
         results = pool.run_tasks(
             _measure_part, _parts(files), workers=workers, total=sum(sizes), title='measuring', console=console
         )
-    return Measured(
+    return MeasuredImages(
         splits=tuple(files),
         split=np.repeat(np.arange(len(files), dtype=np.int32), sizes),
         names=[name for part in files.values() for name in part.names],
@@ -56,12 +56,12 @@ def _parts(files: dict[str, Files]) -> Iterator[Files]:
 
 def _measure_part(files: Files) -> NDArray:
     rows = []
-    for index in read_ahead(files):
+    for index in prefetched(files):
         name = files.names[index]
         try:
-            rows.append(facts_lib.measure(name, files.read(index)))
+            rows.append(facts_lib.measure_image(name, files.read(index)))
         except OSError:
-            row = facts_lib.measure(name, b'')
+            row = facts_lib.measure_image(name, b'')
             row['problem'] = 'unreadable'
             rows.append(row)
         if index % _TICK_EVERY == _TICK_EVERY - 1:

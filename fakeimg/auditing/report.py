@@ -1,4 +1,4 @@
-"""An audit as people read it: a table on the terminal, a page with plots and the images in question, and JSON."""
+"""An audit in three forms: a table on the terminal, a page with plots and the images in question, and JSON."""
 
 import pathlib
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import rich.table
 
 import fakeimg
 from fakeimg import files, pages
-from fakeimg.auditing.finding import Audited, Finding
+from fakeimg.auditing.finding import Evidence, Finding
 from fakeimg.auditing.shortcuts import AUC_LINES, SHOWN_STATISTICS
 from fakeimg.console import Console
 from fakeimg.data import decode
@@ -43,10 +43,10 @@ def print_finding(finding: Finding, allowed: Sequence[str], console: Console) ->
 
 
 def write_json(
-    path: pathlib.Path, audited: Audited, data: DataSet, findings: Sequence[Finding], allowed: Sequence[str]
+    path: pathlib.Path, evidence: Evidence, data: DataSet, findings: Sequence[Finding], allowed: Sequence[str]
 ) -> None:
     """Writes `audit.json`: verdict, and all findings with their figures and the names of the pairs."""
-    names = audited.measured.names
+    names = evidence.images.names
     report = {
         'fakeimg': fakeimg.__version__,
         'layout': data.layout,
@@ -71,7 +71,7 @@ def write_json(
 def write_page(
     path: pathlib.Path,
     title: str,
-    audited: Audited,
+    evidence: Evidence,
     data: DataSet,
     findings: Sequence[Finding],
     allowed: Sequence[str],
@@ -86,13 +86,13 @@ def write_page(
         for finding in findings
     )
     body = (
-        f'<p>The set <b>{words}</b>. {len(audited.measured.names):,} images, layout: '
+        f'<p>The set <b>{words}</b>. {len(evidence.images.names):,} images, layout: '
         f'{pages.escape(data.layout)}.</p><table>{rows}</table>'
-        f'{_shortcut_plot(findings)}{_shift_plot(findings)}{_sources_table(findings)}'
+        f'{_shortcut_plot(findings)}{_shift_plot(findings)}{_generators_table(findings)}'
     )
     for finding in findings:
         if finding.pairs:
-            body += f'<h2>{pages.escape(finding.name.capitalize())}</h2>{_pairs(audited, data, finding)}'
+            body += f'<h2>{pages.escape(finding.name.capitalize())}</h2>{_pairs(evidence, data, finding)}'
     body += (
         f'<p class="small">fakeimg {fakeimg.__version__}, data {data.digest[:12]}. Exact copies have the same decoded '
         'pixels; near copies are found by a perceptual hash and compared as small images. AUC: area under the ROC '
@@ -152,41 +152,43 @@ def _shift_plot(findings: Sequence[Finding]) -> str:
     )
 
 
-def _sources_table(findings: Sequence[Finding]) -> str:
-    sources = _find(findings, 'classes').get('sources', {})
-    if all(len(rows) < 2 for rows in sources.values()):
+def _generators_table(findings: Sequence[Finding]) -> str:
+    by_split = _find(findings, 'classes').get('sources', {})
+    if all(len(rows) < 2 for rows in by_split.values()):
         return ''
     rows = ''.join(
-        f'<tr><td>{pages.escape(split)}</td><td>{pages.escape(source)}</td><td class="number">{row["real"]:,}</td>'
+        f'<tr><td>{pages.escape(split)}</td><td>{pages.escape(generator)}</td><td class="number">{row["real"]:,}</td>'
         f'<td class="number">{row["fake"]:,}</td></tr>'
-        for split, by_source in sources.items()
-        for source, row in by_source.items()
+        for split, by_generator in by_split.items()
+        for generator, row in by_generator.items()
     )
-    return f'<h2>Sources</h2><table><tr><th>split</th><th>source</th><th>real</th><th>fake</th></tr>{rows}</table>'
+    return (
+        f'<h2>Generators</h2><table><tr><th>split</th><th>generator</th><th>real</th><th>fake</th></tr>{rows}</table>'
+    )
 
 
-def _pairs(audited: Audited, data: DataSet, finding: Finding) -> str:
-    measured = audited.measured
+def _pairs(evidence: Evidence, data: DataSet, finding: Finding) -> str:
+    images = evidence.images
     starts: dict[str, int] = {}
     total = 0
-    for split in measured.splits:
+    for split in images.splits:
         starts[split] = total
         total += len(data.splits[split])
     figures = []
     for pair in finding.pairs:
-        images, captions = '', []
+        thumbnails, captions = '', []
         for row in pair:
-            split = measured.splits[measured.split[row]]
-            images += _thumbnail(data.splits[split], row - starts[split])
-            captions.append(f'{split}, {("real", "fake")[audited.labels[row]]}: {measured.names[row]}')
+            split = images.splits[images.split[row]]
+            thumbnails += _thumbnail(data.splits[split], row - starts[split])
+            captions.append(f'{split}, {("real", "fake")[evidence.labels[row]]}: {images.names[row]}')
         caption = '<br>'.join(map(pages.escape, captions))
-        figures.append(f'<figure class="pair">{images}<figcaption>{caption}</figcaption></figure>')
+        figures.append(f'<figure class="pair">{thumbnails}<figcaption>{caption}</figcaption></figure>')
     return ''.join(figures)
 
 
-def _thumbnail(source: Split, index: int) -> str:
+def _thumbnail(split: Split, index: int) -> str:
     try:
-        return pages.thumbnail(source[index])
+        return pages.thumbnail(split[index])
     except (OSError, decode.BadImage):
         return '(unreadable)'
 

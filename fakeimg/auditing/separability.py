@@ -100,7 +100,7 @@ def cross_validated_auc(
     Equal arguments give equal results.
 
     Args:
-        features: float[n, f]; NaN is a value of its own.
+        features: float[n, f]; NaN is a separate value.
         labels: int[n], 0 or 1.
         groups: int[n], near copies share a number and so a fold; None: every row alone.
         categorical: bool[f], columns whose numbers are names, at most 255 of them.
@@ -186,7 +186,7 @@ def _model_scores(
         'random_state': seed,
     }
     for fitted, held in folds:
-        # Threads that share busy cores wait for each other: a hundred times slower than one, as measured.
+        # Several threads on busy cores wait for each other, and are far slower than one.
         with threadpool_limits(1):
             model = HistGradientBoostingClassifier(**options).fit(features[fitted], labels[fitted])
             scores[held] = model.decision_function(features[held])

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fakeimg.auditing import separability
-from fakeimg.auditing.finding import Audited, Finding
+from fakeimg.auditing.finding import Evidence, Finding
 from fakeimg.data.labels import LABELS
 
 AUC_LINES = (0.6, 0.8)  # warn, fail: how well facts that have nothing to do with faces tell groups apart
@@ -13,9 +13,9 @@ SHOWN_STATISTICS = ('saturation', 'greyness', 'sharpness', 'high_frequency', 'no
 _WORTH_NAMING = 0.55  # AUC of a feature alone
 
 
-def check_shortcuts(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]:
+def check_shortcuts(evidence: Evidence, clusters: np.ndarray) -> Iterator[Finding]:
     """How well header facts, and plain pixel statistics, tell real from fake in each split's images together."""
-    header = _separate(audited.measured.facts, audited.labels, clusters, separability.HEADER_FEATURES)
+    header = _separate(evidence.images.facts, evidence.labels, clusters, separability.HEADER_FEATURES)
     if header is None:
         yield Finding('shortcuts', 'note', f'fewer than {separability.LEAST_PER_CLASS} images of a class: '
                       'too few to look for shortcuts')  # fmt: skip
@@ -27,11 +27,11 @@ def check_shortcuts(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]
         f'header facts alone tell real from fake with AUC {header.auc:.3f}' + _best_alone(header),
         ''
         if level == 'ok'
-        else 'a detector may learn these instead of faces; prepare --encode jpeg:90 --to_size N '
+        else 'a detector may learn these instead of faces; prepare with encode=jpeg:90 and to_size=N '
         'puts both classes through one encoder and size.',
         {'auc': header.auc, 'features': dict(header.features), 'images': header.rows},
     )
-    pixel = _separate(audited.measured.facts, audited.labels, clusters, separability.PIXEL_FEATURES)
+    pixel = _separate(evidence.images.facts, evidence.labels, clusters, separability.PIXEL_FEATURES)
     if pixel is not None:
         yield Finding(
             'pixel statistics',
@@ -44,21 +44,21 @@ def check_shortcuts(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]
         )
 
 
-def check_shift(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]:
+def check_shift(evidence: Evidence, clusters: np.ndarray) -> Iterator[Finding]:
     """How well a classifier tells training images from those of each other split, class by class."""
-    measured = audited.measured
-    statistics = _statistics(audited)
-    if 'train' not in measured.splits or len(measured.splits) < 2:
+    images = evidence.images
+    statistics = _statistics(evidence)
+    if 'train' not in images.splits or len(images.splits) < 2:
         yield Finding('shift', 'note', 'one split only: no shift to look for', '', {'statistics': statistics})
         return
-    train = measured.splits.index('train')
-    for other, split in enumerate(measured.splits):
+    train = images.splits.index('train')
+    for other, split in enumerate(images.splits):
         if other == train:
             continue
         results = {}
         for name, label in LABELS.items():
-            rows = np.flatnonzero(audited.rows(train, label) | audited.rows(other, label))
-            result = _separate(measured.facts[rows], (measured.split[rows] == other).astype(int), clusters[rows],
+            rows = np.flatnonzero(evidence.rows(train, label) | evidence.rows(other, label))
+            result = _separate(images.facts[rows], (images.split[rows] == other).astype(int), clusters[rows],
                                separability.SHIFT_FEATURES)  # fmt: skip
             if result is not None:
                 results[name] = result
@@ -84,15 +84,15 @@ def check_shift(audited: Audited, clusters: np.ndarray) -> Iterator[Finding]:
         )
 
 
-def _statistics(audited: Audited) -> dict[str, dict[str, dict[str, list[float]]]]:
-    """Quartiles of the statistics that people understand: statistic -> split -> class -> (25 %, 50 %, 75 %)."""
+def _statistics(evidence: Evidence) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Quartiles of the plainest statistics: statistic -> split -> class -> (25 %, 50 %, 75 %)."""
     table: dict[str, dict[str, dict[str, list[float]]]] = {}
     for statistic in SHOWN_STATISTICS:
         table[statistic] = {}
-        for index, split in enumerate(audited.measured.splits):
+        for index, split in enumerate(evidence.images.splits):
             table[statistic][split] = {}
             for name, label in LABELS.items():
-                values = audited.measured.facts[statistic][audited.rows(index, label)].astype(float)
+                values = evidence.images.facts[statistic][evidence.rows(index, label)].astype(float)
                 values = values[~np.isnan(values)]
                 if len(values):
                     table[statistic][split][name] = np.quantile(values, (0.25, 0.5, 0.75)).tolist()

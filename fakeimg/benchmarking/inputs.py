@@ -53,7 +53,7 @@ class DecodeRate:
         self._encoded = encoded
         self._min_side = min_side
         self._threads = threads
-        self._pixels = max(width * height for _, width, height in map(decode.read_header, encoded))
+        self._pixels = max(width * height for _, width, height in map(decode.identify, encoded))
 
     def __call__(self) -> float:
         """Decodes the whole sample once or more often, LEAST images at the least."""

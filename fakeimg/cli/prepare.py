@@ -18,8 +18,8 @@ from fakeimg.preparing.items import Encoding
 from fakeimg.preparing.prepare import prepare
 from fakeimg.runtime import pool
 
-_OUT = flags.DEFINE_string('out', None, 'Folder to make.')
-_TO_SIZE = flags.DEFINE_integer('to_size', 0, 'Length to bring the short side to, pixels; 0: as it is.')
+_OUT = flags.DEFINE_string('out', None, 'Folder to create.')
+_TO_SIZE = flags.DEFINE_integer('to_size', 0, 'Length to bring the short side to, pixels; 0: unchanged.')
 _ENCODE = flags.DEFINE_string('encode', '', 'jpeg:QUALITY writes both classes with one encoder; empty: original bytes.')
 _LIMIT = flags.DEFINE_integer('limit', 0, 'Most images a split (photos of OpenForensics), by name hash; 0: all.')
 _FRACTION = flags.DEFINE_float(

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 class Buffers:
     """Arrays of one shape that return to the pool once nothing refers to them; shared by several threads.
 
-    Whoever holds a batch, a view of it, or a device array that shares its memory (jax's may, on a CPU) keeps it out.
+    A batch, a view of it and a device array that shares its memory (as jax's may, on a CPU) all refer to it.
     """
 
     def __init__(self, shape: tuple[int, int, int, int]):

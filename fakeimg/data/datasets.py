@@ -1,4 +1,4 @@
-"""Opens the data that a configuration or a person names: prepared sets, folders, archives, tables, the demo faces."""
+"""Opens data: prepared sets, folders, archives, tables, and the demo faces."""
 
 import dataclasses
 import hashlib
@@ -16,13 +16,13 @@ from fakeimg.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A random-access source of encoded images, one split.
+    """The encoded images of one split, by number.
 
     Attributes:
         files: the images by name; read by several threads at once.
         labels: int32[n], 0 = real, 1 = fake.
         generators: generator or data set of each image.
-        groups: what must not straddle splits; '' where an image stands for itself.
+        groups: what must stay in one split; '' for an image without a group.
         digests: S32[n], the SHA-256 of each file; S32[0] of sets that are not prepared.
         cache: the images once decoded, for batches; None decodes each time.
     """
@@ -61,11 +61,11 @@ class DataSet:
     """The splits of a data set, in the order train, validation, test, others.
 
     Attributes:
-        splits: the source of each split.
+        splits: by name.
         digest: identifies the set: of a prepared one the manifest's SHA-256, of others that of their listing.
         layout: what was recognised, in words.
         is_prepared: True for records, whose order within a split is a shuffled one already.
-        notes: sentences that a person should read.
+        notes: warnings for the user.
     """
 
     splits: dict[str, Split]
@@ -74,23 +74,24 @@ class DataSet:
     is_prepared: bool
     notes: list[str]
 
-    def get(self, split: str) -> Split:
-        """Returns a split, or the part of one that TFDS' slices name: `train[:10%]`, `train[:100]+validation`.
+    def get(self, name: str) -> Split:
+        """Returns a split, or a part of some in TFDS' notation: `train[:10%]`, `train[:100]+validation`.
 
         A slice of a folder takes images in the order of their names' hashes, the order that a prepared set has.
 
         Raises:
             UserError: no such split, or a slice that selects nothing.
         """
-        if split in self.splits:
-            return self.splits[split]
+        if name in self.splits:
+            return self.splits[name]
         parts = []
-        for name, ranges in splits.read_slice(split, {name: len(part) for name, part in self.splits.items()}).items():
-            source = self.splits[name]
-            order = np.arange(len(source)) if self.is_prepared else splits.hash_order(source.names)
-            parts += [source.take(order[part]) for part in ranges]
+        sizes = {name: len(split) for name, split in self.splits.items()}
+        for whole, ranges in splits.read_slice(name, sizes).items():
+            split = self.splits[whole]
+            order = np.arange(len(split)) if self.is_prepared else splits.hash_order(split.names)
+            parts += [split.take(order[part]) for part in ranges]
         if not sum(map(len, parts)):
-            raise UserError(f'the split {split!r} selects no images; widen it.')
+            raise UserError(f'the split {name!r} selects no images; widen it.')
         return parts[0] if len(parts) == 1 else _join(parts)
 
 
@@ -106,8 +107,8 @@ class _JoinedFiles:
         return len(self.names)
 
     def read(self, index: int) -> bytes:
-        part, own = self._rows[index]
-        return self._parts[part].read(int(own))
+        part, place = self._rows[index]
+        return self._parts[part].read(int(place))
 
     def take(self, indices: Sequence[int] | np.ndarray) -> '_JoinedFiles':
         return _JoinedFiles(self._parts, self._rows[np.asarray(indices, int)])
@@ -143,7 +144,7 @@ class _DemoFiles:
 
 
 def demo_split(faces: demo.DemoFaces) -> Split:
-    """Returns demo faces as a source."""
+    """Returns demo faces as a split."""
     count = len(faces.names)
     return Split(_DemoFiles(faces, np.arange(count)), faces.labels, ['demo'] * count, [''] * count)
 
@@ -158,9 +159,9 @@ def open_data(config: Config) -> DataSet:
         UserError: see `open_path`.
     """
     if config.data.path:
-        # A validation split that is named as a part of train needs none carved out beside it.
-        carves = config.data.validation_split == 'validation'
-        return open_path(config.data.path, config.data.validation_fraction if carves else 0.0)
+        # Where validation is a slice of another split, nothing is split off for it.
+        is_whole = config.data.validation_split == 'validation'
+        return open_path(config.data.path, config.data.validation_fraction if is_whole else 0.0)
     counts = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in demo.SPLIT_SIZES}
     parts = {split: demo_split(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
     warning = (
@@ -179,11 +180,11 @@ def open_path(
     """Opens a prepared set, a folder, a zip or tar archive, or a table.
 
     Where there is no validation split, `validation_fraction` of train becomes one; where there are no splits at all,
-    a test split of the same size is set aside too (see `splits.carve`).
+    a test split of the same size is set aside too (see `splits.split_off`).
 
     Args:
         path: of the set.
-        validation_fraction: share of each class of the training split, below 0.5; 0 carves nothing out.
+        validation_fraction: share of each class of the training split, below 0.5; 0 splits nothing off.
         unsorted_split: the split that images without one belong to.
         class_names: the class of each folder name or label, in lower case.
 
@@ -213,7 +214,7 @@ def open_path(
 def split_listing(
     listing: layouts.Listing, validation_fraction: float, unsorted_split: str = 'train'
 ) -> tuple[dict[str, Split], list[str]]:
-    """Returns the splits of a listing, those carved out included, and sentences about these."""
+    """Returns the splits of a listing, with those split off train, and warnings about these."""
     whole = Split(listing.files, listing.labels, listing.generators, listing.groups)
     codes = {split: code for code, split in enumerate(dict.fromkeys(listing.splits))}
     split_of = np.fromiter((codes[split] for split in listing.splits), np.int8, len(listing.splits))
@@ -223,18 +224,18 @@ def split_listing(
 
 
 def add_splits(parts: dict[str, Split], fraction: float, has_splits: bool = True) -> list[str]:
-    """Carves the splits that are missing out of `parts['train']`, and returns sentences about them."""
+    """Splits the missing splits off `parts['train']`, and returns warnings about them."""
     notes = []
     for split in ('validation',) if has_splits else ('test', 'validation'):
         if fraction and 'train' in parts and split not in parts:
             train = parts['train']
-            chosen = splits.carve(train.names, train.labels, train.groups, split, fraction)
-            if chosen.any() and not chosen.all():
-                parts[split], parts['train'] = train.take(np.flatnonzero(chosen)), train.take(np.flatnonzero(~chosen))
+            is_new = splits.split_off(train.names, train.labels, train.groups, split, fraction)
+            if is_new.any() and not is_new.all():
+                parts[split], parts['train'] = train.take(np.flatnonzero(is_new)), train.take(np.flatnonzero(~is_new))
                 unit = 'groups' if any(train.groups) else 'names'
                 notes.append(
-                    f'no {split} split found: {chosen.sum():,} images ({fraction:.0%} of each class, chosen by the '
-                    f'hash of their {unit}) were carved out of train, which keeps {(~chosen).sum():,}'
+                    f'no {split} split found: {is_new.sum():,} images ({fraction:.0%} of each class, chosen by the '
+                    f'hash of their {unit}) were split off train, which keeps {(~is_new).sum():,}'
                 )
     return notes
 
@@ -268,10 +269,10 @@ def _in_order(parts: dict[str, Split]) -> dict[str, Split]:
     return {split: parts[split] for split in (*SPLITS, *sorted(parts.keys() - set(SPLITS))) if split in parts}
 
 
-def class_counts(source: Split) -> tuple[int, int]:
+def class_counts(split: Split) -> tuple[int, int]:
     """Returns (real, fake) counts."""
-    fake = int(source.labels.sum())
-    return len(source) - fake, fake
+    fake = int(split.labels.sum())
+    return len(split) - fake, fake
 
 
 def _listing_digest(parts: dict[str, Split]) -> str:

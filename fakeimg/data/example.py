@@ -7,7 +7,7 @@ from typing import NamedTuple
 _IMAGE_KEY = b'\x0a\x05image\x12'
 
 
-class Row(NamedTuple):
+class Record(NamedTuple):
     """A record without its image; these are the manifest's columns."""
 
     split: str
@@ -22,8 +22,8 @@ class Row(NamedTuple):
     sha256: str
 
 
-def encode_example(image: bytes, row: Row) -> bytes:
-    """Returns a serialised tf.train.Example; protobuf's own classes take three times as long.
+def encode_example(image: bytes, row: Record) -> bytes:
+    """Returns a serialised tf.train.Example; protobuf's classes take three times as long.
 
     The image comes first, which `decode_image` relies on.
     """

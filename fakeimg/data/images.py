@@ -45,7 +45,7 @@ class Images:
 class CachedImages(Images):
     """Keeps images in memory once they are decoded, so that from the second epoch on nothing is read.
 
-    Only squares of `side` pixels are kept. Others have yet to be resized, from as much as they hold of the crop.
+    Only squares of `side` pixels stay. Others are resized for each crop, from all their pixels.
     """
 
     def __init__(self, files: Files, side: int):

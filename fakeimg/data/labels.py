@@ -27,17 +27,17 @@ def known_names(table: Mapping[str, int] | Mapping[str, str], value: int | str) 
     return ', '.join(name for name, meaning in table.items() if meaning == value)
 
 
-def class_names(given: Sequence[str] = ()) -> dict[str, int]:
-    """Returns the table of class names with those added that a person gave as `real=NAME` or `fake=NAME`.
+def class_names(labels: Sequence[str] = ()) -> dict[str, int]:
+    """Returns the table of class names, with those of the user added, each `real=NAME` or `fake=NAME`.
 
     Raises:
         UserError: another form, or one name for both classes.
     """
     added: dict[str, int] = {}
-    for item in given:
+    for item in labels:
         label, _, name = item.partition('=')
         if label not in LABELS or not name:
-            raise UserError(f'--label is {item!r}; say --label real=NAME or --label fake=NAME.')
+            raise UserError(f'label is {item!r}; it must be real=NAME or fake=NAME.')
         if added.setdefault(name.lower(), LABELS[label]) != LABELS[label]:
-            raise UserError(f'--label gives {name!r} to both classes; give it to one.')
+            raise UserError(f'label gives {name!r} to both classes; give it to one.')
     return {**CLASS_NAMES, **added}

@@ -1,4 +1,4 @@
-"""What a set of files says about its images: class, split, source and group, read off folder names or a table."""
+"""What a set of files says about its images: class, split, generator and group, from folder names or a table."""
 
 import collections
 import dataclasses
@@ -13,9 +13,8 @@ from fakeimg.data.labels import CLASS_NAMES, SPLIT_NAMES, known_names
 from fakeimg.errors import UserError
 
 SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.tif', '.tiff')
-# Folders below a class are generators when they are as few as this, and identities or videos when they are more.
-MAX_SOURCES_BELOW_CLASS = 20
-_SAY_IT = 'say it by hand (--label real=NAME --label fake=NAME, of prepare and audit)'
+# Folders below a class are generators up to this number, and identities or videos beyond.
+MAX_GENERATORS_BELOW_CLASS = 20
 
 
 @dataclasses.dataclass
@@ -28,8 +27,8 @@ class Listing:
         labels: int32[n], 0 = real, 1 = fake.
         splits: of each image; None throughout where the set has none.
         generators: generator or data set of each image.
-        groups: what must not straddle splits (a photo, an identity); '' where an image stands for itself.
-        notes: sentences that a person should read.
+        groups: what must stay in one split (a photo, an identity); '' for an image without a group.
+        notes: warnings for the user.
     """
 
     layout: str
@@ -80,8 +79,8 @@ def read_listing(path: str, class_names: Mapping[str, int] = CLASS_NAMES, files:
             return _from_table(path, files, top[0], class_names)
         if any(name.endswith('_poly.json') for name in files.names):
             raise UserError(
-                f'{path} is OpenForensics as it was released, whose faces have to be cut out first: '
-                f'python -m fakeimg.prepare {path} --out DIR.'
+                f'{path} is OpenForensics as it was released, whose faces have to be cut out first; '
+                f'run fakeimg prepare {path}.'
             )
         raise _unknown_class(path, folders, class_names)
     return _from_folders(path, files.take(images), folders)
@@ -143,26 +142,26 @@ def _from_folders(path: str, files: Files, folders: dict[str, _Folder]) -> Listi
             f'{path}/{stray} belongs to no split while other folders do; put it below one named '
             f'{", ".join(SPLIT_NAMES)}, or move it away.'
         )
-    layout, source = _recognise(path, folders)
+    layout, generator = _recognise(path, folders)
     shared = len(os.path.commonprefix([folder.above for folder in folders.values()]))
     below = {folder.below[0] for folder in folders.values() if folder.below}
-    sources_below = 0 < len(below) <= MAX_SOURCES_BELOW_CLASS
+    has_generators = 0 < len(below) <= MAX_GENERATORS_BELOW_CLASS
     notes = []
     if len(below) > 1:
-        meaning = 'sources (generators)' if sources_below else 'groups (identities, videos) that must not be split'
+        meaning = 'generators' if has_generators else 'groups (identities, videos) that must not be split'
         notes.append(f'{len(below)} folder names below the classes, such as {min(below)!r}, are read as {meaning}')
-    source_of, group_of, split_of, label_of = {}, {}, {}, {}
+    generator_of, group_of, split_of, label_of = {}, {}, {}, {}
     for name, folder in folders.items():
-        own = folder.above[shared:]
-        source_of[name] = folder.below[0] if sources_below and folder.below else (own[0] if own else source)
-        group_of[name] = '/'.join(folder.below) if folder.below and not sources_below else ''
+        candidates = (*(folder.below[:1] if has_generators else ()), *folder.above[shared:], generator)
+        generator_of[name] = candidates[0]
+        group_of[name] = '' if has_generators else '/'.join(folder.below)
         split_of[name], label_of[name] = folder.split, folder.label
     return Listing(
         layout=layout,
         files=files,
         labels=np.fromiter((label_of[_folder(name)] for name in files.names), np.int32, len(files)),
         splits=[split_of[_folder(name)] for name in files.names],
-        generators=[source_of[_folder(name)] for name in files.names],
+        generators=[generator_of[_folder(name)] for name in files.names],
         groups=[group_of[_folder(name)] for name in files.names],
         notes=notes,
     )
@@ -173,7 +172,7 @@ def _folder(name: str) -> str:
 
 
 def _recognise(path: str, folders: dict[str, _Folder]) -> tuple[str, str]:
-    """Returns the layout in words, and the source of images whose own folders name none."""
+    """Returns the layout in words, and the generator of images whose folders name none."""
     classes = {folder.class_part for folder in folders.values()}
     splits = {folder.split_part for folder in folders.values() if folder.split_part}
     prefix = os.path.commonprefix([folder.above for folder in folders.values()])
@@ -203,28 +202,29 @@ def _unknown_class(path: str, folders: dict[str, _Folder], class_names: Mapping[
     listed = ', '.join(f'{name!r} ({count:,} images)' for name, count in seen.most_common(6))
     more = f' and {len(seen) - 6} more' if len(seen) > 6 else ''
     return UserError(
-        f'the classes of {path} are unknown: seen were {listed}{more}; {_SAY_IT}, '
-        f'or name the folders real ({known_names(class_names, 0)}) and fake ({known_names(class_names, 1)}).'
+        f'the classes of {path} are unknown: its folders are {listed}{more}; pass label real=NAME and label fake=NAME '
+        f'to prepare or audit, or name the folders real ({known_names(class_names, 0)}) and fake '
+        f'({known_names(class_names, 1)}).'
     )
 
 
 def _from_table(path: str, files: Files, table: str, class_names: Mapping[str, int]) -> Listing:
-    rows = tables.read_table(files.read(files.names.index(table)), table, class_names)
-    kept, found = tables.find_images(rows, files, table)
-    splits = [row.split for row in kept]
+    listed = tables.read_table(files.read(files.names.index(table)), table, class_names)
+    rows, images = tables.find_images(listed, files, table)
+    splits = [row.split for row in rows]
     if None in splits and any(splits):
         raise UserError(f'{table} gives a split to some images and none to others; give it to all or to none.')
     notes = []
-    if len(kept) < len(rows):
-        there = {row.path for row in kept}
-        missing = next(row.path for row in rows if row.path not in there)
-        notes.append(f'{len(rows) - len(kept):,} of {len(rows):,} images in {table} are not there ({missing!r}, ...)')
+    if missing := len(listed) - len(rows):
+        paths = {row.path for row in rows}
+        first = next(row.path for row in listed if row.path not in paths)
+        notes.append(f'{missing:,} of {len(listed):,} images in {table} are missing ({first!r}, ...)')
     return Listing(
         layout=f'table ({table})',
-        files=found,
-        labels=np.array([row.label for row in kept], np.int32),
+        files=images,
+        labels=np.array([row.label for row in rows], np.int32),
         splits=splits,
-        generators=[row.source or set_name(path) for row in kept],
-        groups=[row.group for row in kept],
+        generators=[row.generator or set_name(path) for row in rows],
+        groups=[row.group for row in rows],
         notes=notes,
     )

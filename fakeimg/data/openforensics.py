@@ -57,7 +57,7 @@ class Counts:
     A face that fits several reasons is broken before it is a crowd, a crowd before it is small, and small before it
     is on a missing photo. real_listed and fake_listed count the entries of a known class, usable or not.
     photos_broken are entries without an id, or with one that an earlier entry has; where the two name different files
-    both count, for nobody knows whose the faces are. first_missing is a file name that was not found, or ''.
+    both count, because the faces could be either's. first_missing is a file name that was not found, or ''.
     """
 
     split: str
@@ -104,7 +104,7 @@ def find_annotations(names: Iterable[str]) -> dict[str, str]:
 
     Raises UserError when two files claim the same split, or one names no known split.
     """
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for name in sorted(name for name in names if name.lower().endswith(_SUFFIX)):
         *folders, file = name.split('/')
         if file.startswith('.') or '__MACOSX' in folders:
@@ -113,10 +113,10 @@ def find_annotations(names: Iterable[str]) -> dict[str, str]:
         if split is None:
             known = ', '.join(official + _SUFFIX for official in SPLITS)
             raise UserError(f'{name} names no split of OpenForensics; call it one of {known}, or move it away.')
-        if split in found:
-            raise UserError(f'{found[split]} and {name} claim the same split; move one of them away.')
-        found[split] = name
-    return {split: found[split] for split in SPLITS.values() if split in found}
+        if split in files:
+            raise UserError(f'{files[split]} and {name} claim the same split; move one of them away.')
+        files[split] = name
+    return {split: files[split] for split in SPLITS.values() if split in files}
 
 
 class PhotoNames:
@@ -167,7 +167,7 @@ def read_annotations(
     labels, file_names = _labels_by_category(categories, name), _file_names_by_id(images)
     class_names = {label: class_name for class_name, label in LABELS.items()}
     folder = name.rpartition('/')[0]
-    found = {image: photo_names.find(file_name, split, folder) for image, file_name in file_names.items()}
+    paths = {image: photo_names.find(file_name, split, folder) for image, file_name in file_names.items()}
     faces: dict[str, list[Face]] = collections.defaultdict(list)
     numbers: collections.Counter[str] = collections.Counter()
     seen = set()
@@ -177,13 +177,13 @@ def read_annotations(
         image, box = _id(entry.get('image_id')), _box(entry.get('bbox'))
         if label is not None:
             numbers[f'{class_names[label]}_listed'] += 1
-        if label is None or box is None or image not in found:
+        if label is None or box is None or image not in paths:
             numbers['broken'] += 1
         elif entry.get('iscrowd'):
             numbers['crowds'] += 1
         elif max(box[2:]) < min_face:
             numbers['small'] += 1
-        elif found[image] is None:
+        elif paths[image] is None:
             numbers['on_missing_photos'] += 1
         else:
             numbers[f'{class_names[label]}_found'] += 1
@@ -192,15 +192,15 @@ def read_annotations(
                 annotation = f'#{position}'
             seen.add(annotation)
             faces[image].append(Face(label, box, annotation))
-    photos = [Photo(file, image, split, tuple(faces[image])) for image, file in found.items() if file and faces[image]]
-    missing = [str(file_names[image]) for image, file in found.items() if file is None]
+    photos = [Photo(file, image, split, tuple(faces[image])) for image, file in paths.items() if file and faces[image]]
+    missing = [str(file_names[image]) for image, file in paths.items() if file is None]
     return photos, Counts(
         split=split,
         min_face=min_face,
         photos_listed=len(images),
         photos_missing=len(missing),
-        photos_broken=len(images) - len(found),
-        photos_without_faces=len(found) - len(missing) - len(photos),
+        photos_broken=len(images) - len(paths),
+        photos_without_faces=len(paths) - len(missing) - len(photos),
         first_missing=missing[0] if missing else '',
         faces_listed=len(annotations),
         **numbers,
@@ -231,7 +231,7 @@ def _labels_by_category(categories: list, name: str) -> dict[str | None, int]:
     if not labels or len(labels) < len(known):
         raise UserError(
             f'the "categories" of {name} do not say what is real ({known_names(CLASS_NAMES, 0)}) and what is fake '
-            f'({known_names(CLASS_NAMES, 1)}); mend their names.'
+            f'({known_names(CLASS_NAMES, 1)}); correct their names.'
         )
     return labels
 

@@ -1,4 +1,4 @@
-"""Batches by number: a Grain source whose item k is the whole batch of step k, so that any step can be asked for.
+"""Batches by number: a Grain source whose item k is the whole batch of step k, so that any step can be read.
 
 One item per batch keeps Python out of the per-image path (several times faster than an image per item), and
 makes the order a pure function of (seed, step): threads, prefetching and restarts cannot change it.
@@ -87,7 +87,7 @@ class Batches(grain.sources.RandomAccessDataSource):
 class TrainBatches(Batches):
     """Endless shuffled epochs, cut into batches without regard to where an epoch ends: no image is left out.
 
-    With `config.data.balanced_sampling` the two classes alternate, each in shuffled epochs of its own.
+    With `config.data.balanced_sampling` the two classes alternate, and each is shuffled by epochs.
     """
 
     def __init__(self, split: Split, config: Config, unreadable: UnreadableImages, num_steps: int, **kwargs):
@@ -95,7 +95,7 @@ class TrainBatches(Batches):
         self._seed = config.seed
         self._num_steps = num_steps
         self._random_crop = config.augment.random_crop
-        # Two: a batch that straddles epochs, and threads on both sides of the border.
+        # A batch may cross two epochs, and threads may work on both sides of the border.
         self._epoch_order = functools.lru_cache(maxsize=4)(self._shuffled)
         self._class_order = functools.lru_cache(maxsize=8)(self._shuffled_class)
         self._of_class = [np.flatnonzero(split.labels == label) for label in (0, 1)]

@@ -104,7 +104,7 @@ class RecordFiles:
 
 
 def _load_records(files_of: Callable[[], RecordFiles | None]) -> None:
-    """Fills `_loaded` run by run, as long as anybody holds the files and the main thread lives."""
+    """Fills `_loaded` run by run, as long as the files are referred to and the main thread lives."""
     files = files_of()
     if files is None:
         return
@@ -153,7 +153,7 @@ def open_prepared(path: str) -> Prepared:
     """Opens a prepared set.
 
     Raises:
-        UserError: files missing or changed since it was made.
+        UserError: files missing, or changed since it was prepared.
     """
     folder = pathlib.Path(path).expanduser()
     try:
@@ -169,20 +169,18 @@ def open_prepared(path: str) -> Prepared:
         with open(folder / MANIFEST, **TEXT) as file:
             reader = csv.reader(file)
             next(reader)
-            for split, name, label, source, group, *_, sha256 in reader:
+            for split, name, label, generator, group, *_, sha256 in reader:
                 if split not in names:
                     names[split], digests[split] = [], bytearray()
                     columns[split] = {'label': [], 'source': [], 'group': []}
                 names[split].append(name)
-                own = columns[split]
-                own['label'].append(label)
-                own['source'].append(source)
-                own['group'].append(group)
+                for column, value in zip(columns[split].values(), (label, generator, group), strict=True):
+                    column.append(value)
                 digests[split] += bytes.fromhex(sha256)
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(f'{path} is not a whole prepared set ({error}); prepare it again.') from None
     files = {}
-    for split, own_names in names.items():
+    for split, split_names in names.items():
         lengths, sizes = all_lengths[split], all_sizes[split]
         shards = [str(folder / shard_name(split, index, len(lengths))) for index in range(len(lengths))]
         for shard, size in zip(shards, sizes, strict=True):
@@ -191,7 +189,7 @@ def open_prepared(path: str) -> Prepared:
             if os.path.getsize(shard) != size:
                 raise UserError(f'{shard} is not whole; copy the whole set again, or prepare it again.')
         try:
-            files[split] = RecordFiles(shards, own_names, np.arange(len(own_names)))
+            files[split] = RecordFiles(shards, split_names, np.arange(len(split_names)))
         except (RuntimeError, ValueError) as error:  # array_record looks at the ends of each shard when it opens it
             reason = ' '.join(str(error).split())[:200]
             raise UserError(

@@ -1,4 +1,4 @@
-"""Which images make up a split: carved out by hash in whole groups, or sliced as TFDS does (`train[:10%]`)."""
+"""Which images make up a split: split off train by hash in whole groups, or sliced as TFDS does (`train[:10%]`)."""
 
 import collections
 import hashlib
@@ -24,23 +24,23 @@ def hash_order(names: Sequence[str]) -> np.ndarray:
     return np.argsort(digests, kind='stable')
 
 
-def carve(
+def split_off(
     names: Sequence[str], labels: np.ndarray, groups: Sequence[str], new_split: str, fraction: float
 ) -> np.ndarray:
-    """Chooses the same share of each class for a new split, by the hash of the names, never parting a group.
+    """Chooses the same share of each class for a new split, by the hash of the names, in whole groups.
 
     The choice depends on nothing but the names (of groups, where there are any) of all images of their class, so a
-    set that grows may exchange a few. Groups that hold both classes are a class of their own here.
+    set that grows may exchange a few. Groups that hold both classes count as a third class.
 
     Args:
-        names: of all images that may be chosen, unique.
+        names: of all candidates, unique.
         labels: int32[n].
-        groups: '' where an image stands for itself.
+        groups: '' for an image without a group.
         new_split: enters the hash, so that two splits are independent of each other.
         fraction: of the images.
 
     Returns:
-        bool[n], True for those chosen.
+        bool[n], True for images of the new split.
     """
     members: dict[str, list[int]] = collections.defaultdict(list)
     for index, group in enumerate(groups):
@@ -48,34 +48,34 @@ def carve(
     strata: dict[frozenset, list[str]] = collections.defaultdict(list)
     for key, rows in members.items():
         strata[frozenset(int(labels[row]) for row in rows)].append(key)
-    chosen = np.zeros(len(names), bool)
+    is_new = np.zeros(len(names), bool)
     for keys in strata.values():
         ranked = sorted(keys, key=lambda key: hashlib.sha256(os.fsencode(f'{new_split}/{key}')).digest())
-        wanted = fraction * sum(len(members[key]) for key in keys)
-        wanted = max(round(wanted), int(len(keys) > 2))  # small classes still give every split something
+        goal = fraction * sum(len(members[key]) for key in keys)
+        goal = max(round(goal), int(len(keys) > 2))  # small classes still give every split something
         taken = 0
         for key in ranked:
-            if taken >= wanted:
+            if taken >= goal:
                 break
-            # A group that would more than double what was asked for is left to train, unless nothing else is there.
-            if taken + len(members[key]) <= 2 * wanted or (key == ranked[-1] and not taken and len(keys) > 2):
-                chosen[members[key]] = True
+            # A group that would more than double the goal stays in train, unless there is no other.
+            if taken + len(members[key]) <= 2 * goal or (key == ranked[-1] and not taken and len(keys) > 2):
+                is_new[members[key]] = True
                 taken += len(members[key])
-    return chosen
+    return is_new
 
 
 def read_slice(spec: str, sizes: dict[str, int]) -> dict[str, list[slice]]:
-    """Reads a TFDS split specification such as `train`, `train[:10%]` or `train[:100]+validation`.
+    """Parses a TFDS split specification such as `train`, `train[:10%]` or `train[:100]+validation`.
 
     Args:
         spec: the specification.
         sizes: images in each split there is.
 
     Returns:
-        The ranges of each split that it names.
+        The ranges of each split in it.
 
     Raises:
-        UserError: a split there is not, or a slice that TFDS would refuse.
+        UserError: a split that does not exist, or a slice that TFDS would refuse.
     """
     if spec in sizes:
         return {spec: [slice(0, sizes[spec])]}

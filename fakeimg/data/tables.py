@@ -1,4 +1,4 @@
-"""Images listed in a CSV or JSONL table: path, label, and where given split, source and group."""
+"""Images listed in a CSV or JSONL table: path and label, perhaps split, source (the generator) and group."""
 
 import csv
 import io
@@ -20,15 +20,15 @@ _140K_COLUMNS = {'original_path', 'id', 'label', 'path'}
 _140K_FOLDER = 'real_vs_fake/real-vs-fake'
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     path: str
     label: int
     split: str | None
-    source: str
+    generator: str
     group: str
 
 
-def read_table(data: bytes, name: str, class_names: Mapping[str, int]) -> list[Row]:
+def read_table(data: bytes, name: str, class_names: Mapping[str, int]) -> list[TableRow]:
     """Reads a table. Where it has no split column, folders in the paths that name a split say it.
 
     Args:
@@ -55,46 +55,46 @@ def read_table(data: bytes, name: str, class_names: Mapping[str, int]) -> list[R
         if labels.setdefault(path, label) != label:
             raise UserError(f'{name} lists {path!r} as real and as fake; correct it.')
         rows.append(
-            Row(
+            TableRow(
                 path=path,
                 label=label,
                 split=_split(record.get('split'), path, name) or file_split,
-                source=str(record.get('source') or ''),
+                generator=str(record.get('source') or ''),
                 group=str(record.get('group') or ''),
             )
         )
     return list({row.path: row for row in rows}.values())
 
 
-def find_images(rows: Sequence[Row], files: Files, table: str) -> tuple[list[Row], Files]:
-    """Returns the rows whose images are there, and their files in the same order.
+def find_images(rows: Sequence[TableRow], files: Files, table: str) -> tuple[list[TableRow], Files]:
+    """Returns the rows whose images exist, and their files in the same order.
 
     Raises:
-        UserError: none of them is there.
+        UserError: none of them exists.
     """
     folder = os.path.dirname(table)
     prefixes = [folder, os.path.join(folder, _140K_FOLDER)]
-    kept, found = [], []
+    present, places = [], []
     if isinstance(files, FolderFiles):  # a path may lead anywhere on the disk
         for row in rows:
             names = [os.path.join(prefix, row.path) for prefix in prefixes]
             name = next((name for name in names if os.path.isfile(os.path.join(files.root, name))), None)
             if name is not None:
-                kept.append(row)
-                found.append(name)
-        images: Files = FolderFiles(files.root, found)
+                present.append(row)
+                places.append(name)
+        images: Files = FolderFiles(files.root, places)
     else:
-        place = {name: index for index, name in enumerate(files.names)}
+        index_of = {name: index for index, name in enumerate(files.names)}
         for row in rows:
             names = [os.path.normpath(os.path.join(prefix, row.path)) for prefix in prefixes]
-            index = next((place[name] for name in names if name in place), None)
+            index = next((index_of[name] for name in names if name in index_of), None)
             if index is not None:
-                kept.append(row)
-                found.append(index)
-        images = files.take(found)
-    if not kept:
-        raise UserError(f'no image that {table} lists is there (first: {rows[0].path}); paths start at its folder.')
-    return kept, images
+                present.append(row)
+                places.append(index)
+        images = files.take(places)
+    if not present:
+        raise UserError(f'no image that {table} lists exists (first: {rows[0].path}); paths start at its folder.')
+    return present, images
 
 
 def _read_csv(text: str, name: str) -> list[dict[str, Any]]:
@@ -119,10 +119,10 @@ def _read_jsonl(text: str, name: str) -> list[dict[str, Any]]:
 
 
 def _column(columns, names: Sequence[str], table: str) -> str:
-    found = next((name for name in names if name in columns), None)
-    if found is None:
+    column = next((name for name in names if name in columns), None)
+    if column is None:
         raise UserError(f'{table} has no column {" or ".join(names)}; its columns are {", ".join(columns)}.')
-    return found
+    return column
 
 
 def _label(value: Any, class_names: Mapping[str, int], table: str) -> int:
@@ -131,12 +131,12 @@ def _label(value: Any, class_names: Mapping[str, int], table: str) -> int:
         return class_names[name]
     if name in ('0', '1', 'true', 'false'):
         raise UserError(
-            f'{table} has the label {value!r}, and such a one means real in some sets and fake in others; '
-            f'say which with --label real={value} or --label fake={value}, and the same for the other one.'
+            f'{table} has the label {value!r}, which means real in some sets and fake in others; '
+            f'define it with label real={value} or label fake={value}, and the other one likewise.'
         )
     raise UserError(
         f'{table} has the unknown label {value!r}; known are real ({known_names(class_names, 0)}) and '
-        f'fake ({known_names(class_names, 1)}); add it with --label real={value} or --label fake={value}.'
+        f'fake ({known_names(class_names, 1)}); add it with label real={value} or label fake={value}.'
     )
 
 

@@ -15,7 +15,7 @@ import fakeimg
 from fakeimg import files
 from fakeimg.console import SILENT, Console
 from fakeimg.data import records
-from fakeimg.data.example import Row
+from fakeimg.data.example import Record
 from fakeimg.data.labels import LABELS
 from fakeimg.errors import UserError
 from fakeimg.preparing import shards
@@ -34,7 +34,7 @@ def build(plan: Plan, out: pathlib.Path, workers: int, console: Console = SILENT
 
     Args:
         plan: what to write.
-        out: the folder to be made; an empty one may be there.
+        out: the folder to create; it may exist if it is empty.
         workers: processes.
         console: shows the progress.
 
@@ -74,18 +74,18 @@ def _claimed(out: pathlib.Path, partial: pathlib.Path, key: str) -> Iterator[dic
         raise UserError(f'{out} exists and holds something else; choose another folder.')
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        held = contextlib.ExitStack()
-        held.enter_context(files.hold(partial / _LOCK, f'another prepare is writing {out}; wait for it.'))
+        lock = contextlib.ExitStack()
+        lock.enter_context(files.hold(partial / _LOCK, f'another prepare is writing {out}; wait for it.'))
     except OSError as error:
         raise UserError(f'{partial} cannot be written to ({error.strerror}); choose another folder.') from None
-    with held:
+    with lock:
         with _named_errors(partial):
             _sign(partial, key)
         yield None
 
 
 def _sign(partial: pathlib.Path, key: str) -> None:
-    """Writes down what the unfinished folder is for, or checks that it is for the same."""
+    """Records in the unfinished folder which plan it is for, or checks that it is this one."""
     earlier, new, summary = partial / _PLAN, partial / f'{_PLAN}.partial', partial / records.SUMMARY
     if earlier.exists():
         earlier_key = earlier.read_text()
@@ -134,7 +134,7 @@ def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sh
     counts: dict[str, dict[str, int]] = {}
     bad: list[tuple[str, str, str]] = []
     with open(partial / records.MANIFEST, 'w', **files.TEXT) as manifest:
-        records.write_rows(manifest).writerow(Row._fields)
+        records.write_rows(manifest).writerow(Record._fields)
         for split, parts in written.items():
             counts[split] = dict.fromkeys(LABELS, 0)
             for part in parts:
@@ -179,10 +179,10 @@ _CLASS = {str(label): name for name, label in LABELS.items()}
 
 
 def _clean(partial: pathlib.Path) -> None:
-    """Removes what only the making needed."""
+    """Removes what only this module needed."""
     for path in partial.iterdir():
-        making = path.name.endswith('.rows') or re.search(r'array_record.*\.json$', path.name)
-        if path.name in (_LOCK, _PLAN) or making or _LEFTOVER.fullmatch(path.name):
+        is_of_shard = path.name.endswith('.rows') or re.search(r'array_record.*\.json$', path.name)
+        if path.name in (_LOCK, _PLAN) or is_of_shard or _LEFTOVER.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
 
@@ -191,7 +191,4 @@ def _named_errors(folder: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f'cannot write {folder} ({error.strerror}); make room or mend it, and run the same command again: '
-            'finished shards are kept.'
-        ) from error
+        raise shards.cannot_write(folder, error.strerror) from error

@@ -1,17 +1,18 @@
-"""Leaves copies out of a set that is to be prepared, and says which: never from train in silence."""
+"""Leaves copies out of a set, and says which."""
 
 import dataclasses
 
 import numpy as np
 
-from fakeimg.auditing import copies, measure
+from fakeimg.auditing import copies
+from fakeimg.auditing.measure import measure_splits
 from fakeimg.console import SILENT, Console
-from fakeimg.preparing.items import Images, Items
+from fakeimg.preparing.items import ImageItems, Items
 
 
 @dataclasses.dataclass(frozen=True)
 class Dropped:
-    """An image that is left out, why, and the one that is kept in its place ('' where none is)."""
+    """An image that is left out, why, and the copy of it that stays ('' if none does)."""
 
     split: str
     name: str
@@ -34,33 +35,34 @@ def drop_copies(
     Returns:
         The items that remain, and those that do not.
     """
-    measured = measure.measure({split: items.files for split, items in parts.items()}, workers, console)
-    labels = np.concatenate([items.source.labels if isinstance(items, Images) else np.zeros(len(items), np.int32)
+    images = measure_splits({split: items.files for split, items in parts.items()}, workers, console)
+    labels = np.concatenate([items.split.labels if isinstance(items, ImageItems) else np.zeros(len(items), np.int32)
                              for items in parts.values()])  # fmt: skip
-    exact = copies.find_exact(measured.facts)
-    across, within, both = copies.relate_masks(exact.pixels, measured.split, labels)
+    exact = copies.find_exact(images.facts)
+    across, within, both = copies.relate_masks(exact.pixels, images.split, labels)
     reasons = np.full(len(labels), '', object)
-    keepers = copies.keepers(exact.pixels, measured.split)
+    keepers = copies.keepers(exact.pixels, images.split)
     if near:
-        clusters = copies.find_near(measured.facts, exact)
-        nearly = copies.relate_masks(clusters, measured.split, labels)[0] & ~across
+        clusters = copies.find_near(images.facts, exact)
+        nearly = copies.relate_masks(clusters, images.split, labels)[0] & ~across
         reasons[nearly] = 'near copy in an earlier split'
-        keepers[nearly] = copies.keepers(clusters, measured.split)[nearly]
+        keepers[nearly] = copies.keepers(clusters, images.split)[nearly]
     reasons[within] = 'copy in the same split'
     reasons[across] = 'copy in an earlier split'
     reasons[both] = 'copies with both labels'
     dropped = []
     for row in np.flatnonzero(reasons != ''):
-        kept = '' if both[row] else measured.names[keepers[row]]
-        dropped.append(Dropped(measured.splits[measured.split[row]], measured.names[row], reasons[row], kept))
-    kept_parts = {}
-    for index, (split, items) in enumerate(parts.items()):
-        kept_parts[split] = items.take(np.flatnonzero(reasons[measured.split == index] == ''))
-    return kept_parts, dropped
+        keeper = '' if both[row] else images.names[keepers[row]]
+        dropped.append(Dropped(images.splits[images.split[row]], images.names[row], reasons[row], keeper))
+    remaining = {
+        split: items.take(np.flatnonzero(reasons[images.split == index] == ''))
+        for index, (split, items) in enumerate(parts.items())
+    }
+    return remaining, dropped
 
 
 def describe(dropped: list[Dropped], sizes: dict[str, int]) -> list[str]:
-    """Sentences for people: how many were left out of each split, and why."""
+    """Warnings for the user: how many images were left out of each split, and why."""
     notes = []
     for split, size in sizes.items():
         reasons = [drop.reason for drop in dropped if drop.split == split]

@@ -1,4 +1,4 @@
-"""What becomes of one image, or of one photo with several faces: the records that it gives."""
+"""From one image, or one photo with several faces, to records."""
 
 import dataclasses
 import hashlib
@@ -11,14 +11,14 @@ import simplejpeg
 
 from fakeimg.data import decode, openforensics
 from fakeimg.data.datasets import Split
-from fakeimg.data.example import Row
+from fakeimg.data.example import Record
 from fakeimg.data.files import Files
 from fakeimg.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
 class Encoding:
-    """How images are written; as they are by default.
+    """How images are written; unchanged by default.
 
     Attributes:
         side: length that the short side is brought to, pixels; 0 keeps it.
@@ -30,16 +30,16 @@ class Encoding:
 
     @classmethod
     def parse(cls, side: int, encode: str) -> 'Encoding':
-        """Reads `--to_size` and `--encode jpeg:QUALITY`; a new size without an encoder means jpeg:95.
+        """Reads the options `to_size` and `encode` (jpeg:QUALITY); a new size without an encoder means jpeg:95.
 
         Raises:
             UserError: another encoder, or a number out of range.
         """
         name, _, quality = (encode or ('jpeg:95' if side else 'jpeg:0')).partition(':')
         if name != 'jpeg' or not quality.isdecimal() or (encode and not 1 <= int(quality) <= 100):
-            raise UserError(f'--encode is {encode!r}; it must be jpeg:QUALITY, QUALITY from 1 to 100.')
+            raise UserError(f'encode is {encode!r}; it must be jpeg:QUALITY, QUALITY from 1 to 100.')
         if side < 0 or 0 < side < 8:
-            raise UserError(f'--to_size is {side}; it must be 0 (as they are) or at least 8 pixels.')
+            raise UserError(f'to_size is {side}; it must be 0 (unchanged) or at least 8 pixels.')
         return cls(side, int(quality))
 
     def apply(self, data: bytes) -> bytes:
@@ -61,7 +61,7 @@ def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
 
 
 class Items(Protocol):
-    """What one split is made from, in the order in which it is written."""
+    """The images or photos of one split, in the order in which they are written."""
 
     @property
     def names(self) -> Sequence[str]: ...
@@ -73,47 +73,47 @@ class Items(Protocol):
 
     def take(self, indices: Sequence[int] | np.ndarray) -> 'Items': ...
 
-    def records(self, index: int, bad: list[tuple[str, str]]) -> Iterator[tuple[bytes, Row]]:
-        """Yields image and description of each record; appends (name, reason) to `bad` for each there cannot be."""
+    def records(self, index: int, bad: list[tuple[str, str]]) -> Iterator[tuple[bytes, Record]]:
+        """Yields image and description of each record; appends (name, reason) to `bad` for each unreadable one."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
-class Images:
+class ImageItems:
     """One record an image."""
 
-    split: str
-    source: Split
+    name: str
+    split: Split
     encoding: Encoding
 
     @property
     def names(self) -> Sequence[str]:
-        return self.source.names
+        return self.split.names
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.split)
 
     @property
     def files(self) -> Files:
-        return self.source.files
+        return self.split.files
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> 'Images':
-        return dataclasses.replace(self, source=self.source.take(np.asarray(indices, int)))
+    def take(self, indices: Sequence[int] | np.ndarray) -> 'ImageItems':
+        return dataclasses.replace(self, split=self.split.take(np.asarray(indices, int)))
 
-    def records(self, index: int, bad: list[tuple[str, str]]) -> Iterator[tuple[bytes, Row]]:
-        source, name = self.source, self.names[index]
-        label, group = int(source.labels[index]), source.groups[index]
+    def records(self, index: int, bad: list[tuple[str, str]]) -> Iterator[tuple[bytes, Record]]:
+        split, name = self.split, self.names[index]
+        label, generator, group = int(split.labels[index]), split.generators[index], split.groups[index]
         try:
-            data = self.encoding.apply(source[index])
-            row = describe(data, self.split, name, label, source.generators[index], group)
+            data = self.encoding.apply(split[index])
+            record = describe(data, self.name, name, label, generator, group)
         except (OSError, decode.BadImage) as error:
             bad.append((name, str(error)))
         else:
-            yield data, row
+            yield data, record
 
 
 @dataclasses.dataclass(frozen=True)
-class Photos:
+class PhotoItems:
     """One record a face of OpenForensics; each photo is decoded once."""
 
     split: str
@@ -130,11 +130,11 @@ class Photos:
     def __len__(self) -> int:
         return len(self.photos)
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> 'Photos':
+    def take(self, indices: Sequence[int] | np.ndarray) -> 'PhotoItems':
         photos = [self.photos[index] for index in indices]
         return dataclasses.replace(self, files=self.files.take(indices), photos=photos)
 
-    def records(self, index: int, bad: list[tuple[str, str]]) -> Iterator[tuple[bytes, Row]]:
+    def records(self, index: int, bad: list[tuple[str, str]]) -> Iterator[tuple[bytes, Record]]:
         photo = self.photos[index]
         try:
             image = decode.decode_rgb(self.files.read(index))
@@ -152,7 +152,9 @@ class Photos:
             yield data, describe(data, self.split, name, face.label, 'OpenForensics', f'{self.split}/{photo.image_id}')
 
 
-def describe(data: bytes, split: str, name: str, label: int, source: str, group: str) -> Row:
-    """Returns the row of a record. Raises decode.BadImage when the header says that it is no image."""
-    kind, width, height = decode.read_header(data)
-    return Row(split, name, label, source, group, width, height, kind, len(data), hashlib.sha256(data).hexdigest())
+def describe(data: bytes, split: str, name: str, label: int, generator: str, group: str) -> Record:
+    """Returns the record of an encoded image. Raises decode.BadImage when the header says that it is no image."""
+    kind, width, height = decode.identify(data)
+    return Record(
+        split, name, label, generator, group, width, height, kind, len(data), hashlib.sha256(data).hexdigest()
+    )

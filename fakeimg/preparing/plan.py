@@ -14,23 +14,23 @@ from fakeimg.data import datasets, layouts, openforensics, records, splits
 from fakeimg.data import files as files_lib
 from fakeimg.errors import UserError
 from fakeimg.preparing.dedupe import Dropped, describe, drop_copies
-from fakeimg.preparing.items import Encoding, Images, Items, Photos
+from fakeimg.preparing.items import Encoding, ImageItems, Items, PhotoItems
 
-SHARD_BYTES = 64 << 20  # of source images: what a killed run loses of each worker is half of it on average
+SHARD_BYTES = 64 << 20  # of images; a killed run loses half of it for each worker, on average
 SHARD_ITEMS = (128, 4096)  # least and most images a shard
 _SIZE_SAMPLE = 256  # images whose sizes are looked at
-_CARVED = 0.1  # of a set without splits, where --validation_fraction is not given
+_DEFAULT_FRACTION = 0.1  # of a set without splits
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a person may choose.
+    """User options.
 
     Attributes:
         encoding: size and encoder of the images.
-        limit: most images a split, chosen by name hash; 0 takes all.
-        validation_fraction: carved out of train where there is no validation split; None carves only where there
-            are no splits at all.
+        limit: most images of a split, by name hash; 0 takes all.
+        validation_fraction: of train, split off where there is no validation split; None splits off 0.1, and only
+            where there are no splits at all.
         margin: side of a face crop in lengths of the box's longer side (OpenForensics).
         size: side of a face crop after resizing, pixels (OpenForensics).
         min_face: faces whose box is smaller than this are left out, pixels (OpenForensics).
@@ -59,7 +59,7 @@ class Plan:
         splits: items by split.
         shard_items: items a shard.
         key: identifies options and listing; a run is continued only by one with the same key.
-        notes: sentences that a person should read.
+        notes: warnings for the user.
         counts: of OpenForensics' annotations, by split.
         dropped: the copies that are left out.
     """
@@ -89,10 +89,10 @@ def make_plan(path: str, options: Options, workers: int = 1, console: Console = 
         UserError: see `layouts.read_listing` and `openforensics.read_annotations`; a prepared set.
     """
     if records.is_prepared(path):
-        raise UserError(f'{path} is a prepared set already; prepare the images that it was made from.')
+        raise UserError(f'{path} is a prepared set already; prepare the original images.')
     fraction = options.validation_fraction
     if fraction is not None and not 0 <= fraction < 0.5:
-        raise UserError(f'--validation_fraction is {fraction}; it must be at least 0 and below 0.5.')
+        raise UserError(f'validation_fraction is {fraction}; it must be at least 0 and below 0.5.')
     expanded = os.path.expanduser(path)
     listed = files_lib.list_files(path) if not layouts.is_table(expanded) else None
     annotations = openforensics.find_annotations(listed.names) if listed else {}
@@ -103,10 +103,10 @@ def make_plan(path: str, options: Options, workers: int = 1, console: Console = 
     else:
         listing = layouts.read_listing(path, options.class_names, listed)
         has_splits = None not in listing.splits
-        default = 0.0 if has_splits else _CARVED
-        found, carved = datasets.split_listing(listing, default if fraction is None else fraction)
-        layout, notes = listing.layout, [*listing.notes, *carved]
-        parts = {split: Images(split, source, options.encoding) for split, source in found.items()}
+        default = 0.0 if has_splits else _DEFAULT_FRACTION
+        listed_splits, warnings = datasets.split_listing(listing, default if fraction is None else fraction)
+        layout, notes = listing.layout, [*listing.notes, *warnings]
+        parts = {name: ImageItems(name, split, options.encoding) for name, split in listed_splits.items()}
     dropped: list[Dropped] = []
     if options.dedupe:
         sizes = {split: len(items) for split, items in parts.items()}
@@ -132,7 +132,7 @@ def _openforensics(
         )
         rows = np.array([place[photo.name] for photo in photos], int)
         quality = options.encoding.quality or Encoding.parse(options.size, '').quality
-        parts[split] = Photos(split, files.take(rows), photos, options.margin, options.size, quality)
+        parts[split] = PhotoItems(split, files.take(rows), photos, options.margin, options.size, quality)
     if not any(map(len, parts.values())):
         missing = next((count.first_missing for count in counts.values() if count.first_missing), 'none listed')
         raise UserError(f'no photo with a usable face was found beside {", ".join(annotations.values())} ({missing}).')
@@ -163,8 +163,8 @@ def _key(parts: Mapping[str, Items], options: Options) -> str:
 
 
 def _columns(items: Items) -> list[Iterable]:
-    if isinstance(items, Images):
-        source = items.source
-        return [source.names, source.labels, source.generators, source.groups]
-    assert isinstance(items, Photos)
+    if isinstance(items, ImageItems):
+        split = items.split
+        return [split.names, split.labels, split.generators, split.groups]
+    assert isinstance(items, PhotoItems)
     return [items.names, items.photos]

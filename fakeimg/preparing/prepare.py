@@ -1,4 +1,4 @@
-"""The preparation as a whole: any layout in, a prepared set out, and what its user should know on the console."""
+"""The preparation as a whole: any layout in, a prepared set out."""
 
 import pathlib
 from typing import Any
@@ -6,36 +6,37 @@ from typing import Any
 import rich.table
 
 from fakeimg.console import SILENT, Console
-from fakeimg.preparing import build, plan
+from fakeimg.preparing import build
+from fakeimg.preparing.plan import Options, Plan, make_plan
 
 
 def prepare(
-    path: str, options: plan.Options, out: pathlib.Path, *, workers: int = 1, console: Console = SILENT
+    path: str, options: Options, out: pathlib.Path, *, workers: int = 1, console: Console = SILENT
 ) -> dict[str, Any]:
     """Writes a prepared set, or what is left of it to write.
 
     Args:
         path: a folder, an archive, a table, or OpenForensics as it was released.
         options: of the user.
-        out: the folder to be made.
+        out: the folder to create.
         workers: processes.
-        console: is told the layout, warnings, progress and counts.
+        console: shows the layout, warnings, progress and counts.
 
     Returns:
         The summary, as in `prepared.json`.
 
     Raises:
-        UserError: see `plan.make_plan` and `build.build`.
+        UserError: see `make_plan` and `build.build`.
     """
-    planned = plan.make_plan(path, options, workers, console)
-    console.say(f'layout: {planned.layout}, {planned.num_items:,} images')
-    for note in planned.notes:
+    plan = make_plan(path, options, workers, console)
+    console.say(f'layout: {plan.layout}, {plan.num_items:,} images')
+    for note in plan.notes:
         console.warn(note)
-    _show_annotations(planned, console)
-    summary = build.build(planned, out, workers, console)
+    _show_annotations(plan, console)
+    summary = build.build(plan, out, workers, console)
     _show_summary(summary, console)
-    if planned.dropped:
-        console.warn(f'{len(planned.dropped):,} copies were left out; {out / build.DROPPED} lists them')
+    if plan.dropped:
+        console.warn(f'{len(plan.dropped):,} copies were left out; {out / build.DROPPED} lists them')
     if summary['unreadable']:
         console.warn(
             f'{summary["unreadable"]:,} images cannot be read and were left out; {out / build.UNREADABLE} lists them'
@@ -46,15 +47,15 @@ def prepare(
     return summary
 
 
-def _show_annotations(planned: plan.Plan, console: Console) -> None:
-    if not planned.counts:
+def _show_annotations(plan: Plan, console: Console) -> None:
+    if not plan.counts:
         return
     table = rich.table.Table('split', 'what', 'listed', 'found')
-    for split, counts in planned.counts.items():
+    for split, counts in plan.counts.items():
         for what, listed, found in counts.listed_and_found():
             table.add_row(split, what, f'{listed:,}', f'{found:,}')
     console.table(table, 90)
-    for split, counts in planned.counts.items():
+    for split, counts in plan.counts.items():
         if left_out := counts.left_out():
             listed = ', '.join(f'{number:,} {reason}' for reason, number in left_out.items())
             console.warn(f'{split}, left out: {listed}')

@@ -8,7 +8,7 @@ import pathlib
 from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
 from fakeimg.data.example import encode_example
-from fakeimg.data.files import read_ahead
+from fakeimg.data.files import prefetched
 from fakeimg.data.records import WRITER_OPTIONS, write_rows
 from fakeimg.errors import UserError
 from fakeimg.files import TEXT
@@ -24,7 +24,7 @@ class Task:
 
     Attributes:
         path: where the shard will be; `path` + ROWS and BAD lie beside it until the set is finished.
-        items: what it is made from.
+        items: its images or photos.
     """
 
     path: pathlib.Path
@@ -67,7 +67,7 @@ def write_shard(task: Task) -> Written:
         with open(partial.with_suffix('.rows'), 'w', **TEXT) as file:
             rows = write_rows(file)
             writer = array_record_module.ArrayRecordWriter(str(partial), WRITER_OPTIONS)
-            for index in read_ahead(task.items.files):
+            for index in prefetched(task.items.files):
                 for data, row in task.items.records(index, bad):
                     writer.write(encode_example(data, row))
                     rows.writerow(row)
@@ -84,12 +84,16 @@ def write_shard(task: Task) -> Written:
         os.replace(partial, task.path)  # last: a shard under its name has the other two beside it
     except (OSError, RuntimeError) as error:  # the latter is array_record's, whose writes fail at close at the latest
         reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())[:200]
-        raise UserError(
-            f'cannot write {task.path.parent} ({reason}); make room or mend it, and run the same command again: '
-            'finished shards are kept.'
-        ) from error
+        raise cannot_write(task.path.parent, reason) from error
     pool.tick(len(task.items) % _TICK_EVERY)
     return Written(task.path, num_records, num_bytes)
+
+
+def cannot_write(folder: pathlib.Path, reason: str | None) -> UserError:
+    return UserError(
+        f'cannot write {folder} ({reason}); free some space or fix the permissions, then run the same command again '
+        '(finished shards are kept).'
+    )
 
 
 def _read_finished(path: pathlib.Path) -> Written | None:

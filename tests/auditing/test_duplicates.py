@@ -6,7 +6,7 @@ import pytest
 
 from fakeimg.auditing import copies, duplicates
 from fakeimg.auditing.duplicates import clusters, exact_clusters, hash_pairs, near_pairs
-from fakeimg.auditing.facts import FACTS, measure
+from fakeimg.auditing.facts import FACTS, measure_image
 from fakeimg.data.demo import DemoFaces
 from tests.support.verbs import ROOT
 
@@ -123,7 +123,7 @@ def test_copies_of_faces_are_found_and_nothing_else() -> None:
         image.resize((96, 96), PIL.Image.Resampling.BICUBIC).save(copies[1], 'PNG')
         image.point([min(255, round(1.1 * level)) for level in range(256)] * 3).save(copies[2], 'WEBP')
         files += [copy.getvalue() for copy in copies]
-    facts = np.stack([measure('', data) for data in files])
+    facts = np.stack([measure_image('', data) for data in files])
     cluster = clusters(240, near_pairs(facts['phash'], facts['thumbnail']))
     assert (cluster[60:].reshape(60, 3) == cluster[:60, None]).all()
     assert len(np.unique(cluster)) == 60

@@ -6,7 +6,7 @@ import PIL.Image
 import PIL.ImageCms
 import pytest
 
-from fakeimg.auditing.facts import FACTS, PIXEL_STATISTICS, measure, name_pattern
+from fakeimg.auditing.facts import FACTS, PIXEL_STATISTICS, measure_image, name_pattern
 from fakeimg.auditing.pixels import perceptual_hash
 from fakeimg.data import decode
 from fakeimg.data.demo import DemoFaces
@@ -33,52 +33,52 @@ PNG, JPEG = encode(IMAGE), encode(IMAGE, 'JPEG', quality=90)
 
 def test_a_row_is_small_and_rows_stack() -> None:
     assert FACTS.itemsize <= 600
-    stacked = np.stack([measure('a.png', PNG), measure('b.jpg', JPEG)])
+    stacked = np.stack([measure_image('a.png', PNG), measure_image('b.jpg', JPEG)])
     assert stacked.dtype == FACTS and stacked.shape == (2,)
     assert stacked['format'].tolist() == [b'png', b'jpeg']
 
 
 def test_whole_image_has_no_problem_and_every_statistic() -> None:
-    row = measure('demo', DemoFaces('train', size=64, num_examples=1)[0])
+    row = measure_image('demo', DemoFaces('train', size=64, num_examples=1)[0])
     assert row['problem'] == b'' and row['pixels_hash'] != b''
     assert all(np.isfinite(row[field]).all() for field in PIXEL_STATISTICS)
 
 
 def test_what_is_no_image_is_named() -> None:
-    assert measure('a.jpg', b'')['problem'] == b'empty'
-    assert measure('a.jpg', b'<!doctype html><title>404</title>')['problem'] == b'not_an_image'
-    assert not measure('a.jpg', b'<!doctype html>')['misnamed']
+    assert measure_image('a.jpg', b'')['problem'] == b'empty'
+    assert measure_image('a.jpg', b'<!doctype html><title>404</title>')['problem'] == b'not_an_image'
+    assert not measure_image('a.jpg', b'<!doctype html>')['misnamed']
 
 
 @pytest.mark.parametrize('progressive', [False, True])
 def test_jpeg_cut_anywhere_is_truncated(progressive: bool) -> None:
     data = encode(IMAGE, 'JPEG', progressive=progressive)
-    assert {measure('a.jpg', data[:end])['problem'].item() for end in range(2, len(data), 7)} == {b'truncated'}
-    assert measure('a.jpg', data[:-1])['problem'] == b'truncated'
+    assert {measure_image('a.jpg', data[:end])['problem'].item() for end in range(2, len(data), 7)} == {b'truncated'}
+    assert measure_image('a.jpg', data[:-1])['problem'] == b'truncated'
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'WEBP', 'BMP', 'TIFF', 'GIF'])
 def test_other_formats_cut_are_truncated(kind: str) -> None:
     data = encode(IMAGE, kind)
     for end in (24, len(data) // 2, len(data) - 100):
-        assert measure('a', data[:end])['problem'] == b'truncated'
+        assert measure_image('a', data[:end])['problem'] == b'truncated'
 
 
 def test_damage_inside_is_undecodable() -> None:
     damaged = bytearray(PNG)
     damaged[60:80] = bytes(20)
-    assert measure('a.png', bytes(damaged))['problem'] == b'undecodable'
+    assert measure_image('a.png', bytes(damaged))['problem'] == b'undecodable'
     webp = encode(IMAGE, 'WEBP')
-    assert measure('a.webp', webp[:20] + bytes(20) + webp[40:])['problem'] == b'undecodable'
+    assert measure_image('a.webp', webp[:20] + bytes(20) + webp[40:])['problem'] == b'undecodable'
     start = JPEG.index(b'\xff\xc4')  # Huffman tables
-    assert measure('a.jpg', JPEG[: start + 4] + b'\xff' * 20 + JPEG[start + 24 :])['problem'] == b'undecodable'
+    assert measure_image('a.jpg', JPEG[: start + 4] + b'\xff' * 20 + JPEG[start + 24 :])['problem'] == b'undecodable'
 
 
 def test_decompression_bomb_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, 'MAX_PIXELS', 1000)
     monkeypatch.setattr(PIL.Image, 'MAX_IMAGE_PIXELS', 1000)
-    assert measure('a.png', PNG)['problem'] == b'too_large'
-    assert measure('a.jpg', JPEG)['problem'] == b'too_large'
+    assert measure_image('a.png', PNG)['problem'] == b'too_large'
+    assert measure_image('a.jpg', JPEG)['problem'] == b'too_large'
 
 
 def test_no_bytes_raise() -> None:
@@ -89,12 +89,12 @@ def test_no_bytes_raise() -> None:
             damaged = bytearray(data)
             for place in rng.integers(0, min(len(data), 400), 4):
                 damaged[place] = rng.integers(256)
-            measure('a', bytes(damaged))
-            measure('a', data[:8] + rng.bytes(60))
+            measure_image('a', bytes(damaged))
+            measure_image('a', data[:8] + rng.bytes(60))
 
 
 def test_broken_image_keeps_its_header_and_has_no_statistics() -> None:
-    row = measure('a.jpg', JPEG[:-40])
+    row = measure_image('a.jpg', JPEG[:-40])
     assert (row['width'], row['height'], row['jpeg_quality']) == (64, 48, 90)
     assert row['pixels_hash'] == b'' and row['bytes_hash'] != b'' and not row['thumbnail'].any()
     assert all(np.isnan(row[field]).all() for field in PIXEL_STATISTICS)
@@ -102,25 +102,28 @@ def test_broken_image_keeps_its_header_and_has_no_statistics() -> None:
 
 def test_quality_is_the_one_it_was_saved_with() -> None:
     qualities = range(1, 101)
-    assert [measure('', encode(IMAGE, 'JPEG', quality=q))['jpeg_quality'] for q in qualities] == list(qualities)
-    assert measure('', PNG)['jpeg_quality'] == 0
+    assert [measure_image('', encode(IMAGE, 'JPEG', quality=q))['jpeg_quality'] for q in qualities] == list(qualities)
+    assert measure_image('', PNG)['jpeg_quality'] == 0
 
 
 def test_quality_of_an_unknown_table_is_the_nearest() -> None:
     tables = encode(IMAGE, 'JPEG', quality=80)
     at = tables.index(b'\xff\xdb') + 5
     odd = tables[: at + 9] + bytes([tables[at + 9] + 1]) + tables[at + 10 :]
-    assert measure('', odd)['jpeg_quality'] == 80
-    assert measure('', odd)['jpeg_tables'] != measure('', tables)['jpeg_tables']
+    assert measure_image('', odd)['jpeg_quality'] == 80
+    assert measure_image('', odd)['jpeg_tables'] != measure_image('', tables)['jpeg_tables']
 
 
 def test_jpeg_header_is_read() -> None:
     for code, subsampling in ((11, '4:4:4'), (21, '4:2:2'), (22, '4:2:0')):
-        assert measure('', encode(IMAGE, 'JPEG', subsampling=subsampling))['subsampling'] == code
-    grey = measure('', encode(IMAGE.convert('L'), 'JPEG'))
+        assert measure_image('', encode(IMAGE, 'JPEG', subsampling=subsampling))['subsampling'] == code
+    grey = measure_image('', encode(IMAGE.convert('L'), 'JPEG'))
     assert (grey['subsampling'], grey['mode']) == (0, b'grey')
-    assert measure('', encode(IMAGE, 'JPEG', progressive=True))['progressive'] and not measure('', JPEG)['progressive']
-    assert measure('', encode(IMAGE.convert('CMYK'), 'JPEG'))['mode'] == b'cmyk'
+    assert (
+        measure_image('', encode(IMAGE, 'JPEG', progressive=True))['progressive']
+        and not measure_image('', JPEG)['progressive']
+    )
+    assert measure_image('', encode(IMAGE.convert('CMYK'), 'JPEG'))['mode'] == b'cmyk'
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP'])
@@ -129,32 +132,32 @@ def test_metadata_is_seen(kind: str) -> None:
     exif[0x010F] = 'maker'
     profile = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile('sRGB')).tobytes()
     bare, full = encode(IMAGE, kind), encode(IMAGE, kind, exif=exif, icc_profile=profile)
-    assert not measure('', bare)['exif'] and not measure('', bare)['icc']
-    assert measure('', full)['exif'] and measure('', full)['icc']
-    assert measure('', bare)['jfif'] == (kind == 'JPEG')
+    assert not measure_image('', bare)['exif'] and not measure_image('', bare)['icc']
+    assert measure_image('', full)['exif'] and measure_image('', full)['icc']
+    assert measure_image('', bare)['jfif'] == (kind == 'JPEG')
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG', 'WEBP', 'BMP', 'TIFF', 'GIF'])
 def test_format_and_size_come_from_the_bytes(kind: str) -> None:
     data = encode(IMAGE, kind)
-    row = measure(f'x.{kind.lower()}', data)
+    row = measure_image(f'x.{kind.lower()}', data)
     assert row['format'] == kind.lower().encode()
     assert (row['width'], row['height'], row['size']) == (64, 48, len(data))
     assert row['bytes_per_pixel'] == np.float32(len(data) / (64 * 48))
-    assert not row['misnamed'] and not measure('without_extension', data)['misnamed']
-    assert measure('x.png' if kind != 'PNG' else 'x.jpg', data)['misnamed']
+    assert not row['misnamed'] and not measure_image('without_extension', data)['misnamed']
+    assert measure_image('x.png' if kind != 'PNG' else 'x.jpg', data)['misnamed']
 
 
 def test_size_is_as_stored_under_an_exif_orientation() -> None:
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
-    row = measure('', encode(IMAGE, 'JPEG', exif=exif))
+    row = measure_image('', encode(IMAGE, 'JPEG', exif=exif))
     assert (row['width'], row['height']) == (64, 48)
 
 
 def test_modes() -> None:
     for mode, name in (('L', 'grey'), ('RGB', 'rgb'), ('RGBA', 'rgba'), ('P', 'palette'), ('1', 'bilevel')):
-        assert measure('', encode(IMAGE.convert(mode)))['mode'] == name.encode()
+        assert measure_image('', encode(IMAGE.convert(mode)))['mode'] == name.encode()
 
 
 @pytest.mark.parametrize(
@@ -180,29 +183,34 @@ def test_name_pattern(name: str, pattern: str) -> None:
 
 def test_class_word_alone_changes_neither_pattern_nor_length() -> None:
     real, fake, other = (
-        measure(name, PNG) for name in ('real/real_01.png', 'fake/generated_22.png', 'fake/img_01.png')
+        measure_image(name, PNG) for name in ('real/real_01.png', 'fake/generated_22.png', 'fake/img_01.png')
     )
     assert (real['name_pattern'], real['name_length']) == (fake['name_pattern'], fake['name_length'])
     assert real['name_pattern'] != other['name_pattern']
+    png, bmp, other = (measure_image('', data) for data in (PNG, encode(IMAGE, 'BMP'), encode(smooth(1))))
 
 
 def test_pixels_are_the_same_whatever_the_file() -> None:
-    png, bmp, other = measure('', PNG), measure('', encode(IMAGE, 'BMP')), measure('', encode(smooth(1)))
+    png, bmp, other = (
+        measure_image('', PNG),
+        measure_image('', encode(IMAGE, 'BMP')),
+        measure_image('', encode(smooth(1))),
+    )
     assert png['pixels_hash'] == bmp['pixels_hash'] != other['pixels_hash']
     assert png['bytes_hash'] != bmp['bytes_hash']
     wide, tall = (from_array(np.full((*shape, 3), 7)) for shape in ((2, 8), (8, 2)))
-    assert measure('', wide)['pixels_hash'] != measure('', tall)['pixels_hash']
+    assert measure_image('', wide)['pixels_hash'] != measure_image('', tall)['pixels_hash']
 
 
 def test_hash_is_of_the_image_not_of_its_size_or_brightness() -> None:
     pixels = np.asarray(IMAGE).astype(float) * 0.6 + 40
-    reference, other = measure('', from_array(pixels))['phash'], measure('', encode(smooth(1)))['phash']
+    reference, other = measure_image('', from_array(pixels))['phash'], measure_image('', encode(smooth(1)))['phash']
     copies = [
         encode(IMAGE.resize((128, 96), PIL.Image.Resampling.BICUBIC), 'JPEG', quality=70),
         from_array(pixels * 1.1),
         from_array(pixels + 20),
     ]
-    assert all(np.bitwise_count(measure('', copy)['phash'] ^ reference) <= 7 for copy in copies)
+    assert all(np.bitwise_count(measure_image('', copy)['phash'] ^ reference) <= 7 for copy in copies)
     assert np.bitwise_count(other ^ reference) > 16
 
 
@@ -217,7 +225,7 @@ def test_colour_statistics() -> None:
     pixels = np.zeros((20, 30, 3))
     pixels[:, :15] = 200, 100, 100
     pixels[:, 15:] = 100, 98, 97  # as good as grey
-    row = measure('', from_array(pixels))
+    row = measure_image('', from_array(pixels))
     np.testing.assert_allclose(row['mean'], [150, 99, 98.5], rtol=1e-6)
     np.testing.assert_allclose(row['std'], [50, 1, 1.5], rtol=1e-3)
     assert row['greyness'] == 0.5 and row['saturation'] == pytest.approx(0.265, abs=0.003)
@@ -227,7 +235,7 @@ def test_noise_is_measured_in_grey_levels() -> None:
     rng = np.random.default_rng(0)
     for sigma in (3, 10):
         grey = 128 + sigma * rng.standard_normal((200, 200, 1))
-        row = measure('', from_array(np.repeat(grey, 3, 2)))
+        row = measure_image('', from_array(np.repeat(grey, 3, 2)))
         assert row['noise'] == pytest.approx(sigma, rel=0.05)
         assert row['sharpness'] == pytest.approx(20 * sigma**2, rel=0.1)  # 4 * 1 + 16 of the Laplacian's weights
         assert row['spectrum'] == pytest.approx(np.full(10, np.log10(sigma**2)), abs=0.3)
@@ -238,25 +246,25 @@ def test_a_wave_is_in_its_ring_of_the_spectrum(frequency: float, ring: int) -> N
     wave = 128 + 60 * np.sin(2 * np.pi * frequency * np.arange(90))
     across = np.repeat(np.repeat(wave[None, :, None], 70, 0), 3, 2)
     for pixels in (across, across.transpose(1, 0, 2)):
-        row = measure('', from_array(pixels))
+        row = measure_image('', from_array(pixels))
         assert row['spectrum'].argmax() == ring
         assert row['high_frequency'] == pytest.approx(float(frequency > 0.25), abs=0.02)
 
 
 def test_blocks_of_strong_compression_are_seen() -> None:
     levels = np.random.default_rng(0).integers(0, 256, (20, 20, 1)).repeat(8, 0).repeat(8, 1).repeat(3, 2)
-    assert measure('', from_array(levels))['blockiness'] > 1000
+    assert measure_image('', from_array(levels))['blockiness'] > 1000
     noise = PIL.Image.fromarray(np.random.default_rng(0).integers(90, 160, (150, 150, 3), np.uint8))
-    assert measure('', encode(noise))['blockiness'] == pytest.approx(1, abs=0.1)
-    assert measure('', encode(noise, 'JPEG', quality=10))['blockiness'] > 1.5
+    assert measure_image('', encode(noise))['blockiness'] == pytest.approx(1, abs=0.1)
+    assert measure_image('', encode(noise, 'JPEG', quality=10))['blockiness'] > 1.5
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 50), (2, 2), (3, 9), (700, 2)])
 def test_smallest_images_have_what_they_can_have(shape: tuple[int, int]) -> None:
-    row = measure('', from_array(np.full((*shape, 3), 90)))
+    row = measure_image('', from_array(np.full((*shape, 3), 90)))
     assert row['problem'] == b'' and (row['mean'] == 90).all() and np.isnan(row['high_frequency'])
 
 
 def test_large_image_is_measured_on_a_grid() -> None:
-    large = measure('', encode(IMAGE.resize((1600, 1200), PIL.Image.Resampling.BICUBIC), 'BMP'))
-    np.testing.assert_allclose(large['mean'], measure('', PNG)['mean'], atol=2)
+    large = measure_image('', encode(IMAGE.resize((1600, 1200), PIL.Image.Resampling.BICUBIC), 'BMP'))
+    np.testing.assert_allclose(large['mean'], measure_image('', PNG)['mean'], atol=2)

@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from fakeimg.auditing.facts import FACTS, measure
+from fakeimg.auditing.facts import FACTS, measure_image
 from fakeimg.auditing.separability import (
     HEADER_FEATURES,
     PIXEL_FEATURES,
@@ -101,7 +101,7 @@ def test_equal_arguments_give_equal_results() -> None:
 
 def test_facts_become_a_matrix() -> None:
     faces = DemoFaces('train', size=32, num_examples=6)
-    facts = np.stack([measure(name, faces[i]) for i, name in enumerate(faces.names)])
+    facts = np.stack([measure_image(name, faces[i]) for i, name in enumerate(faces.names)])
     for names in (HEADER_FEATURES, PIXEL_FEATURES, SHIFT_FEATURES):
         matrix, categorical = feature_matrix(facts, names)
         assert matrix.shape == (6, len(names)) and np.isfinite(matrix).all() and len(categorical) == len(names)

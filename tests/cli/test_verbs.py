@@ -20,7 +20,7 @@ def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathl
     trained = verb('main', *train_flags(config))
     assert trained.returncode == 0, trained.stderr
     run = tmp_path / 'work/runs/cnn'  # named after the recipe
-    for line in ('devices    1 x cpu', 'train 72 (36 real, 36 fake)', 'parameters', '12 steps', 'carved out of train'):
+    for line in ('devices    1 x cpu', 'train 72 (36 real, 36 fake)', 'parameters', '12 steps', 'split off train'):
         assert line in trained.stdout
     assert 'step 12/12  ETA 0:00  loss' in trained.stdout
     assert trained.stderr == ''
@@ -136,7 +136,7 @@ def test_mistakes_in_the_data(verb: Verb, config: Config, faces: pathlib.Path, t
     shutil.rmtree(faces / 'train/fake')
     assert_refused(verb('main', *train_flags(config)), 'has no fake images (36 real, 0 fake)')
     (faces / 'train/real').rename(faces / 'train/originals')
-    assert_refused(verb('main', *train_flags(config)), "seen were 'originals'")
+    assert_refused(verb('main', *train_flags(config)), "its folders are 'originals'")
     assert [path.name for path in (tmp_path / 'work').iterdir()] == ['configs']
 
 

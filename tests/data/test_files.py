@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fakeimg.data import files as files_lib
-from fakeimg.data.files import Files, list_files, read_ahead
+from fakeimg.data.files import Files, list_files, prefetched
 from fakeimg.errors import UserError
 from tests.support.files import FORMS, INVALID, write_form, write_tar, write_tree, write_zip
 
@@ -356,9 +356,9 @@ def test_reading_ahead_changes_nothing_and_leaves_nothing_open(tmp_path: pathlib
     path = write_form(form, tmp_path, tree)
     opened = len(os.listdir('/proc/self/fd'))
     files = list_files(path)
-    assert [files.read(index) for index in read_ahead(files)] == list(tree.values())
+    assert [files.read(index) for index in prefetched(files)] == list(tree.values())
     assert len(os.listdir('/proc/self/fd')) == opened + (form != 'folder')  # an archive itself
-    for index in read_ahead(files):
+    for index in prefetched(files):
         if index == 3:
             break
     del files
@@ -369,7 +369,7 @@ def test_a_file_that_vanishes_before_reading_ahead_is_an_error_of_its_own(tmp_pa
     files = list_files(write_tree(tmp_path, {f'{i}.jpg': b'x' for i in range(5)}))
     (tmp_path / '2.jpg').unlink()
     read = []
-    for index in read_ahead(files):
+    for index in prefetched(files):
         try:
             read.append(files.read(index))
         except FileNotFoundError:

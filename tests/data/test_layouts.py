@@ -46,7 +46,7 @@ def test_splits_and_labels_by_name(tmp_path: pathlib.Path, layout: tuple[str, ..
     assert '4 images (10% of each class' in notes[0]
 
 
-def test_carved_validation_is_stable_and_stratified(tmp_path: pathlib.Path) -> None:
+def test_split_off_validation_is_stable_and_stratified(tmp_path: pathlib.Path) -> None:
     names = [f'train/real/{i}.jpg' for i in range(200)] + [f'train/fake/{i}.jpg' for i in range(100)]
     first = open_path(make(tmp_path / 'a', names), 0.2).splits
     again = open_path(make(tmp_path / 'b', reversed(names)), 0.2).splits
@@ -67,7 +67,7 @@ def test_own_validation_split_is_left_alone(tmp_path: pathlib.Path) -> None:
     assert not notes
 
 
-def test_classes_without_splits_are_carved_in_three(tmp_path: pathlib.Path) -> None:
+def test_classes_without_splits_are_split_in_three(tmp_path: pathlib.Path) -> None:
     folder = make(tmp_path, [f'{c}/{i}.webp' for c in ('real', 'fake') for i in range(50)])
     data = open_path(folder, 0.1)
     sources, notes = data.splits, data.notes
@@ -109,7 +109,7 @@ def test_odd_names_hidden_files_and_link_loops(tmp_path: pathlib.Path) -> None:
         (['train/real/x.txt'], 'holds no images'),
         (
             ['train/originals/1.jpg', 'train/fake/1.jpg'],
-            r"classes of .* are unknown: seen were 'originals' \(1 images\); say it by hand \(--label real",
+            r"classes of .* are unknown: its folders are 'originals' \(1 images\); pass label real=NAME and",
         ),
         (['train/real/fake/1.jpg'], "'real' and 'fake' contradict each other"),
         (['train/test/real/1.jpg'], "'train' and 'test' contradict each other"),
@@ -184,17 +184,17 @@ def test_an_unpacked_140k_is_known_by_its_own_name(tmp_path: pathlib.Path) -> No
     assert read_listing(folder).layout.startswith('140k faces')
 
 
-@pytest.mark.parametrize(('count', 'are_sources'), [(20, True), (21, False)])
-def test_subfolders_are_sources_when_few_and_groups_when_many(
-    tmp_path: pathlib.Path, count: int, are_sources: bool
+@pytest.mark.parametrize(('count', 'are_generators'), [(20, True), (21, False)])
+def test_subfolders_are_generators_when_few_and_groups_when_many(
+    tmp_path: pathlib.Path, count: int, are_generators: bool
 ) -> None:
     names = [f'train/{c}/id{i}/clip/{j}.jpg' for c in ('real', 'fake') for i in range(count) for j in range(2)]
     listing = read_listing(make(tmp_path / 'set', [*names, 'train/real/own.jpg']))
     rows = dict(zip(listing.files.names, zip(listing.generators, listing.groups, strict=True), strict=True))
-    expected = ('id3', '') if are_sources else ('set', 'id3/clip')
+    expected = ('id3', '') if are_generators else ('set', 'id3/clip')
     assert rows['train/real/id3/clip/0.jpg'] == rows['train/fake/id3/clip/1.jpg'] == expected
     assert rows['train/real/own.jpg'] == ('set', '')
-    meaning = 'sources (generators)' if are_sources else 'groups (identities, videos)'
+    meaning = 'generators' if are_generators else 'groups (identities, videos)'
     assert len(listing.notes) == 1
     assert listing.notes[0].startswith(f"{count} folder names below the classes, such as 'id0', are read as {meaning}")
 
@@ -209,7 +209,7 @@ def test_identities_are_not_parted_by_carving(tmp_path: pathlib.Path) -> None:
 
 def test_labels_by_hand_make_a_layout_known(tmp_path: pathlib.Path) -> None:
     folder = make(tmp_path / 'set', ['train/Originals/1.jpg', 'train/edited/1.jpg', 'test/originals/1.jpg'])
-    with pytest.raises(UserError, match=r"seen were .*'Originals' \(1 images\), 'edited' \(1 images\); say it"):
+    with pytest.raises(UserError, match=r"its folders are .*'Originals' \(1 images\), 'edited' \(1 images\); pass"):
         read_listing(folder)
     listing = read_listing(folder, class_names(['real=originals', 'fake=Edited']))
     assert dict(zip(listing.files.names, listing.labels.tolist(), strict=True)) == {
@@ -222,10 +222,10 @@ def test_labels_by_hand_make_a_layout_known(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ('given', 'message'),
     [
-        (['originals'], "--label is 'originals'; say --label real=NAME or --label fake=NAME"),
-        (['true=originals'], "--label is 'true=originals'"),
-        (['real='], "--label is 'real='"),
-        (['real=x', 'fake=X'], "--label gives 'X' to both classes"),
+        (['originals'], "^label is 'originals'; it must be real=NAME or fake=NAME"),
+        (['true=originals'], "^label is 'true=originals'"),
+        (['real='], "^label is 'real='"),
+        (['real=x', 'fake=X'], "^label gives 'X' to both classes"),
     ],
 )
 def test_labels_by_hand_that_say_nothing_are_refused(given: list[str], message: str) -> None:
@@ -235,9 +235,9 @@ def test_labels_by_hand_that_say_nothing_are_refused(given: list[str], message: 
 
 def test_what_was_seen_is_said_most_frequent_first(tmp_path: pathlib.Path) -> None:
     names = [f'x/{chr(97 + i)}/{j}.jpg' for i in range(8) for j in range(i + 1)]
-    with pytest.raises(UserError, match=r"seen were 'h' \(8 images\), 'g' \(7 images\), .* and 2 more"):
+    with pytest.raises(UserError, match=r"its folders are 'h' \(8 images\), 'g' \(7 images\), .* and 2 more"):
         read_listing(make(tmp_path, names))
-    with pytest.raises(UserError, match=r"seen were 'no folder at all' \(1 images\)"):
+    with pytest.raises(UserError, match=r"its folders are 'no folder at all' \(1 images\)"):
         read_listing(make(tmp_path / 'flat', ['1.jpg']))
 
 

@@ -217,7 +217,7 @@ LISTS = r'lacks one of the lists categories, images, annotations; download it ag
         (b'{"categories": [], "images": [], "annotations": {}}', LISTS),
         (
             coco([], [], []),
-            r'^the "categories" of Train_poly\.json do not say what is real \(real, .*mend their names\.$',
+            r'^the "categories" of Train_poly\.json do not say what is real \(real, .*correct their names\.$',
         ),
         (coco([], [], [{'id': 0, 'name': 'face'}, {'id': {}, 'name': 'real'}, 'real', {'id': 1}]), r'do not say'),
         (coco([], [], [{'id': 0, 'name': 'real'}, {'id': 0, 'name': 'fake'}]), r'do not say what is real'),

@@ -20,7 +20,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from fakeimg.config import Config
 from fakeimg.data import memory, pipeline, records
 from fakeimg.data.datasets import Split, open_path
-from fakeimg.data.example import Row, decode_image, encode_example
+from fakeimg.data.example import Record, decode_image, encode_example
 from fakeimg.data.records import open_prepared
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
@@ -34,7 +34,7 @@ SIZES = (0, 1, 2, 100, 119, *range(120, 129), 255, 256, *range(16360, 16388), (1
 @pytest.mark.parametrize('size', SIZES)
 def test_an_example_is_what_protobuf_reads_and_gives_its_image_back(size: int) -> None:
     image = np.random.default_rng(size).bytes(size)
-    row = Row('train', 'ünï\udce9/1.jpg', 1, 'g' * (size % 300), '', 1 << 40, 128, 'jpeg', size, 'ab' * 32)
+    row = Record('train', 'ünï\udce9/1.jpg', 1, 'g' * (size % 300), '', 1 << 40, 128, 'jpeg', size, 'ab' * 32)
     data = encode_example(image, row)
     example = Example.FromString(data)
     values = {}

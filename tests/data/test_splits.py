@@ -1,4 +1,4 @@
-"""Which images make up a split: carved out in whole groups, or sliced as TFDS slices."""
+"""Which images make up a split: split off in whole groups, or sliced as TFDS slices."""
 
 import pathlib
 
@@ -7,7 +7,7 @@ import pytest
 
 from fakeimg.config import Config
 from fakeimg.data.datasets import DataSet, open_path
-from fakeimg.data.splits import carve, hash_order, read_slice
+from fakeimg.data.splits import hash_order, read_slice, split_off
 from fakeimg.errors import UserError
 from fakeimg.training.program import build
 from tests.support.sets import COUNTS, Sets, tfds_rows
@@ -18,15 +18,17 @@ SLICES = [
 ]  # fmt: skip
 
 
-def carve_groups(sizes: dict[str, int], labels: dict[str, list[int]], fraction: float) -> dict[str, set[bool]]:
+def split_off_groups(sizes: dict[str, int], labels: dict[str, list[int]], fraction: float) -> dict[str, set[bool]]:
     """Returns, for each group, whether its images were chosen."""
     groups = [group for group, size in sizes.items() for _ in range(size)]
     own = [labels[group][i % len(labels[group])] for group, size in sizes.items() for i in range(size)]
     names = [f'{i}.jpg' for i in range(len(groups))]
-    chosen = carve(names, np.array(own, np.int32), groups, 'validation', fraction)
+    chosen = split_off(names, np.array(own, np.int32), groups, 'validation', fraction)
     assert chosen.dtype == bool
     order = np.random.default_rng(0).permutation(len(names))  # the order of the names does not matter
-    again = carve([names[i] for i in order], np.array(own)[order], [groups[i] for i in order], 'validation', fraction)
+    again = split_off(
+        [names[i] for i in order], np.array(own)[order], [groups[i] for i in order], 'validation', fraction
+    )
     np.testing.assert_array_equal(again, chosen[order])
     found: dict[str, set[bool]] = {}
     for group, is_chosen in zip(groups, chosen, strict=True):
@@ -37,11 +39,11 @@ def carve_groups(sizes: dict[str, int], labels: dict[str, list[int]], fraction: 
 def test_carving_is_stratified_and_fixed() -> None:
     names = [f'{i}.jpg' for i in range(1000)]
     labels = np.array([i % 5 == 0 for i in range(1000)], np.int32)
-    chosen = carve(names, labels, [''] * 1000, 'validation', 0.1)
+    chosen = split_off(names, labels, [''] * 1000, 'validation', 0.1)
     assert np.bincount(labels[chosen]).tolist() == [80, 20]
     # The numbers of this very choice: whoever changes them changes everybody's validation split.
     assert np.flatnonzero(chosen)[:8].tolist() == [37, 38, 39, 42, 52, 76, 84, 98]
-    other = carve(names, labels, [''] * 1000, 'test', 0.1)
+    other = split_off(names, labels, [''] * 1000, 'test', 0.1)
     assert 2 < (chosen & other).sum() < 25  # independent of each other
 
 
@@ -49,7 +51,7 @@ def test_carving_never_parts_a_group() -> None:
     rng = np.random.default_rng(1)
     sizes = {f'id{i}': int(rng.integers(1, 12)) for i in range(300)}
     labels = {group: [[0], [1], [0, 1]][i % 3] for i, group in enumerate(sizes)}
-    found = carve_groups(sizes, labels, 0.1)
+    found = split_off_groups(sizes, labels, 0.1)
     assert all(len(chosen) == 1 for chosen in found.values())
     for kind in ([0], [1], [0, 1]):
         own = {group: size for group, size in sizes.items() if labels[group] == kind and size > 0}
@@ -59,7 +61,7 @@ def test_carving_never_parts_a_group() -> None:
 
 def test_a_huge_group_stays_in_train() -> None:
     sizes = {'huge': 5000, **{f'id{i}': 5 for i in range(100)}}
-    found = carve_groups(sizes, dict.fromkeys(sizes, [0]), 0.01)
+    found = split_off_groups(sizes, dict.fromkeys(sizes, [0]), 0.01)
     assert found['huge'] == {False}
     assert sum(5 for chosen in found.values() if chosen == {True}) == 55
 
@@ -67,11 +69,11 @@ def test_a_huge_group_stays_in_train() -> None:
 @pytest.mark.parametrize(('count', 'chosen'), [(1, 0), (2, 0), (3, 1), (15, 2), (20, 2)])
 def test_few_images_still_give_one_where_three_splits_are_possible(count: int, chosen: int) -> None:
     labels = np.zeros(count, np.int32)
-    assert carve([str(i) for i in range(count)], labels, [''] * count, 'validation', 0.1).sum() == chosen
+    assert split_off([str(i) for i in range(count)], labels, [''] * count, 'validation', 0.1).sum() == chosen
 
 
-def test_one_group_alone_is_not_carved() -> None:
-    assert carve_groups({'a': 10}, {'a': [0, 1]}, 0.1) == {'a': {False}}
+def test_one_group_alone_is_not_split_off() -> None:
+    assert split_off_groups({'a': 10}, {'a': [0, 1]}, 0.1) == {'a': {False}}
 
 
 def test_hash_order_is_a_permutation_unrelated_to_the_names() -> None:

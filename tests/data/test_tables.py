@@ -112,13 +112,13 @@ def test_the_140k_faces_call_a_real_face_1(tmp_path: pathlib.Path, form: str, wi
 
 def test_a_number_means_nothing_until_it_is_said(tmp_path: pathlib.Path) -> None:
     table = delimited(['path', 'label'], [('a b/1.jpg', '0'), ('a b/2.jpg', '1')])
-    with pytest.raises(UserError, match=r"label '0', .* means real in some sets .* say which with --label real=0 or"):
+    with pytest.raises(UserError, match=r"label '0', .* means real in some sets .* define it with label real=0 or"):
         read(tmp_path, 'list.csv', table)
     assert labels_of(read(tmp_path, 'list.csv', table, ['real=0', 'fake=1'])) == {'a b/1.jpg': 0, 'a b/2.jpg': 1}
     assert labels_of(read(tmp_path, 'list.csv', table, ['real=1', 'fake=0'])) == {'a b/1.jpg': 1, 'a b/2.jpg': 0}
     with pytest.raises(UserError, match='label True, .* means real in some sets'):
         read(tmp_path, 'list.jsonl', b'{"path": "a b/1.jpg", "label": true}')
-    with pytest.raises(UserError, match="unknown label 'gan'; known are real .*; add it with --label real=gan or"):
+    with pytest.raises(UserError, match="unknown label 'gan'; known are real .*; add it with label real=gan or"):
         read(tmp_path, 'list.csv', delimited(['path', 'label'], [('a b/1.jpg', 'gan')]))
 
 
@@ -128,9 +128,9 @@ def test_missing_images_are_counted_and_the_first_named(tmp_path: pathlib.Path) 
     table = delimited(['path', 'label'], rows) + os.fsencode(f'{gone},fake\nc/5.png,real\nc,real\n,real\n')
     listing = read(tmp_path, 'list.csv', table)
     assert labels_of(listing) == {'a b/1.jpg': 0, 'c/3.png': 1}
-    assert listing.notes == [f'4 of 6 images in list.csv are not there ({gone!r}, ...)']
+    assert listing.notes == [f'4 of 6 images in list.csv are missing ({gone!r}, ...)']
     assert listing.notes[0].encode()  # can be printed
-    with pytest.raises(UserError, match=r'no image that list\.csv lists is there \(first: c/5\.png\)'):
+    with pytest.raises(UserError, match=r'no image that list\.csv lists exists \(first: c/5\.png\)'):
         read(tmp_path, 'list.csv', b'path,label\nc/5.png,real\n')
 
 
@@ -189,7 +189,7 @@ def test_a_table_in_an_archive_cannot_lead_out_of_it(tmp_path: pathlib.Path) -> 
         path = write_form(form, tmp_path, {**IMAGES, 'l.csv': delimited(['path', 'label'], rows)})
         listing = read_listing(path)
         assert listing.files.names == list(LABELS)
-        assert "2 of 6 images in l.csv are not there ('../secret.jpg', ...)" in listing.notes
+        assert "2 of 6 images in l.csv are missing ('../secret.jpg', ...)" in listing.notes
 
 
 def test_absolute_paths_are_read_where_they_lie(tmp_path: pathlib.Path) -> None:

@@ -297,7 +297,9 @@ def test_a_full_disk_is_one_sentence_and_then_goes_on(sets: Sets, tmp_path: path
     assert (code, len(err.splitlines())) == (2, 1)
     assert err.startswith(f'fakeimg: cannot write {out}.partial (')
     assert 'File too large' in err
-    assert err.endswith('; make room or mend it, and run the same command again: finished shards are kept.\n')
+    assert err.endswith(
+        '; free some space or fix the permissions, then run the same command again (finished shards are kept).\n'
+    )
     assert not out.exists()
     assert not final_shards(out.with_name('out.partial'))
     code, _, err = finish(start(DRIVER, *arguments))
@@ -324,7 +326,7 @@ def test_a_disk_full_in_the_end_keeps_the_shards(
     sizes = sorted({len(data) - 1 for name, data in contents(sets.prepared).items() if 'array_record' not in name})
     for size in (0, *sizes[:-1]):  # one file after the other does not fit
         monkeypatch.setattr(build_lib, '_write_summary', lambda *arguments, size=size: write_limited(size, *arguments))
-        with pytest.raises(UserError, match=r'cannot write .*out\.partial \(File too large\); make room or mend it'):
+        with pytest.raises(UserError, match=r'cannot write .*out\.partial \(File too large\); free some space'):
             prepare(sets.folder, out)
         assert len(final_shards(partial)) == 7
     monkeypatch.setattr(build_lib, '_write_summary', write_summary)
@@ -503,7 +505,7 @@ def test_size_and_encoder_are_the_same_for_both_classes(
     PIL.Image.new('RGB', (8, 8)).save(plain, 'JPEG', quality=quality or 95)
     source = open_path(str(tmp_path / 'out')).splits['train']
     for index, name in enumerate(source.names):
-        kind, width, height = decode.read_header(source[index])
+        kind, width, height = decode.identify(source[index])
         before = shapes[int(pathlib.Path(name).stem)]
         scale = side / min(before) if side else 1
         assert kind == 'jpeg'
@@ -525,20 +527,20 @@ def test_limit_and_validation_fraction(sets: Sets, tmp_path: pathlib.Path, monke
     assert {split: source.names for split, source in limited.items()} == {
         split: source.names[:7] for split, source in whole.items()
     }
-    prepare(sets.folder, tmp_path / 'carved', options_of(validation_fraction=0.2))
-    carved = open_path(str(tmp_path / 'carved')).splits
-    assert list(carved) == ['train', 'validation', 'test']
-    assert np.bincount(carved['validation'].labels).tolist() == [6, 6]
+    prepare(sets.folder, tmp_path / 'split', options_of(validation_fraction=0.2))
+    parts = open_path(str(tmp_path / 'split')).splits
+    assert list(parts) == ['train', 'validation', 'test']
+    assert np.bincount(parts['validation'].labels).tolist() == [6, 6]
     by_hand = open_path(str(sets.folder), 0.2).splits
-    assert {split: set(source.names) for split, source in carved.items()} == {
+    assert {split: set(source.names) for split, source in parts.items()} == {
         split: set(source.names) for split, source in by_hand.items()
     }
     for fraction in (-0.1, 0.5, 2.0, float('nan')):
-        with pytest.raises(UserError, match='--validation_fraction is .*; it must be at least 0 and below 0.5'):
+        with pytest.raises(UserError, match='^validation_fraction is .*; it must be at least 0 and below 0.5'):
             prepare(sets.folder, tmp_path / 'no', options_of(validation_fraction=fraction))
 
 
-def test_images_without_splits_are_carved_in_three_or_not_at_all(tmp_path: pathlib.Path) -> None:
+def test_images_without_splits_are_split_in_three_or_not_at_all(tmp_path: pathlib.Path) -> None:
     tree = {f'{c}/{i}.jpg': b'' for c in ('real', 'fake') for i in range(50)}
     folder = write_tree(tmp_path / 'folder', tree)
     for fraction, sizes in ((None, [82, 8, 10]), (0.2, [64, 16, 20]), (0.0, [100])):
@@ -549,7 +551,7 @@ def test_images_without_splits_are_carved_in_three_or_not_at_all(tmp_path: pathl
 
 
 def test_a_prepared_set_is_not_prepared_again(sets: Sets, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(UserError, match='is a prepared set already; prepare the images that it was made from'):
+    with pytest.raises(UserError, match='is a prepared set already; prepare the original images'):
         prepare(sets.prepared, tmp_path / 'out')
 
 

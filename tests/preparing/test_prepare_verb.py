@@ -60,11 +60,11 @@ def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pa
         (('faces',), 'say where the prepared set goes: --out DIR'),
         (('nowhere', '--out=out'), 'data path nowhere does not exist'),
         (('faces', '--out=out', '--limit=-1'), '--limit is -1; it must be 0 (all) or more'),
-        (('faces', '--out=out', '--encode=png:3'), "--encode is 'png:3'; it must be jpeg:QUALITY"),
-        (('faces', '--out=out', '--encode=jpeg:101'), "--encode is 'jpeg:101'"),
-        (('faces', '--out=out', '--to_size=4'), '--to_size is 4; it must be 0 (as they are) or at least 8 pixels'),
-        (('faces', '--out=out', '--validation_fraction=0.5'), '--validation_fraction is 0.5; it must be'),
-        (('faces', '--out=out', '--label=genuine'), "--label is 'genuine'; say --label real=NAME"),
+        (('faces', '--out=out', '--encode=png:3'), "encode is 'png:3'; it must be jpeg:QUALITY"),
+        (('faces', '--out=out', '--encode=jpeg:101'), "encode is 'jpeg:101'"),
+        (('faces', '--out=out', '--to_size=4'), 'to_size is 4; it must be 0 (unchanged) or at least 8 pixels'),
+        (('faces', '--out=out', '--validation_fraction=0.5'), 'validation_fraction is 0.5; it must be'),
+        (('faces', '--out=out', '--label=genuine'), "label is 'genuine'; it must be real=NAME"),
         (('faces', '--out=out', '--margin=0.5'), '--margin is 0.5; it must be from 1 to 10'),
         (('faces', '--out=faces'), 'faces exists and holds something else; choose another folder'),
     ],
@@ -162,10 +162,10 @@ def test_a_table_is_prepared_too(verb: Verb, tmp_path: pathlib.Path) -> None:
         f'images/{i}.png,{i % 2},{("train", "val")[i // 6]},id{i // 2}\n' for i in range(8)
     ) + 'gone.png,0,train,\n'  # fmt: skip
     write_tree(tmp_path / 'work', {**tree, 'list.csv': table.encode()})
-    assert_refused(verb('prepare', 'list.csv', '--out=out'), "label '0', and such a one means real in some sets")
+    assert_refused(verb('prepare', 'list.csv', '--out=out'), "label '0', which means real in some sets")
     made = verb('prepare', 'list.csv', '--out=out', '--label=real=0', '--label=fake=1', '--to_size=8')
     assert made.returncode == 0, made.stderr
-    assert "!! 1 of 9 images in list.csv are not there ('gone.png', ...)." in made.stdout
+    assert "!! 1 of 9 images in list.csv are missing ('gone.png', ...)." in made.stdout
     splits = open_path(str(tmp_path / 'work/out')).splits
     assert np.bincount(splits['train'].labels).tolist() == [3, 3]
     assert sorted(splits['validation'].groups) == ['id3', 'id3']
