@@ -28,7 +28,7 @@ def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pa
     summary = json.loads((out / records.SUMMARY).read_text())
     for line in (
         'layout: split/class ({test,train}/{Originals,fake}), 42 images',
-        '!! no validation split found: 4 images (10% of each class, chosen by the hash of their names) were carved',
+        '!! no validation split found: 4 images (10% of each class, chosen by the hash of their names) were split',
         '!! 2 images cannot be read and were left out; data/faces/bad_pictures.csv lists them.',
         '!! split test has no real images.',
         '!! split test has no fake images.',
