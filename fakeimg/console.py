@@ -91,7 +91,7 @@ class Console:
         bar = rich.progress.Progress(
             rich.progress.TextColumn('{task.completed:,}/{task.total:,}'),
             rich.progress.BarColumn(bar_width=10),
-            rich.progress.TextColumn('{task.description}'),
+            rich.progress.TextColumn('{task.description}', markup=False),
             console=self._rich,
             transient=lines,
         )
@@ -135,7 +135,7 @@ class Progress:
 
     def _rates(self, completed: int, now: float) -> str:
         rate = (completed - self._start) / max(now - self._since, 1e-9)
-        return f'{rate:,.0f}/s, {format_seconds((self._total - completed) / rate)} left'
+        return f'{rate:{",.0f" if rate >= 10 else ".2g"}}/s, {format_seconds((self._total - completed) / rate)} left'
 
 
 def format_seconds(seconds: float | None) -> str:
@@ -187,8 +187,9 @@ class _Stream:
             stream, self._stream = self._stream, None
             # What its buffer still holds would fail again, with a message, when Python flushes it at the end.
             with contextlib.suppress(OSError, ValueError, AttributeError):
+                number = stream.fileno()  # pyright: ignore[reportOptionalMemberAccess]
                 null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, stream.fileno())  # pyright: ignore[reportOptionalMemberAccess]
+                os.dup2(null, number)
                 os.close(null)
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import sys
 from typing import NoReturn
 
@@ -25,6 +26,11 @@ def main(verb: str | None = None) -> NoReturn:
     Args:
         verb: its name; None takes it from the first argument, as the `fakeimg` command does.
     """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed: a file of ours would get its number, and all that libraries print there
+            os.open(os.devnull, os.O_RDWR)
     arguments = sys.argv[1:]
     if verb is None:
         verb, *arguments = arguments or ['--help']

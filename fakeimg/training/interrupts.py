@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import sys
 from typing import Any
 
 
@@ -21,9 +20,7 @@ class Interrupts:
         if self.received is not None:
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        if sys.__stderr__ is None:  # closed from the start; its number may be that of another file by now
-            return
-        # Not print: the signal may have come in the middle of one. The terminal may be gone, which must not stop us.
+        # Not print: the signal may have come in the middle of one. A terminal that is gone is no reason to fail.
         with contextlib.suppress(OSError):
             os.write(2, f'{self.received.name}: stopping after this step to save; again to leave at once\n'.encode())
 
