@@ -18,7 +18,7 @@ LEAST_CONTRAST = 4.0  # grey levels, standard deviation of a thumbnail; photogra
 
 MOST_PAIRS = 1 << 20  # kept at a time: 16 MB
 _BANDS, _BAND_BITS = 4, 16
-_BLOCK = 1 << 20  # candidates made at a time: about 50 MB
+BLOCK = 1 << 20  # candidates made at a time: about 50 MB
 _COMPARED = 1 << 14  # thumbnails compared at a time: about 50 MB
 _LEADER_ROUNDS = 32
 
@@ -128,11 +128,11 @@ def hash_pairs(phash: NDArray[np.uint64], radius: int = RADIUS) -> Iterator[Pair
 
 
 def _blocks(count: NDArray[np.int64]) -> Iterator[slice]:
-    """Slices of consecutive entries that sum to at most _BLOCK (or are one entry)."""
+    """Slices of consecutive entries that sum to at most BLOCK (or are one entry)."""
     total, begin = np.cumsum(count), 0
     while begin < len(count):
         done = total[begin - 1] if begin else 0
-        end = max(int(np.searchsorted(total, done + _BLOCK, 'right')), begin + 1)
+        end = max(int(np.searchsorted(total, done + BLOCK, 'right')), begin + 1)
         yield slice(begin, end)
         begin = end
 

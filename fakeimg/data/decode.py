@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import simplejpeg
+from jaxtyping import Float, UInt8
 
 MAX_PIXELS = 178_956_970  # Pillow's bound against decompression bombs, here for both decoders
 _PILLOW_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, KeyError, IndexError,
@@ -27,7 +28,9 @@ class BadImage(Exception):
     """Bytes that are not a whole image. The message says why."""
 
 
-def decode_rgb(data: bytes, min_side: int = 0, out: np.ndarray | None = None) -> np.ndarray:
+def decode_rgb(
+    data: bytes, min_side: int = 0, out: UInt8[np.ndarray, 's s 3'] | None = None
+) -> UInt8[np.ndarray, 'h w 3']:
     """Decodes an image of any common format to plain RGB.
 
     EXIF orientation is applied; grey, palette, CMYK and 16-bit images are converted; transparent parts become
@@ -37,10 +40,10 @@ def decode_rgb(data: bytes, min_side: int = 0, out: np.ndarray | None = None) ->
     Args:
         data: the file's bytes.
         min_side: least height and width to decode to, pixels; 0 decodes at full size.
-        out: uint8[S, S, 3]; a JPEG of just this size is decoded into it.
+        out: a JPEG of just this size is decoded into it.
 
     Returns:
-        uint8[H, W, 3]: `out` itself, or memory that the next call in the same thread may overwrite.
+        `out` itself, or memory that the next call in the same thread may overwrite.
 
     Raises:
         BadImage: empty, truncated, not an image, or of more than MAX_PIXELS.
@@ -121,8 +124,8 @@ def _decode_pillow(data: bytes) -> np.ndarray:
         return to_rgb(opened)
 
 
-def to_rgb(image: PIL.Image.Image) -> np.ndarray:
-    """Converts an image that Pillow has opened as `decode_rgb` does; uint8[H, W, 3]. Raises BadImage if it is none."""
+def to_rgb(image: PIL.Image.Image) -> UInt8[np.ndarray, 'h w 3']:
+    """Converts an image that Pillow has opened as `decode_rgb` does. Raises BadImage if it is none."""
     with _errors_as_bad_images():
         image.load()
         if image.getexif().get(_ORIENTATION_TAG, 1) != 1:
@@ -164,18 +167,22 @@ def _plain_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def crop_square(
-    image: np.ndarray, resize_size: int, image_size: int, position: tuple[float, float], out: np.ndarray
+    image: UInt8[np.ndarray, 'h w 3'],
+    resize_size: int,
+    image_size: int,
+    position: tuple[float, float] | Float[np.ndarray, '2'],
+    out: UInt8[np.ndarray, 's s 3'],
 ) -> None:
     """Writes the square that results from resizing the short side to `resize_size` and cropping `image_size`.
 
     Resizing (bilinear, antialiased) touches only the cropped part, so a very long image costs no more.
 
     Args:
-        image: uint8[H, W, 3].
+        image: of any size.
         resize_size: length of the short side after resizing, pixels.
         image_size: side of the crop, pixels, at most resize_size.
         position: (vertical, horizontal) place of the crop, each in [0, 1); (0.5, 0.5) is the centre.
-        out: uint8[image_size, image_size, 3], written.
+        out: the crop is written to it.
     """
     height, width = image.shape[:2]
     short = min(height, width)

@@ -1,17 +1,16 @@
-"""Built-in demo faces, genuine and forged, drawn by code so that nothing needs downloading.
+"""Demo faces, genuine and forged, drawn by code so that nothing needs downloading.
 
-A forgery is made as real ones are: another identity's inner face is aligned, colour-matched and
+A forgery imitates real ones: another identity's inner face is aligned, colour-matched and
 blended in (Li et al. 2020, 'Face X-ray', section 3; Shiohara & Yamasaki 2022, 'SBI').
 """
 
 import math
-import sys
 
 import numpy as np
 import simplejpeg
 from numpy.random import Generator
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
 Pixels = NDArray[np.uint8]
 Plane = NDArray[np.floating]  # float32 [size, size], or [3, size, size], or a colour, [3, 1, 1]
@@ -40,7 +39,7 @@ IRISES = ((0.22, 0.12, 0.07), (0.36, 0.22, 0.10), (0.28, 0.42, 0.26), (0.30, 0.4
 
 
 class DemoFaces:
-    """A random-access source of encoded demo faces, one split.
+    """The encoded demo faces of one split, by number.
 
     Example i depends on (seed, split, i, size) alone. Even examples are real, odd ones fake: an
     even `num_examples` is balanced exactly. `names` are unique paths like 'test/fake/000123.jpg',
@@ -87,10 +86,10 @@ def swap_face(rng: Generator, photo: Pixels, target: 'Head') -> Pixels:
     warp = np.linalg.solve(target.landmarks, donor.landmarks[:, :2] * small / size)
     image = image.transform((size, size), Image.Transform.AFFINE, warp.T.ravel().tolist(), Image.Resampling.BICUBIC)
     pasted, mask = np.asarray(image, np.float32), draw_mask(rng, target)
-    source, wanted = pasted[mask > 0.5], photo[mask > 0.5]
-    contrast = np.clip(wanted.std(0) / (source.std(0) + 1), 0.7, 1.4)
+    inner, skin = pasted[mask > 0.5], photo[mask > 0.5]
+    contrast = np.clip(skin.std(0) / (inner.std(0) + 1), 0.7, 1.4)
     error = rng.normal(1, COLOUR_ERROR) + rng.normal(0, COLOUR_ERROR / 2, 3)
-    offset = wanted.mean(0) * error - source.mean(0) * contrast
+    offset = skin.mean(0) * error - inner.mean(0) * contrast
     pasted = pasted * contrast.astype(np.float32) + offset.astype(np.float32)
     return np.clip(photo + mask[..., None] * (pasted - photo) + 0.5, 0, 255).astype(np.uint8)
 
@@ -285,19 +284,3 @@ def oval(x: Plane, y: Plane, wide: float, high: float) -> Plane:
 
 def glow(x: Plane, y: Plane, wide: float, high: float) -> Plane:
     return np.exp(-np.square(x / wide) - np.square(y / high))
-
-
-def draw_contact_sheet(path: str) -> None:
-    """Saves 16 real faces above 16 fake ones, at twice their size."""
-    faces, sheet = DemoFaces('train', num_examples=32), Image.new('RGB', (1060, 512), 'white')
-    for place, i in enumerate(np.argsort(faces.labels, kind='stable')):
-        x, y = 36 + place % 8 * 128, place // 8 * 128
-        face = Image.fromarray(simplejpeg.decode_jpeg(faces[i]))
-        sheet.paste(face.resize((128, 128), Image.Resampling.LANCZOS), (x, y))
-        if place % 8 == 0:
-            ImageDraw.Draw(sheet).text((5, y + 58), CLASS_NAMES[faces.labels[i]], fill='black')
-    sheet.save(path)
-
-
-if __name__ == '__main__':
-    draw_contact_sheet(sys.argv[1])

@@ -13,7 +13,7 @@ from fakeimg.errors import UserError
 DECODED_SHARE = 0.5  # of the memory available when a run starts, which `config.data.cache=auto` may fill
 ENCODED_SHARE = 0.2  # of it, which the encoded images of one split may take as well
 _CACHED = ('train', 'validation')  # splits that are read more than once
-_CGROUP = pathlib.Path('/sys/fs/cgroup')
+CGROUP = pathlib.Path('/sys/fs/cgroup')
 
 
 def cache_decoded(splits: dict[str, Split], config: Config, num_steps: int, processes: int = 1) -> dict[str, Split]:
@@ -62,7 +62,7 @@ def available_memory() -> int:
         except (OSError, ValueError):
             return 0
     try:
-        limit, used = ((_CGROUP / name).read_text().strip() for name in ('memory.max', 'memory.current'))
+        limit, used = ((CGROUP / name).read_text().strip() for name in ('memory.max', 'memory.current'))
         return free if limit == 'max' else max(0, min(free, int(limit) - int(used)))
     except (OSError, ValueError):
         return free

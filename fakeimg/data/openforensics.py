@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+from jaxtyping import UInt8
 
 from fakeimg.data.decode import MAX_PIXELS
 from fakeimg.data.labels import CLASS_NAMES, LABELS, known_names
@@ -78,7 +79,7 @@ class Counts:
     on_missing_photos: int = 0
 
     def listed_and_found(self) -> list[tuple[str, int, int]]:
-        """Returns rows (what, number listed, number found) for printing side by side."""
+        """Returns rows (what, number listed, number found)."""
         return [
             ('photos', self.photos_listed, self.photos_listed - self.photos_missing - self.photos_broken),
             ('real faces', self.real_listed, self.real_found),
@@ -152,8 +153,7 @@ def read_annotations(
 ) -> tuple[list[Photo], Counts]:
     """Reads one annotation file and finds its photos.
 
-    A single entry that makes no sense is counted, never fatal. A photo's listed width and height are not read: the
-    pixels have the last word (see crop_face).
+    A nonsensical entry is counted, never fatal. A photo's listed width and height are ignored (see crop_face).
 
     Args:
         data: the bytes of the file that find_annotations gave as `name` of `split`; photos may lie beside it.
@@ -257,16 +257,17 @@ def _box(value: object) -> Box | None:
     return left, top, width, height
 
 
-def crop_face(image: np.ndarray, box: Box, margin: float, size: int) -> np.ndarray:
-    """Cuts the square about a face out of a photo, uint8[H, W, 3], at the full size that boxes are measured in.
+def crop_face(
+    image: UInt8[np.ndarray, 'h w 3'], box: Box, margin: float, size: int
+) -> UInt8[np.ndarray, '{size} {size} 3']:
+    """Cuts the square about a face out of a photo at the full size that boxes are measured in.
 
     Its side is s = round(margin * longer side of the box), at least 1; its left edge lies at
-    round(left + width / 2 - s / 2), its top edge likewise: whole pixels, halves go to the even number (Python's
-    round). What lies outside the image is mirrored at the border pixel, which is not repeated, as often as needed
-    (numpy.pad's 'reflect'). A square of another side than `size` is resized with Pillow's Lanczos filter: it
-    antialiases, and of Pillow's filters keeps the most of the fine detail that forging leaves traces in.
+    round(left + width / 2 - s / 2), its top edge likewise (Python's round). What lies outside the image is mirrored
+    like numpy.pad's 'reflect'. A square of another side than `size` is resized with Pillow's Lanczos filter, which
+    keeps most of the fine detail in which forging leaves traces.
 
-    Returns uint8[size, size, 3], sharing no memory with `image`.
+    The result shares no memory with `image`.
     Raises BadBox when the box lies outside the image, or its square has more than MAX_PIXELS.
     """
     height, width = image.shape[:2]

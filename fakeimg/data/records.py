@@ -31,7 +31,7 @@ VERSION = 1  # of this layout of files
 MANIFEST, SUMMARY = 'manifest.csv', 'prepared.json'
 # One record a chunk for random access; images are compressed already.
 WRITER_OPTIONS = 'group_size:1,uncompressed'
-_RUN = 128  # records that `RecordFiles.load` reads at a time
+RUN = 128  # records that `RecordFiles.load` reads at a time
 
 
 def write_rows(file: TextIO) -> Any:
@@ -117,8 +117,8 @@ def _load_records(files_of: Callable[[], RecordFiles | None]) -> None:
             count = reader.num_records()
         except Exception:  # gone or damaged since the set was opened; array_record raises whatever its C++ does
             return
-        for first in range(0, count, _RUN):
-            last = min(first + _RUN, count)
+        for first in range(0, count, RUN):
+            last = min(first + RUN, count)
             chosen = order[slice(*np.searchsorted(rows, (start + first, start + last), sorter=order))]
             if len(chosen) * 8 < last - first:
                 continue  # a few of many are cheaper one by one

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from fakeimg.errors import UserError
 
@@ -16,8 +17,8 @@ def file_part(name: str) -> str:
     return re.sub(r'\W+', '_', name).strip('_')
 
 
-def hash_order(names: Sequence[str]) -> np.ndarray:
-    """Returns int64[n], the order of `names` by their SHA-256: fixed, and unrelated to class or folder."""
+def hash_order(names: Sequence[str]) -> Int[np.ndarray, ' n']:
+    """Returns the order of `names` by their SHA-256: fixed, and unrelated to class or folder."""
     digests = np.empty(len(names), 'S16')
     for index, name in enumerate(names):
         digests[index] = hashlib.sha256(os.fsencode(name)).digest()[:16]
@@ -25,8 +26,8 @@ def hash_order(names: Sequence[str]) -> np.ndarray:
 
 
 def split_off(
-    names: Sequence[str], labels: np.ndarray, groups: Sequence[str], new_split: str, fraction: float
-) -> np.ndarray:
+    names: Sequence[str], labels: Int[np.ndarray, ' n'], groups: Sequence[str], new_split: str, fraction: float
+) -> Bool[np.ndarray, ' n']:
     """Chooses the same share of each class for a new split, by the hash of the names, in whole groups.
 
     The choice depends on nothing but the names (of groups, where there are any) of all images of their class, so a
@@ -34,13 +35,13 @@ def split_off(
 
     Args:
         names: of all candidates, unique.
-        labels: int32[n].
+        labels: 0 or 1.
         groups: '' for an image without a group.
         new_split: enters the hash, so that two splits are independent of each other.
         fraction: of the images.
 
     Returns:
-        bool[n], True for images of the new split.
+        True for images of the new split.
     """
     members: dict[str, list[int]] = collections.defaultdict(list)
     for index, group in enumerate(groups):

@@ -51,7 +51,7 @@ def build(plan: Plan, out: pathlib.Path, workers: int, console: Console = SILENT
         if not (partial / records.SUMMARY).exists():
             _write_shards(plan, partial, workers, console)
         summary = json.loads((partial / records.SUMMARY).read_text())
-        _clean(partial)
+        clean(partial)
         try:
             os.rename(partial, os.path.abspath(out))  # '.' cannot be renamed to
         except OSError as error:
@@ -119,7 +119,7 @@ def _write_shards(plan: Plan, partial: pathlib.Path, workers: int, console: Cons
         for split, result in zip(owners, results, strict=True):
             written[split].append(result)
     with _named_errors(partial):
-        _write_summary(plan, partial, written)
+        write_summary(plan, partial, written)
 
 
 def _tasks(plan: Plan, partial: pathlib.Path) -> Iterator[shards.Task]:
@@ -130,7 +130,8 @@ def _tasks(plan: Plan, partial: pathlib.Path) -> Iterator[shards.Task]:
             yield shards.Task(partial / records.shard_name(split, index, count), items.take(part))
 
 
-def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[shards.Written]]) -> None:
+def write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[shards.Written]]) -> None:
+    """Writes all that lies beside the shards, `prepared.json` last: then the set is complete but for its name."""
     counts: dict[str, dict[str, int]] = {}
     bad: list[tuple[str, str, str]] = []
     with open(partial / records.MANIFEST, 'w', **files.TEXT) as manifest:
@@ -178,7 +179,7 @@ def _write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sh
 _CLASS = {str(label): name for name, label in LABELS.items()}
 
 
-def _clean(partial: pathlib.Path) -> None:
+def clean(partial: pathlib.Path) -> None:
     """Removes what only this module needed."""
     for path in partial.iterdir():
         is_of_shard = path.name.endswith('.rows') or re.search(r'array_record.*\.json$', path.name)

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import PIL.Image
 import simplejpeg
+from jaxtyping import UInt8
 
 from fakeimg.data import decode, openforensics
 from fakeimg.data.datasets import Split
@@ -55,8 +56,8 @@ class Encoding:
         return encode_jpeg(image, self.quality)
 
 
-def encode_jpeg(image: np.ndarray, quality: int) -> bytes:
-    """Encodes uint8[H, W, 3] with the chroma subsampled (4:2:0), as nearly all JPEGs in the wild are."""
+def encode_jpeg(image: UInt8[np.ndarray, 'h w 3'], quality: int) -> bytes:
+    """Encodes an image with the chroma subsampled (4:2:0), as nearly all JPEGs in the wild are."""
     return simplejpeg.encode_jpeg(np.ascontiguousarray(image), quality, colorsubsampling='420')
 
 

@@ -50,7 +50,7 @@ def test_search_finds_what_comparing_all_finds(radius: int) -> None:
 
 
 def test_search_of_crowded_hashes_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, '_BLOCK', 100)
+    monkeypatch.setattr(duplicates, 'BLOCK', 100)
     hashes = random_hashes(400) & np.uint64(0x0007_0000_0003_0003)  # 128 different ones at most, all close
     assert found(hashes, 2) == all_pairs(hashes, 2)
 
@@ -81,7 +81,7 @@ def test_many_copies_of_one_image_make_few_pairs() -> None:
 
 
 def test_crowds_are_thinned_to_what_connects_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates, '_BLOCK', 1000)
+    monkeypatch.setattr(duplicates, 'BLOCK', 1000)
     rng = np.random.default_rng(0)
     hashes = np.array([sum(1 << int(bit) for bit in rng.permutation(64)[:3]) for _ in range(300)], np.uint64)
     thumbnails = np.repeat(noise_thumbnails(1), 300, 0)

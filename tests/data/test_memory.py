@@ -30,7 +30,7 @@ def test_auto_caches_what_fits_and_is_used_again(config: Config, monkeypatch: py
 
 def test_a_container_has_its_own_limit(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory.available_memory() > 100_000_000
-    monkeypatch.setattr(memory, '_CGROUP', tmp_path)
+    monkeypatch.setattr(memory, 'CGROUP', tmp_path)
     (tmp_path / 'memory.current').write_text('40\n')
     (tmp_path / 'memory.max').write_text('100\n')
     assert memory.available_memory() == 60

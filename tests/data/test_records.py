@@ -121,7 +121,7 @@ def test_records_read_in_runs_are_the_same(
     sets: Sets, rows: Sequence[int], in_runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs of which few records are wanted are left alone."""
-    monkeypatch.setattr(records, '_RUN', 10)
+    monkeypatch.setattr(records, 'RUN', 10)
     files = open_prepared(str(sets.prepared)).files['train'].take(rows)
     expected = [(sets.folder / name).read_bytes() for name in files.names]
     read_whole(files)
@@ -129,12 +129,12 @@ def test_records_read_in_runs_are_the_same(
     assert [files.read(index) for index in range(len(rows))] == expected
     assert pickle.loads(pickle.dumps(files)).read(0) == expected[0]
     if in_runs == len(rows):
-        monkeypatch.setattr(files, '_records', None)  # nothing is read again
+        monkeypatch.setattr(records, 'decode_image', None)  # no record is read again
         assert [files.read(index) for index in range(len(rows))] == expected
 
 
 def test_reading_ahead_ends_when_nobody_holds_the_files(sets: Sets, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, '_RUN', 1)
+    monkeypatch.setattr(records, 'RUN', 1)
     go_on, decoded = threading.Event(), []
     monkeypatch.setattr(records, 'decode_image', lambda record: go_on.wait(10) and decoded.append(1))
     files = open_prepared(str(sets.prepared)).files['train'].take(np.arange(60))
@@ -147,12 +147,12 @@ def test_reading_ahead_ends_when_nobody_holds_the_files(sets: Sets, monkeypatch:
     assert len(decoded) == 1
 
 
-def test_a_process_does_not_wait_for_what_is_read_ahead(sets: Sets) -> None:
+def test_a_process_does_not_wait_for_records_to_load(sets: Sets) -> None:
     """Neither at its end nor when it fails: reading all 60 records of this one would take a minute."""
     script = """if True:
         import sys, time
         from fakeimg.data import records
-        records._RUN = 1
+        records.RUN = 1
         records.decode_image = lambda record: time.sleep(1)
         files = records.open_prepared(sys.argv[1]).files['train']
         thread = files.load()

@@ -197,7 +197,7 @@ def test_a_run_stopped_at_any_step_goes_on(sets: Sets, tmp_path: pathlib.Path, m
     steps, write_text = 0, pathlib.Path.write_text
     for module, name in (
         (os, 'replace'), (os, 'rename'), (pathlib.Path, 'unlink'), (pathlib.Path, 'write_text'), (os, 'fsync'),
-        (records, 'write_metadata'), (records, 'file_digest'), (build_lib, '_clean'),
+        (records, 'write_metadata'), (records, 'file_digest'), (build_lib, 'clean'),
     ):  # fmt: skip
         original = getattr(module, name)
         for after in (False, True):
@@ -313,7 +313,7 @@ def test_a_disk_full_in_the_end_keeps_the_shards(
 ) -> None:
     monkeypatch.setattr(pool, 'run_tasks', run_here)
     out, partial = tmp_path / 'out', tmp_path / 'out.partial'
-    write_summary = build_lib._write_summary
+    write_summary = build_lib.write_summary
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def write_limited(size: int, *arguments) -> None:
@@ -325,11 +325,11 @@ def test_a_disk_full_in_the_end_keeps_the_shards(
 
     sizes = sorted({len(data) - 1 for name, data in contents(sets.prepared).items() if 'array_record' not in name})
     for size in (0, *sizes[:-1]):  # one file after the other does not fit
-        monkeypatch.setattr(build_lib, '_write_summary', lambda *arguments, size=size: write_limited(size, *arguments))
+        monkeypatch.setattr(build_lib, 'write_summary', lambda *arguments, size=size: write_limited(size, *arguments))
         with pytest.raises(UserError, match=r'cannot write .*out\.partial \(File too large\); free some space'):
             prepare(sets.folder, out)
         assert len(final_shards(partial)) == 7
-    monkeypatch.setattr(build_lib, '_write_summary', write_summary)
+    monkeypatch.setattr(build_lib, 'write_summary', write_summary)
     prepare(sets.folder, out)
     assert contents(out) == contents(sets.prepared)
 
@@ -415,7 +415,7 @@ def test_other_options_do_not_go_on_with_an_unfinished_set(
 
     monkeypatch.setattr(pool, 'run_tasks', run_here)
     out, partial = tmp_path / 'out', tmp_path / 'out.partial'
-    for module, name in ((records, 'write_metadata'), (build_lib, '_clean')):
+    for module, name in ((records, 'write_metadata'), (build_lib, 'clean')):
         with monkeypatch.context() as patch:
             patch.setattr(module, name, killed)
             with pytest.raises(Killed):
@@ -586,7 +586,7 @@ def test_a_shard_that_lost_its_end_is_written_again(
 ) -> None:
     monkeypatch.setattr(pool, 'run_tasks', run_here)
     with monkeypatch.context() as patch:
-        patch.setattr(build_lib, '_write_summary', lambda *_: 1 / 0)
+        patch.setattr(build_lib, 'write_summary', lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             prepare(sets.folder, tmp_path / 'out')
     shards = sorted(final_shards(tmp_path / 'out.partial').values())
