@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fakeimg.config import Config, Model, default_config
+from fakeimg.config import Config, Model, complete, default_config
 
 
 def recipe(name: str, size: int, batch_size: int, **model: Any) -> Config:
@@ -19,7 +19,7 @@ def recipe(name: str, size: int, batch_size: int, **model: Any) -> Config:
     config.batch_size, config.data.demo_examples = batch_size, max(16, batch_size)
     config.data.image_size, config.data.resize_size = size, 256 if size == 224 else size
     config.model = Model(name, **model)
-    return config
+    return complete(config)
 
 
 class Block(torch.nn.Module):

@@ -19,7 +19,7 @@ import PIL.Image
 import torch
 import torch_steps
 
-from fakeimg.config import Config
+from fakeimg.config import Config, complete
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 CORES = len(os.sched_getaffinity(0))
@@ -117,4 +117,4 @@ if __name__ == '__main__':
     torch.set_num_threads(CORES)
     torch.manual_seed(int(sys.argv[2]))
     recipe = pathlib.Path(__file__).parents[1] / 'configs' / 'cifake.py'
-    train(runpy.run_path(str(recipe))['get_config'](), pathlib.Path(sys.argv[1]), sys.argv[3] == 'memory')
+    train(complete(runpy.run_path(str(recipe))['get_config']()), pathlib.Path(sys.argv[1]), sys.argv[3] == 'memory')

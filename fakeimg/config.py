@@ -7,39 +7,22 @@ from epochs) are in `training/schedule.py`.
 
 import copy
 import dataclasses
-import difflib
 import math
-import typing
 from typing import Any
 
 from fakeimg.errors import UserError
+from fakeimg.fields import Section, set_field, update
 
-PRECISIONS = ('auto', 'float32', 'bfloat16', 'float16')
-PARALLEL_MODES = ('pmap', 'shard_map')
-CACHES = ('auto', 'none', 'host')
-CLASS_WEIGHTS = ('none', 'balanced')
-HEADS = ('sigmoid', 'softmax')
 # Kinds of degradation and the widest range of each that makes sense. New ones go to the end: their place is their seed.
 DEGRADATIONS = {
-    'brightness': (0, 10),
-    'contrast': (0, 10),
-    'saturation': (-10, 10),
-    'blur': (0, 100),
-    'rescale': (0.01, 1),
-    'pixelate': (0.01, 1),
-    'noise': (0, 255),
-    'occlusion': (0, 1),
-    'jpeg': (1, 100),
-}
+    'brightness': (0, 10), 'contrast': (0, 10), 'saturation': (-10, 10), 'blur': (0, 100), 'rescale': (0.01, 1),
+    'pixelate': (0.01, 1), 'noise': (0, 255), 'occlusion': (0, 1), 'jpeg': (1, 100),
+}  # fmt: skip
 _BATCH_NORM = {'sync_batch_norm': False, 'freeze_batch_norm': False}
-_RESNET = {'width': 64, 'small_stem': False, **_BATCH_NORM}
 # The networks and the options of each with their defaults: fields of `Model`, arguments of the network's module.
 NETWORKS: dict[str, dict[str, Any]] = {
     'cnn': {'filters': 32, 'layers': 2, 'dense': 64, 'dense_layers': 1},
-    'resnet18': _RESNET,
-    'resnet34': _RESNET,
-    'resnet50': _RESNET,
-    'resnet101': _RESNET,
+    **{f'resnet{depth}': {'width': 64, 'small_stem': False, **_BATCH_NORM} for depth in (18, 34, 50, 101)},
     'vgg19': {'dropout': 0.5},
     'vgg19_bn': {'dropout': 0.5, **_BATCH_NORM},
 }
@@ -47,96 +30,55 @@ VGG_MIN_SIZE = 32  # pixels; five poolings leave nothing of less
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
 
 
-class UnknownField(UserError, AttributeError):
-    """A field that does not exist."""
-
-
-class _Section:
-    """Fields that keep their types; others raise UserError on reading and on assignment."""
-
-    if not typing.TYPE_CHECKING:  # which would otherwise accept every name
-
-        def __getattr__(self, name):
-            raise _unknown(type(self), name)
-
-        def __setattr__(self, name, value):
-            kind = _kind(type(self), name)
-            if isinstance(value, list):
-                value = tuple(value)
-            elif type(value) is int and isinstance(0.0, typing.get_origin(kind) or kind):
-                value = float(value)
-            if not isinstance(value, tuple if typing.get_origin(kind) is tuple else kind):
-                expected = getattr(kind, '__name__', str(kind)).removesuffix(' | None')
-                raise UserError(f'config.{_prefix(type(self))}{name} is {value!r}; it must be of type {expected}.')
-            object.__setattr__(self, name, value)
-
-    def _require(self, name: str, ok: bool, wanted: str) -> None:
-        if not ok:
-            value = getattr(self, name)
-            raise UserError(f'config.{_prefix(type(self))}{name} is {value!r}; it must be {wanted}.')
-
-
-def _kind(section: type, name: str) -> Any:
-    if name not in section.__annotations__:
-        raise _unknown(section, name)
-    return section.__annotations__[name]
-
-
-def _prefix(section: type) -> str:
-    return '' if section is Config else f'{section.__name__.lower()}.'
-
-
-def _unknown(section: type, name: str) -> UnknownField:
-    similar = difflib.get_close_matches(name, section.__annotations__, 1)
-    advice = f'Did you mean {similar[0]}?' if similar else 'All fields are in fakeimg/config.py.'
-    return UnknownField(f'unknown config field config.{_prefix(section)}{name}. {advice}')
-
-
 @dataclasses.dataclass
-class Data(_Section):
+class Data(Section):
     path: str = ''  # prepared set, folder, zip, tar or table; empty: the built-in demo faces
     train_split: str = 'train'  # or a part of it, as TFDS slices: train[:10%]
     validation_split: str = 'validation'
     demo_examples: int = 4000  # training faces of the demo; validation and test have a quarter each
     image_size: int = 224  # side of the square that the model sees, pixels
-    resize_size: int = 256  # pixels of the short side before cropping
+    resize_size: int = 0  # pixels of the short side before cropping; 0: 8 / 7 of image_size, which is 256 for 224
     validation_fraction: float = 0.1  # split off train where a folder has no validation split
     balanced_sampling: bool = False  # True: every batch is half real, half fake, whatever train holds of each
     max_bad_fraction: float = 0.01  # of a split: more unreadable images than this stop the run
     threads: int = 0  # threads that decode; 0: one per core, at most one per 32 px of a side
     cache: str = 'auto'  # host: decoded images stay in memory after their first use; none; auto: if they fit
-    mean: tuple[float, ...] = IMAGENET_MEAN  # of RGB in [0, 1]
-    std: tuple[float, ...] = IMAGENET_STD  # likewise
+    mean: tuple[float, ...] = ()  # of RGB in [0, 1]; (): what the initial weights expect, ImageNet's without weights
+    std: tuple[float, ...] = ()  # likewise
 
     def check(self) -> None:
-        self._require('demo_examples', self.demo_examples >= 8, 'at least 8')
-        self._require('image_size', self.image_size >= 8, 'at least 8')
-        wanted = f'at least config.data.image_size ({self.image_size})'
-        self._require('resize_size', self.resize_size == 0 or self.resize_size >= self.image_size, wanted)
-        self._require('validation_fraction', 0 < self.validation_fraction < 0.5, 'between 0 and 0.5')
-        self._require('max_bad_fraction', 0 <= self.max_bad_fraction <= 1, 'between 0 and 1')
-        self._require('threads', self.threads >= 0, '0 (one per core) or more')
-        self._require('cache', self.cache in CACHES, f'one of {", ".join(CACHES)}')
+        self.require('demo_examples', self.demo_examples >= 8, 'at least 8')
+        self.require('image_size', self.image_size >= 8, 'at least 8')
+        wanted = f'0 or at least config.data.image_size ({self.image_size})'
+        self.require('resize_size', self.resize_size == 0 or self.resize_size >= self.image_size, wanted)
+        self.require('validation_fraction', 0 < self.validation_fraction < 0.5, 'between 0 and 0.5')
+        self.require('max_bad_fraction', 0 <= self.max_bad_fraction <= 1, 'between 0 and 1')
+        self.require('threads', self.threads >= 0, '0 (one per core) or more')
+        self.require_one_of('cache', 'auto', 'none', 'host')
         numbers = 'three numbers, one per colour'
-        self._require('mean', len(self.mean) in (0, 3) and all(map(math.isfinite, self.mean)), numbers)
+        self.require('mean', len(self.mean) in (0, 3) and all(map(math.isfinite, self.mean)), numbers)
         ok = len(self.std) in (0, 3) and all(0 < value < math.inf for value in self.std)
-        self._require('std', ok, f'{numbers} above 0')
+        self.require('std', ok, f'{numbers} above 0')
+
+    def keep_ratio(self, image_size: int) -> None:
+        """Gives `resize_size`, if it is set, the ratio to `image_size` that it had when that was `image_size`."""
+        self.resize_size = round(self.resize_size * self.image_size / image_size)
 
 
 @dataclasses.dataclass
-class Model(_Section):
+class Model(Section):
     name: str = 'resnet50'  # cnn | resnet18 | resnet34 | resnet50 | resnet101 | vgg19 | vgg19_bn
     head: str = 'sigmoid'  # one logit; softmax: two, whose difference is the score
-    # Options of one network or another, with its default; those of other networks must stay None.
-    width: int | None = None  # resnet*: filters of the first stage; others than 64 have no ImageNet weights; 64
-    small_stem: bool | None = None  # resnet*: 3x3 without pooling, for images below 64 px; False
-    sync_batch_norm: bool | None = None  # resnet*, vgg19_bn: batch statistics over all devices, slower; False
-    freeze_batch_norm: bool | None = None  # resnet*, vgg19_bn: keep the statistics of the initial weights; False
-    dropout: float | None = None  # vgg19*: of the dense layers; 0.5
-    filters: int | None = None  # cnn: of every convolution; 32
-    layers: int | None = None  # cnn: convolutions, each followed by pooling; 2
-    dense: int | None = None  # cnn: units of every dense layer; 64
-    dense_layers: int | None = None  # cnn: 0 puts the head on the feature maps; 1
+    # Options of one network or another, whose defaults are in NETWORKS; None: not set.
+    width: int | None = None  # resnet*: filters of the first stage; others than 64 have no ImageNet weights
+    small_stem: bool | None = None  # resnet*: 3x3 without pooling, for images below 64 px
+    sync_batch_norm: bool | None = None  # resnet*, vgg19_bn: batch statistics over all devices, slower
+    freeze_batch_norm: bool | None = None  # resnet*, vgg19_bn: keep the statistics of the initial weights
+    dropout: float | None = None  # vgg19*: of the dense layers
+    filters: int | None = None  # cnn: of every convolution
+    layers: int | None = None  # cnn: convolutions, each followed by pooling
+    dense: int | None = None  # cnn: units of every dense layer
+    dense_layers: int | None = None  # cnn: 0 puts the head on the feature maps
 
     def options(self) -> dict[str, Any]:
         """The network's options, with its defaults for those that are not set.
@@ -144,7 +86,7 @@ class Model(_Section):
         Raises:
             UserError: no such network, or an option of another one is set.
         """
-        self._require('name', self.name in NETWORKS, f'one of {", ".join(NETWORKS)}')
+        self.require_one_of('name', *NETWORKS)
         own = NETWORKS[self.name]
         for option in _OPTIONS:
             if option not in own and getattr(self, option) is not None:
@@ -157,37 +99,37 @@ class Model(_Section):
 
     def check(self, image_size: int) -> None:
         options = self.options()
-        self._require('head', self.head in HEADS, ' or '.join(HEADS))
+        self.require_one_of('head', 'sigmoid', 'softmax')
         if self.name.startswith('vgg') and image_size < VGG_MIN_SIZE:
             raise UserError(
                 f'config.data.image_size is {image_size}; it must be at least {VGG_MIN_SIZE} for {self.name}.'
             )
         most = math.floor(math.log2(image_size))
         wanted = f'1 to {most}, for every layer halves the images of {image_size} px'
-        self._require('layers', 1 <= options.get('layers', 1) <= most, wanted)
-        self._require('dropout', 0 <= options.get('dropout', 0) < 1, '0 (none) or more and less than 1')
+        self.require('layers', 1 <= options.get('layers', 1) <= most, wanted)
+        self.require('dropout', 0 <= options.get('dropout', 0) < 1, '0 (none) or more and less than 1')
         for name, least in (('width', 1), ('filters', 1), ('dense', 1), ('dense_layers', 0)):
-            self._require(name, options.get(name, least) >= least, f'at least {least}')
+            self.require(name, options.get(name, least) >= least, f'at least {least}')
 
 
 _OPTIONS = tuple(field.name for field in dataclasses.fields(Model) if field.default is None)
 
 
 @dataclasses.dataclass
-class Init(_Section):
+class Init(Section):
     weights: str = 'none'  # imagenet | none | auto | PATH of a converted file | OWNER/NAME on the hub
 
 
 @dataclasses.dataclass
-class Finetune(_Section):
+class Finetune(Section):
     head_epochs: float = 0.0  # at first the head learns alone; the rest then starts with a second warm-up
     last_stages: int = -1  # the head and this number of stages before it learn; 0: the head alone; -1: everything
     layer_decay: float = 1.0  # each stage's learning rate, of that of the next one towards the head
 
     def check(self) -> None:
-        self._require('head_epochs', 0 <= self.head_epochs < math.inf, '0 (none) or more')
-        self._require('last_stages', self.last_stages >= -1, '-1 (everything learns) or more')
-        self._require('layer_decay', 0 < self.layer_decay <= 1, 'above 0, up to 1 (none)')
+        self.require('head_epochs', 0 <= self.head_epochs < math.inf, '0 (none) or more')
+        self.require('last_stages', self.last_stages >= -1, '-1 (everything learns) or more')
+        self.require('layer_decay', 0 < self.layer_decay <= 1, 'above 0, up to 1 (none)')
         if self.head_epochs and self.last_stages == 0:
             raise UserError(
                 'config.finetune.last_stages=0 lets the head learn alone in the whole run, so there is nothing that '
@@ -196,7 +138,7 @@ class Finetune(_Section):
 
 
 @dataclasses.dataclass
-class Augment(_Section):
+class Augment(Section):
     random_crop: bool = True  # False: the centre, as in evaluation
     flip: bool = True  # left-right, half of the images
     mixup: float = 0.0  # alpha of Beta(alpha, alpha), an image's share when it is blended with another; 0: off
@@ -214,26 +156,26 @@ class Augment(_Section):
 
     def check(self) -> None:
         for name in ('mixup', 'cutmix'):
-            self._require(name, 0 <= getattr(self, name) < math.inf, '0 (off) or more')
-        self._require('degradation_probability', 0 <= self.degradation_probability <= 1, 'between 0 and 1')
+            self.require(name, 0 <= getattr(self, name) < math.inf, '0 (off) or more')
+        self.require('degradation_probability', 0 <= self.degradation_probability <= 1, 'between 0 and 1')
         for name, (lowest, highest) in DEGRADATIONS.items():
             ends = getattr(self, name)
             ok = len(ends) == 0 or (len(ends) == 2 and lowest <= ends[0] <= ends[1] <= highest)
-            self._require(name, ok, f'two numbers (low, high) between {lowest} and {highest}, or ()')
+            self.require(name, ok, f'two numbers (low, high) between {lowest} and {highest}, or ()')
 
 
 @dataclasses.dataclass
-class Loss(_Section):
+class Loss(Section):
     label_smoothing: float = 0.0  # labels become s / 2 and 1 - s / 2
     class_weights: str = 'none'  # balanced: both classes of train weigh the same, however many images each has
 
     def check(self) -> None:
-        self._require('label_smoothing', 0 <= self.label_smoothing < 1, '0 (none) to below 1')
-        self._require('class_weights', self.class_weights in CLASS_WEIGHTS, ' or '.join(CLASS_WEIGHTS))
+        self.require('label_smoothing', 0 <= self.label_smoothing < 1, '0 (none) to below 1')
+        self.require_one_of('class_weights', 'none', 'balanced')
 
 
 @dataclasses.dataclass
-class Optimizer(_Section):
+class Optimizer(Section):
     name: str = 'adamw'  # adamw | sgd (Nesterov)
     base_learning_rate: float = 1e-3  # for 256 images a step; scaled linearly with batch_size
     warmup_epochs: float = 0.5
@@ -243,15 +185,15 @@ class Optimizer(_Section):
     ema_decay: float = 0.0  # of the running average of the weights that is then validated; 0: none
 
     def check(self) -> None:
-        self._require('name', self.name in ('adamw', 'sgd'), 'adamw or sgd')
-        self._require('base_learning_rate', 0 < self.base_learning_rate < math.inf, 'more than 0')
+        self.require_one_of('name', 'adamw', 'sgd')
+        self.require('base_learning_rate', 0 < self.base_learning_rate < math.inf, 'more than 0')
         for name in ('warmup_epochs', 'weight_decay', 'momentum', 'clip_norm'):
-            self._require(name, 0 <= getattr(self, name) < math.inf, '0 (none) or more')
-        self._require('ema_decay', 0 <= self.ema_decay < 1, '0 (none) to below 1')
+            self.require(name, 0 <= getattr(self, name) < math.inf, '0 (none) or more')
+        self.require('ema_decay', 0 <= self.ema_decay < 1, '0 (none) to below 1')
 
 
 @dataclasses.dataclass
-class Config(_Section):
+class Config(Section):
     seed: int = 0
     batch_size: int = 128  # images per step over all devices of all processes
     epochs: float = 10.0
@@ -272,15 +214,15 @@ class Config(_Section):
 
     def check(self) -> None:
         """Raises UserError at the first field whose value cannot work on any machine or data."""
-        self._require('precision', self.precision in PRECISIONS, f'one of {", ".join(PRECISIONS)}')
-        self._require('parallel', self.parallel in PARALLEL_MODES, ' or '.join(PARALLEL_MODES))
-        self._require('seed', self.seed >= 0, '0 or more')
-        self._require('steps', self.steps >= 0, '0 (use epochs) or more')
-        self._require('epochs', self.steps > 0 or 0 < self.epochs < math.inf, 'more than 0')
+        self.require_one_of('precision', 'auto', 'float32', 'bfloat16', 'float16')
+        self.require_one_of('parallel', 'pmap', 'shard_map')
+        self.require('seed', self.seed >= 0, '0 or more')
+        self.require('steps', self.steps >= 0, '0 (use epochs) or more')
+        self.require('epochs', self.steps > 0 or 0 < self.epochs < math.inf, 'more than 0')
         for name in ('batch_size', 'microbatches', 'log_every_steps'):
-            self._require(name, getattr(self, name) >= 1, 'at least 1')
-        self._require('validate_every_epochs', self.validate_every_epochs > 0, 'more than 0')
-        self._require('checkpoint_every_steps', self.checkpoint_every_steps >= 0, '0 or more')
+            self.require(name, getattr(self, name) >= 1, 'at least 1')
+        self.require('validate_every_epochs', self.validate_every_epochs > 0, 'more than 0')
+        self.require('checkpoint_every_steps', self.checkpoint_every_steps >= 0, '0 or more')
         for section in (self.data, self.optimizer, self.finetune, self.augment, self.loss):
             section.check()
         self.model.check(self.data.image_size)
@@ -310,77 +252,45 @@ def default_config() -> Config:
     return Config()
 
 
-def get_field(config: Config, field: str) -> Any:
-    """Returns the value of a field by its path, such as `optimizer.momentum`. Raises UserError if there is none."""
-    value: Any = config
-    for name in field.split('.'):
-        if not isinstance(value, _Section):
-            raise UnknownField(f'unknown config field config.{field}. All fields are in fakeimg/config.py.')
-        _kind(type(value), name)
-        value = getattr(value, name)
-    return value
+def complete(config: Config, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> Config:
+    """A checked copy in which every field has its value. Raises UserError at a value that cannot work anywhere.
+
+    `mean` and `std` are what the initial weights expect; `pretrained.initial.complete` finds them.
+    """
+    config = copy.deepcopy(config)
+    config.check()
+    _fill(config, mean, std)
+    return config
 
 
-def set_field(config: Config, field: str, value: Any) -> None:
-    """Sets a field by its path. Raises UserError if there is none, or if the value is not of its type."""
-    get_field(config, field)
-    section, _, name = field.rpartition('.')
-    setattr(get_field(config, section) if section else config, name, value)
+def _fill(config: Config, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> None:
+    data = config.data
+    data.resize_size = data.resize_size or round(data.image_size * 8 / 7)
+    data.mean, data.std = data.mean or mean, data.std or std
+    for option, value in config.model.options().items():
+        setattr(config.model, option, value)
 
 
 def override(config: Config, fields: dict[str, Any]) -> Config:
-    """A copy with some fields changed. `data.resize_size` follows `data.image_size` unless it is among them."""
+    """A copy with some fields changed, by their paths. An image size keeps its ratio to the size before the crop."""
     changed = copy.deepcopy(config)
     for field, value in fields.items():
         set_field(changed, field, value)
+    if 'data.image_size' in fields and 'data.resize_size' not in fields:
+        changed.data.keep_ratio(config.data.image_size)
     return changed
-
-
-def check_config(config: Config) -> None:
-    """Raises UserError at the first field whose value cannot work on any machine or data."""
-    config.check()
-
-
-def changed_fields(old: dict[str, Any], new: Config) -> list[str]:
-    """Lists `field: old -> new` for every field that differs from an earlier configuration, as `to_plain` gave it."""
-
-    def changes(before: Any, after: Any, path: str) -> list[str]:
-        if isinstance(before, dict) and isinstance(after, dict):
-            names = sorted(before.keys() | after.keys())
-            return [line for name in names for line in changes(before.get(name), after.get(name), f'{path}.{name}')]
-        return [] if before == after else [f'{path[1:]}: {before!r} -> {after!r}']
-
-    return changes(to_plain(from_plain(old)), to_plain(new), '')
-
-
-def to_plain(section: _Section) -> dict[str, Any]:
-    """A configuration or a section of it as JSON has it: nested dicts, tuples as lists, without what is not set."""
-    plain = {}
-    for name, value in vars(section).items():
-        if value is not None:
-            plain[name] = to_plain(value) if isinstance(value, _Section) else value
-            if isinstance(value, tuple):
-                plain[name] = list(value)
-    return plain
 
 
 def from_plain(values: dict[str, Any]) -> Config:
     """Inverse of `to_plain`. Fields that are newer than `values` get their defaults, unknown ones are ignored.
 
-    So are options of other networks, which configurations held before version 0.2.
+    So are options of other networks, which early configurations held.
     """
     config = default_config()
-    _update(config, values)
+    update(config, values)
+    for option in _OPTIONS:
+        if option not in NETWORKS.get(config.model.name, _OPTIONS):
+            setattr(config.model, option, None)
     if config.model.name in NETWORKS:
-        for option in _OPTIONS:
-            if option not in NETWORKS[config.model.name]:
-                setattr(config.model, option, None)
+        _fill(config)
     return config
-
-
-def _update(section: _Section, values: dict[str, Any]) -> None:
-    for name, value in vars(section).items():
-        if isinstance(value, _Section):
-            _update(value, values.get(name, {}))
-        elif name in values:
-            setattr(section, name, values[name])

@@ -20,15 +20,15 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
-from fakeimg import config as config_lib
 from fakeimg.checkpoint import Checkpoints
-from fakeimg.config import Config
+from fakeimg.config import Config, from_plain
 from fakeimg.console import SILENT, Console
 from fakeimg.data import decode, pipeline
 from fakeimg.data.datasets import Split
 from fakeimg.data.labels import LABELS
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
+from fakeimg.fields import to_plain
 from fakeimg.meta import Meta
 from fakeimg.models import create_model, init_variables
 from fakeimg.pretrained import initial
@@ -195,7 +195,7 @@ def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: i
     checkpoints = Checkpoints(folder / 'checkpoints', read_only=True)
     try:
         number = checkpoints.resolve(step)
-        config = config_lib.from_plain(checkpoints.read_meta(number).config)
+        config = from_plain(checkpoints.read_meta(number).config)
         config.batch_size = batch_size or config.batch_size
         devices = parallel.Devices.create(config.parallel, config.batch_size)
         model = create_model(config, precision.resolve(config.precision))
@@ -222,7 +222,7 @@ def from_recipe(config: Config) -> Detector:
     Raises:
         UserError: a configuration that cannot work, no such weights, or a batch size that the devices do not divide.
     """
-    config_lib.check_config(config)
+    config = initial.complete(config)
     devices = parallel.Devices.create(config.parallel, config.batch_size)
     model = create_model(config, precision.resolve(config.precision))
     path = initial.find_weights(config)
@@ -242,7 +242,7 @@ def from_recipe(config: Config) -> Detector:
 
 def describe(config: Config, data_digest: str | None) -> Meta:
     """What the checkpoints of a run say about themselves."""
-    plain = config_lib.to_plain(config)
+    plain = to_plain(config)
     preprocessing = {name: plain['data'][name] for name in ('image_size', 'resize_size', 'mean', 'std')}
     return Meta(config=plain, labels=LABELS, preprocessing=preprocessing, data_digest=data_digest)
 

@@ -16,7 +16,7 @@ class Meta:
     Attributes:
         fakeimg: version that wrote it.
         format: layout of the checkpoint; those without the number are of layout 1.
-        config: the run's configuration as plain values, see `config.to_plain`.
+        config: the run's configuration as plain values, see `fields.to_plain`.
         labels: class name -> label.
         preprocessing: `image_size`, `resize_size` (pixels), `mean`, `std` (of channels in [0, 1]).
         data_digest: identifies the data set that the weights were trained on; None where they were not trained here.

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import pytest
 from absl import logging
 
-from fakeimg.config import Config, default_config
+from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, Config, default_config
 from fakeimg.data import demo
 from fakeimg.runtime import xla
 from tests.support.verbs import ROOT, Command, Verb, verb_command, verb_environment
@@ -71,6 +71,7 @@ def config(faces: pathlib.Path) -> Config:
     config.steps = 12
     config.data.path = str(faces)
     config.data.image_size = config.data.resize_size = 32
+    config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
     config.data.validation_fraction = 0.25
     config.model.name = 'cnn'
     config.log_every_steps = 4

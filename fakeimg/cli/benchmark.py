@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fakeimg import config as config_lib
 from fakeimg import files, run
 from fakeimg.benchmarking import stages as stages_lib
 from fakeimg.benchmarking import table
 from fakeimg.cli import recipe, verb
 from fakeimg.errors import UserError
+from fakeimg.fields import to_plain
 from fakeimg.runtime import parallel
 from fakeimg.runtime.start import start
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
     table.print_table(figures, console)
     path = pathlib.Path(_JSON.value or f'runs/benchmark_{name}.json')
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, {**figures, 'config': config_lib.to_plain(config), 'environment': run.environment()})
+    files.write_json(path, {**figures, 'config': to_plain(config), 'environment': run.environment()})
     console.say(f'written to {path}')
 
 

@@ -13,6 +13,7 @@ import fakeimg
 from fakeimg import config as config_lib
 from fakeimg.config import Config
 from fakeimg.errors import UserError
+from fakeimg.fields import get_field
 
 
 def define_config() -> flags.FlagHolder:
@@ -35,6 +36,9 @@ def read_config(holder: flags.FlagHolder) -> tuple[Config, str]:
         raise UserError(unreadable(error)) from error
     if not isinstance(config, Config):
         raise UserError(f'get_config() of {path()} must return what fakeimg.config.default_config() returned to it.')
+    if 'data.image_size' in overrides() and 'data.resize_size' not in overrides():
+        before: Any = flags.FLAGS['config.data.image_size'].default
+        config.data.keep_ratio(before)
     return config, path().stem
 
 
@@ -63,7 +67,7 @@ def resolve_names(arguments: Sequence[str]) -> list[str]:
         elif argument.startswith(('--config=', '-config=')):
             resolved[place] = f'--config={_resolve(argument.split("=", 1)[1])}'
         elif override := re.match(r'--?(?:no)?config\.([^=]+)', argument):
-            config_lib.get_field(Config(), override[1])
+            get_field(Config(), override[1])
     return resolved
 
 

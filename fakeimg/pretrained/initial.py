@@ -8,10 +8,22 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
+from fakeimg import config as config_lib
 from fakeimg import files
 from fakeimg.config import Config
 from fakeimg.errors import UserError
 from fakeimg.pretrained import convert, hub, weights_file
+
+
+def complete(config: Config) -> Config:
+    """A checked copy in which every field has its value; mean and std are those that the initial weights expect.
+
+    Raises:
+        UserError: a field whose value cannot work anywhere, or weights that are not there.
+    """
+    config.check()
+    path = None if config.data.mean and config.data.std else find_weights(config)
+    return config_lib.complete(config, **({} if path is None else weights_file.read_preprocessing(path)))
 
 
 def load_weights(path: pathlib.Path, variables: Mapping[str, Any], config: Config) -> dict[str, Any]:
@@ -25,15 +37,14 @@ def load_weights(path: pathlib.Path, variables: Mapping[str, Any], config: Confi
     Raises:
         UserError: not such a file, a tensor that is missing, extra, or of another shape, or other preprocessing.
     """
-    loaded, preprocessing = weights_file.read(path)
+    loaded = weights_file.read(path)
     weights_file.check_fit(loaded, variables, str(path))
-    for name in ('mean', 'std'):
-        wanted, given = (preprocessing or {}).get(name), getattr(config.data, name)
-        if wanted and not np.allclose(wanted, given, rtol=0, atol=1e-4):
-            text = ','.join(f'{value:.6g}' for value in wanted)
+    for name, expected in weights_file.read_preprocessing(path).items():
+        if not np.allclose(expected, value := getattr(config.data, name), rtol=0, atol=1e-4):
+            text = ','.join(f'{number:.6g}' for number in expected)
             raise UserError(
                 f'the weights {path} were trained on images normalised with a {name} of ({text}), but '
-                f'config.data.{name} is {tuple(given)}; add "--config.data.{name}=({text})".'
+                f'config.data.{name} is {value}; leave it out.'
             )
     flat = flax.traverse_util.flatten_dict(dict(variables), sep='/')
     # A network without BatchNorm has empty `batch_stats`, which flattening loses.

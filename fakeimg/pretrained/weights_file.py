@@ -1,9 +1,10 @@
 """The file of converted weights: our names and layouts in safetensors, and a header that says what they are."""
 
+import contextlib
 import dataclasses
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.traverse_util
@@ -54,21 +55,37 @@ def write(path: pathlib.Path, flat: Mapping[str, np.ndarray], header: Header) ->
         safetensors.numpy.save_file(contiguous, file.name, metadata)  # streams, where `save` would copy
 
 
-def read(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
-    """Reads the tensors and what the header says of preprocessing (None if it says nothing).
+def read(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Reads the tensors.
 
     Raises:
         UserError: not a safetensors file, or not one of ours.
     """
-    try:
-        with safetensors.safe_open(path, 'numpy') as file:
-            metadata = file.metadata() or {}
-            flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-    except (safetensors.SafetensorError, OSError, TypeError) as error:
-        raise UserError(f'{path} is not a readable safetensors file ({error}).') from error
+    with _opened(path) as file:
+        flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
     if not any(name.startswith('params/') for name in flat):
         raise UserError(f'{path} is not a file of converted weights; convert it first with "fakeimg convert".')
-    return flat, json.loads(metadata['preprocessing']) if 'preprocessing' in metadata else None
+    return flat
+
+
+def read_preprocessing(path: pathlib.Path) -> dict[str, tuple[float, ...]]:
+    """Reads the `mean` and `std` that the network expects; of a file that does not say, an empty dict.
+
+    Raises:
+        UserError: not a safetensors file.
+    """
+    with _opened(path) as file:
+        values = json.loads((file.metadata() or {}).get('preprocessing', '{}'))
+    return {name: tuple(values[name]) for name in ('mean', 'std') if values.get(name)}
+
+
+@contextlib.contextmanager
+def _opened(path: pathlib.Path) -> Iterator[Any]:
+    try:
+        with safetensors.safe_open(path, 'numpy') as file:
+            yield file
+    except (safetensors.SafetensorError, OSError, TypeError) as error:
+        raise UserError(f'{path} is not a readable safetensors file ({error}).') from error
 
 
 def check_fit(flat: Mapping[str, np.ndarray], variables: Mapping[str, Any], source: str) -> None:

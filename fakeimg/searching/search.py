@@ -24,7 +24,9 @@ from fakeimg.config import Config
 from fakeimg.console import SILENT, Console, format_seconds
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation import metrics as metrics_lib
+from fakeimg.fields import changed_fields, to_plain
 from fakeimg.models import create_model, init_variables
+from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel
 from fakeimg.searching import report
 from fakeimg.searching.report import Row
@@ -83,7 +85,8 @@ def search(
             number += 1
             fields = {**best, **changes}
             name = candidate_name(fields, titles)
-            candidate = _Candidate(name, stage_number, fields, with_fields(config, fields), workdir / name, digest)
+            changed = initial.complete(with_fields(config, fields))
+            candidate = _Candidate(name, stage_number, fields, changed, workdir / name, digest)
             row = candidate.read()
             if row is not None:
                 console.say(f'candidate {number} of {total}: {name}, done before')
@@ -125,8 +128,9 @@ class _Candidate:
     def read(self) -> Row | None:
         """The row, if this very candidate, on these images, is done."""
         saved = self._saved()
-        same = all(saved.get(name) == value for name, value in self._key().items())
-        return self._row(saved) if same and saved['status'] in ('finished', 'diverged') else None
+        if saved.get('data_digest') != self.data_digest or saved['status'] not in ('finished', 'diverged'):
+            return None
+        return None if changed_fields(config_lib.from_plain(saved['config']), self.config) else self._row(saved)
 
     def train(self, console: Console) -> tuple[Row | None, signal.Signals | None]:
         """Trains from where it stands to the end; no row if a signal came before that."""
@@ -158,7 +162,7 @@ class _Candidate:
         return None if status == 'stopped' else self._row(saved), received
 
     def _key(self) -> dict[str, Any]:
-        return {'config': config_lib.to_plain(self.config), 'data_digest': self.data_digest}
+        return {'config': to_plain(self.config), 'data_digest': self.data_digest}
 
     def _row(self, saved: dict[str, Any]) -> Row:
         parameters = num_parameters(self.config)
@@ -196,7 +200,7 @@ def check_stages(config: Config, stages: Sequence[Sequence[Fields]]) -> None:
         for name, fields in zip(names, stage, strict=True):
             if names.count(name) > 1:
                 raise UserError(f'get_search() has the candidate {name} twice in one stage; leave one out.')
-            config_lib.check_config(with_fields(config, {**base, **fields}))
+            with_fields(config, {**base, **fields}).check()
         base |= stage[0]
 
 

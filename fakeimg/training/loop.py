@@ -9,7 +9,6 @@ from typing import Any
 import grain
 import jax
 
-from fakeimg import config as config_lib
 from fakeimg import files, run, scoring
 from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.config import Config
@@ -17,6 +16,7 @@ from fakeimg.console import SILENT, Console
 from fakeimg.data import pipeline
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation import metrics as metrics_lib
+from fakeimg.fields import to_plain
 from fakeimg.runtime import parallel
 from fakeimg.training import progress, resume
 from fakeimg.training.interrupts import Interrupts
@@ -58,7 +58,7 @@ def train(config: Config, workdir: pathlib.Path, console: Console = SILENT) -> R
         UserError: configuration, data, run folder or weights cannot work; nothing has been written then.
         TrainingDiverged: loss or gradients are not finite.
     """
-    program = build(config)
+    program = build(resume.continued(config, workdir / 'checkpoints'))
     state, restored, origin = resume.starting_point(program, workdir / 'checkpoints')
     with run.open_workdir(workdir):
         return _train(program, workdir, state, restored, origin, console)
@@ -78,7 +78,7 @@ def _train(
     if restored:
         checkpoints.set_aside_after(restored.step)
     if parallel.is_first_process():
-        files.write_json(workdir / 'config.json', config_lib.to_plain(config))
+        files.write_json(workdir / 'config.json', to_plain(config))
         files.write_json(workdir / 'environment.json', run.environment())
     for line in progress.preflight(program, workdir, state, origin, start_step):
         console.say(line)

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fakeimg import config as config_lib
 from fakeimg import detector, scoring
 from fakeimg.config import Config
 from fakeimg.data import datasets as datasets_lib
@@ -125,7 +124,7 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Program:
     Raises:
         UserError: anything in the configuration or the data that cannot work.
     """
-    config_lib.check_config(config)
+    config = initial.complete(config)
     mapped = parallel.Devices.create(config.parallel, config.batch_size, devices)
     images = config.batch_size // mapped.count
     if images % config.microbatches:

@@ -2,9 +2,10 @@
 
 import pathlib
 
-from fakeimg import config as config_lib
 from fakeimg.checkpoint import Checkpoints, Restored
+from fakeimg.config import Config, from_plain, override
 from fakeimg.errors import UserError
+from fakeimg.fields import changed_fields
 from fakeimg.training.program import Program
 from fakeimg.training.state import TrainState
 
@@ -31,6 +32,20 @@ def starting_point(program: Program, folder: pathlib.Path) -> tuple[TrainState, 
     return state, None, origin
 
 
+def continued(config: Config, folder: pathlib.Path) -> Config:
+    """`config` with the mean and std of the run that it continues where it sets none: its weights file may be gone."""
+    if not folder.is_dir() or (config.data.mean and config.data.std):
+        return config
+    checkpoints = Checkpoints(folder, read_only=True)
+    try:
+        if not checkpoints.steps():
+            return config
+        before = from_plain(checkpoints.read_meta().config).data
+    finally:
+        checkpoints.close()
+    return override(config, {'data.mean': config.data.mean or before.mean, 'data.std': config.data.std or before.std})
+
+
 def _check_same_steps(program: Program, restored: Restored) -> None:
     if restored.step > program.schedule.total_steps:
         raise UserError(
@@ -50,7 +65,7 @@ def changes(program: Program, restored: Restored | None) -> list[str]:
     if restored is None:
         return []
     notes = list(restored.notes)
-    fields = config_lib.changed_fields(restored.meta.config, program.config)
+    fields = changed_fields(from_plain(restored.meta.config), program.config)
     if fields:
         notes.append(f'the configuration changed since the checkpoint: {"; ".join(fields)}')
     if restored.meta.data_digest != program.data.digest:

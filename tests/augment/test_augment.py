@@ -9,7 +9,7 @@ import pytest
 
 from fakeimg.augment import augment as augment_lib
 from fakeimg.augment import degradations, jpeg
-from fakeimg.config import DEGRADATIONS, Augment, Config, check_config, default_config
+from fakeimg.config import DEGRADATIONS, IMAGENET_MEAN, IMAGENET_STD, Augment, Config, default_config
 from fakeimg.errors import UserError
 from fakeimg.models import create_model
 from fakeimg.runtime import parallel
@@ -56,6 +56,7 @@ def augmented(
 def everything() -> Config:
     config = default_config()
     config.data.image_size = config.data.resize_size = 32
+    config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
     config.model.name = 'cnn'
     config.augment.degradation_probability = 0.5
     return config
@@ -247,7 +248,7 @@ def test_impossible_settings_are_refused(field: str, value: object, message: str
     config = default_config()
     setattr(config.augment, field, value)
     with pytest.raises(UserError, match=message):
-        check_config(config)
+        config.check()
 
 
 def step_outputs(config: Config, devices: int, class_weights: tuple[float, float] = (1.0, 1.0), mode: str = 'pmap'):

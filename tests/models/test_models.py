@@ -10,8 +10,9 @@ import optax
 import pytest
 from flax import linen as nn
 
-from fakeimg.config import NETWORKS, Config, Model, check_config, default_config, from_plain, override, to_plain
+from fakeimg.config import NETWORKS, Config, Model, default_config, from_plain, override
 from fakeimg.errors import UserError
+from fakeimg.fields import to_plain
 from fakeimg.models import MODELS, create_model, init_variables, normalize
 from fakeimg.models.cnn import PooledConv, SmallCNN
 from fakeimg.models.resnet import ResNet
@@ -244,14 +245,14 @@ def test_fields_of_the_model_are_checked(config: Config, field: str, value: Any,
     config.model.name = 'cnn' if field.removeprefix('model.') in NETWORKS['cnn'] else 'vgg19_bn'
     config = override(config, {field: value})
     with pytest.raises(UserError, match=sentence):
-        check_config(config)
+        config.check()
 
 
 def test_vgg_wants_images_that_survive_five_poolings(config: Config) -> None:
     config.model.name = 'vgg19_bn'
     config.data.image_size = 31
     with pytest.raises(UserError, match='config.data.image_size is 31; it must be at least 32 for vgg19_bn'):
-        check_config(config)
+        config.check()
 
 
 def test_a_checkpoint_from_before_these_fields_still_builds_its_model() -> None:
@@ -270,5 +271,5 @@ def test_every_registered_model_builds_from_the_defaults() -> None:
 @pytest.mark.parametrize('recipe', sorted((ROOT / 'configs').glob('*.py')), ids=lambda path: path.stem)
 def test_every_recipe_is_a_valid_configuration(recipe: pathlib.Path) -> None:
     config = runpy.run_path(str(recipe))['get_config']()
-    check_config(config)
+    config.check()
     assert isinstance(create_model(config), nn.Module)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from fakeimg.config import Config, default_config
+from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, Config, default_config
 from fakeimg.models import create_model
 from fakeimg.runtime import parallel
 from fakeimg.scoring import make_predict_step
@@ -45,6 +45,7 @@ def small() -> Config:
     config = default_config()
     config.batch_size, config.steps = BATCH, STEPS
     config.data.image_size = config.data.resize_size = SIZE
+    config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
     config.model.name, config.model.filters, config.model.dense = 'cnn', 16, 32
     config.optimizer.base_learning_rate = 8e-3
     config.optimizer.warmup_epochs = 0.2

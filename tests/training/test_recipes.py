@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from fakeimg.checkpoint import Checkpoints
-from fakeimg.config import Config, Model, check_config, default_config, override
+from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, Config, Model, default_config, override
 from fakeimg.data import pipeline
 from fakeimg.detector import load
 from fakeimg.errors import UserError
@@ -34,6 +34,7 @@ def config() -> Config:
     config.steps = 6
     config.data.demo_examples = 32  # four steps an epoch
     config.data.image_size = config.data.resize_size = 16
+    config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
     config.model.name = 'cnn'
     config.model.filters = config.model.dense = 4
     config.init.weights = 'auto'
@@ -254,7 +255,7 @@ class LabelsOnly:
 
 def test_balanced_batches_have_half_of_each_and_every_image_in_turn(config: Config) -> None:
     """7 real and 25 fake images: in 25 batches of 8 the real ones come 14 times and more, the fake ones 4 times."""
-    check_config(config)
+    config.check()
     config.data.balanced_sampling = True
     labels = np.arange(32) % 5 > 0
     source = LabelsOnly(labels.astype(np.int32))
