@@ -13,6 +13,12 @@ from fakeimg.cli import recipe
 from tests.support.verbs import ROOT, verb_environment
 
 pytestmark = pytest.mark.slow
+PREDICT = """
+import json, sys
+import fakeimg
+print(json.dumps([prediction.logit for prediction in fakeimg.load('runs/demo').predict(sys.argv[1:])]))
+print(fakeimg.__file__)
+"""
 
 
 @pytest.fixture(scope='module')
@@ -37,7 +43,9 @@ def test_the_wheel_holds_the_package_and_the_recipes_only(wheel: pathlib.Path) -
     assert [name for name in names if name.startswith('fakeimg/') and not name.endswith(('.py', 'py.typed'))] == []
 
 
-def test_an_installed_wheel_trains_and_evaluates(wheel: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_an_installed_wheel_trains_evaluates_and_predicts(
+    wheel: pathlib.Path, faces: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     site, work = tmp_path / 'site', tmp_path / 'work'
     work.mkdir()
     pip('install', '--quiet', '--no-deps', '--target', site, wheel)
@@ -57,4 +65,8 @@ def test_an_installed_wheel_trains_and_evaluates(wheel: pathlib.Path, tmp_path: 
     run(script, 'evaluate', '--workdir', 'runs/demo')
     metrics = json.loads((work / 'runs/demo/evaluations/test/metrics.json').read_text())
     assert (metrics['n'], metrics['step']) == (8, 2)
-    assert str(site) in run(sys.executable, '-c', 'import fakeimg; print(fakeimg.__file__)')
+
+    images = [faces / 'test/real/000000.jpg', faces / 'test/fake/000001.jpg']
+    logits, package = run(sys.executable, '-c', PREDICT, *images).splitlines()
+    assert len(set(json.loads(logits))) == 2
+    assert package == str(site / 'fakeimg/__init__.py')
