@@ -6,8 +6,8 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from fakeimg.errors import UserError
 from fakeimg.meta import Meta
 
 BEST_BY = 'auc'
+Item = TypeVar('Item')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,34 +133,22 @@ class Checkpoints:
         Raises:
             UserError: nothing there, nothing readable, or a checkpoint of another model (the leaves are named).
         """
-        notes = []
-        for candidate in self._candidates(step):
-            try:
-                meta = self._read_meta(candidate)
-                check_same_tree(meta.state_tree, describe(abstract_state), f'{self.folder}/{candidate}')
-                with _late_reads_unreported():
-                    items = self._manager.restore(
-                        candidate,
-                        args=ocp.args.Composite(
-                            state=ocp.args.PyTreeRestore(
-                                abstract_state,
-                                restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_state),
-                                partial_restore=True,  # can pass silently by itself, hence the check above
-                            ),
-                            data=ocp.args.JsonRestore(),
-                        ),
-                    )
-                _check_intact(meta.checksums, checksums(items['state']))
-                fallen_back = [f'{note}, falling back to the one before' for note in notes]
-                return Restored(candidate, items['state'], items['data'], meta, fallen_back)
-            except UserError:
-                raise
-            except Exception as error:  # whatever tensorstore, zarr or json make of damaged bytes
-                notes.append(f'checkpoint {candidate} is damaged ({_short(error)})')
-        raise self._nothing_readable(notes)
+        restored, notes = self._first_readable(step, lambda candidate: self._restore(abstract_state, candidate))
+        return dataclasses.replace(restored, notes=[f'{note}, falling back to the one before' for note in notes])
+
+    def _restore(self, abstract_state: Any, step: int) -> Restored:
+        meta = self._read_meta(step)
+        check_same_tree(meta.state_tree, describe(abstract_state), f'{self.folder}/{step}')
+        restore_args = ocp.checkpoint_utils.construct_restore_args(abstract_state)
+        # A partial restore can pass silently by itself, hence the check above.
+        state = ocp.args.PyTreeRestore(abstract_state, restore_args=restore_args, partial_restore=True)
+        with _late_reads_unreported():
+            items = self._manager.restore(step, args=ocp.args.Composite(state=state, data=ocp.args.JsonRestore()))
+        _check_intact(meta.checksums, checksums(items['state']))
+        return Restored(step, items['state'], items['data'], meta, [])
 
     def restore_variables(self, abstract_variables: Any, step: int | None = None) -> Restored:
-        """Reads what a trained model is applied with: the average of the weights if the run kept one, or the weights.
+        """Reads what a trained model is applied with: the average of the weights if the run has one, or the weights.
 
         Args and errors are those of `restore`; `state` is then `{'params': ..., 'batch_stats': ...}` in either case.
         """
@@ -174,30 +163,28 @@ class Checkpoints:
         Raises:
             UserError: nothing there, nothing readable, or a checkpoint of a newer fakeimg.
         """
-        notes = []
-        for candidate in self._candidates(step):
-            try:
-                return self._read_meta(candidate)
-            except UserError:
-                raise
-            except Exception as error:
-                notes.append(f'checkpoint {candidate} is damaged ({_short(error)})')
-        raise self._nothing_readable(notes)
+        return self._first_readable(step, self._read_meta)[0]
 
     def _read_meta(self, step: int) -> Meta:
         values = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))['meta']
         return Meta.from_json(values, f'checkpoint {step} in {self.folder}')
 
-    def _candidates(self, step: int | None) -> list[int]:
-        steps = self.steps()
+    def _first_readable(self, step: int | None, read: Callable[[int], Item]) -> tuple[Item, list[str]]:
+        """What `read` returns of `step`, or of the newest checkpoint that is not damaged, and those that are."""
+        steps, notes = self.steps(), []
         if not steps:
             raise _no_checkpoints(self.folder)
+        listed = f'there are {", ".join(map(str, steps))}'
         if step is not None and step not in steps:
-            raise UserError(f'there is no checkpoint {step} in {self.folder}{_listed(steps)}; choose one of these.')
-        return steps[::-1] if step is None else [step]
-
-    def _nothing_readable(self, notes: list[str]) -> UserError:
-        return UserError(f'{self.folder}: {"; ".join(notes)}; choose another checkpoint or run{_listed(self.steps())}.')
+            raise UserError(f'there is no checkpoint {step} in {self.folder} ({listed}); choose one of these.')
+        for candidate in reversed(steps) if step is None else [step]:
+            try:
+                return read(candidate), notes
+            except UserError:
+                raise
+            except Exception as error:  # whatever tensorstore, zarr or json make of damaged bytes
+                notes.append(f'checkpoint {candidate} is damaged ({_short(error)})')
+        raise UserError(f'{self.folder}: {"; ".join(notes)}; choose another checkpoint or run ({listed}).')
 
     def set_aside_after(self, step: int) -> None:
         """Moves checkpoints later than `step` out of the way, to `damaged/` beside the folder, deleting nothing."""
@@ -295,10 +282,6 @@ def _score(metrics: dict[str, Any]) -> float:
 
 def _no_checkpoints(folder: pathlib.Path) -> UserError:
     return UserError(f"there are no checkpoints in {folder}; train first, or check the run folder's path.")
-
-
-def _listed(steps: list[int]) -> str:
-    return f' (there are {", ".join(map(str, steps))})' if steps else ''
 
 
 def _short(error: Exception) -> str:

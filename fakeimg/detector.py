@@ -10,8 +10,8 @@ import hashlib
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import flax.linen as nn
 import flax.traverse_util
@@ -23,8 +23,9 @@ import PIL.Image
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config, from_plain
 from fakeimg.console import SILENT, Console
-from fakeimg.data import decode, pipeline
+from fakeimg.data import pipeline
 from fakeimg.data.datasets import Split
+from fakeimg.data.inputs import Input, InputFiles, read_input
 from fakeimg.data.labels import LABELS
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
@@ -37,7 +38,6 @@ from fakeimg.runtime.start import start
 from fakeimg.scoring import Predictions, Scorer
 
 THRESHOLD = 0.5  # on P(fake), from which a prediction is labelled fake
-_KINDS = 'a path, encoded bytes, a PIL image, or an array uint8[H, W, 3] of RGB'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,18 +105,18 @@ class Detector:
     def predict_each(self, images: Iterable[Any], *, strict: bool = False) -> Iterator[Prediction]:
         """Yields the predictions of `predict` in order, and reads no more than a batch a thread ahead."""
         if isinstance(images, str | bytes | os.PathLike | PIL.Image.Image):
-            raise UserError(f'predict was called with a single image; give it a list of images: [{_shown(images)}].')
-        given = (_given(image, place) for place, image in enumerate(images))
+            raise UserError('predict takes a list of images, not a single one; put the image in brackets.')
+        inputs = (read_input(image, place) for place, image in enumerate(images))
         threads = pipeline.num_threads(self.config.data.threads, self.config.data.resize_size)
-        while part := list(itertools.islice(given, self.config.batch_size * threads)):
+        while part := list(itertools.islice(inputs, self.config.batch_size * threads)):
             for prediction in self._predict_part(part):
                 if strict and prediction.error is not None:
                     raise UserError(f'{prediction.error}; leave it out, or predict with strict=False.')
                 yield prediction
 
-    def _predict_part(self, part: 'list[_Given]') -> Iterator[Prediction]:
+    def _predict_part(self, part: list[Input]) -> Iterator[Prediction]:
         count = len(part)
-        split = Split(_GivenFiles(part), np.zeros(count, np.int32), [''] * count, [''] * count)
+        split = Split(InputFiles(part), np.zeros(count, np.int32), [''] * count, [''] * count)
         scored, unreadable = self._tolerant_scorer.score(self.variables, split, 'images')
         rows = zip(scored.names, scored.probabilities.tolist(), scored.logits.tolist(), strict=True)
         figures = {int(place): (probability, logit) for place, probability, logit in rows}
@@ -245,65 +245,3 @@ def describe(config: Config, data_digest: str | None) -> Meta:
     plain = to_plain(config)
     preprocessing = {name: plain['data'][name] for name in ('image_size', 'resize_size', 'mean', 'std')}
     return Meta(config=plain, labels=LABELS, preprocessing=preprocessing, data_digest=data_digest)
-
-
-class _Given(NamedTuple):
-    """An image to predict, by its path, encoded, or why it is neither."""
-
-    name: str
-    content: str | bytes | decode.BadImage
-
-
-class _GivenFiles:
-    """Images to predict as files of a split, named by their places, for a path may be given twice."""
-
-    def __init__(self, images: Sequence[_Given]):
-        self.names = [str(place) for place in range(len(images))]
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def read(self, index: int) -> bytes:
-        content = self._images[index].content
-        if isinstance(content, decode.BadImage):
-            raise content
-        if isinstance(content, bytes):
-            return content
-        try:
-            return pathlib.Path(content).read_bytes()
-        except FileNotFoundError:
-            raise OSError('there is no such file') from None
-        except (OSError, ValueError) as error:
-            raise OSError(getattr(error, 'strerror', None) or str(error)) from None
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> '_GivenFiles':
-        return _GivenFiles([self._images[index] for index in indices])
-
-
-def _given(image: Any, place: int) -> _Given:
-    """Takes pixels over at once, for the caller may write the next image to the same array."""
-    if isinstance(image, str | os.PathLike):
-        path = os.fsdecode(image)
-        return _Given(path, path)
-    name = f'image {place}'
-    if isinstance(image, bytes | bytearray | memoryview):
-        return _Given(name, bytes(image))
-    if isinstance(image, PIL.Image.Image):
-        try:
-            pixels = decode.to_rgb(image)
-        except decode.BadImage as error:
-            return _Given(name, error)
-    elif hasattr(image, '__array__'):
-        pixels = np.asarray(image)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            shape = ', '.join(map(str, pixels.shape))
-            raise UserError(f'{name} is an array {pixels.dtype}[{shape}]; it must be uint8[H, W, 3], RGB.')
-    else:
-        raise UserError(f'{name} is of type {type(image).__name__}; an image is {_KINDS}.')
-    # As a file without compression, pixels take the way that all others take.
-    return _Given(name, b'P6 %d %d 255\n' % pixels.shape[1::-1] + pixels.tobytes())
-
-
-def _shown(image: Any) -> str:
-    return repr(os.fsdecode(image)) if isinstance(image, str | os.PathLike) else 'image'

@@ -56,7 +56,7 @@ def _has_both(labels: np.ndarray) -> bool:
 
 
 def one_line(metrics: dict[str, Any]) -> str:
-    """The metrics that a person asks for first."""
+    """The main metrics, for a line of text."""
     shown = [f'{name} {metrics[name]:.4f}' for name in ('accuracy', 'auc', 'f1', 'loss') if metrics[name] is not None]
     skipped = f', {metrics["skipped"]} unreadable' if metrics['skipped'] else ''
     return f'{", ".join(shown)} (n = {metrics["n"]:,}{skipped})'

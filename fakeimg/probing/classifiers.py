@@ -25,7 +25,7 @@ class Classifier:
     """One kind of classifier.
 
     Attributes:
-        name: for people.
+        name: for the user.
         grid: the values of C, inverse strength of the L2 penalty on standardised features, ascending.
         fit: standardises features by their mean and deviation and fits them for each C.
         is_quadratic: time and memory grow with the square of the images.
