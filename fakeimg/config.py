@@ -33,8 +33,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of
 @dataclasses.dataclass
 class Data(Section):
     path: str = ''  # prepared set, folder, zip, tar or table; empty: the built-in demo faces
-    train_split: str = 'train'  # or a part of it, as TFDS slices: train[:10%]
-    validation_split: str = 'validation'
+    train_split: str = 'train'  # the images to learn from; a part of a split is written as in TFDS: train[:10%]
+    validation_split: str = 'validation'  # the images that choose the best checkpoint
     demo_examples: int = 4000  # training faces of the demo; validation and test have a quarter each
     image_size: int = 224  # side of the square that the model sees, pixels
     resize_size: int = 0  # pixels of the short side before cropping; 0: 8 / 7 of image_size, which is 256 for 224
@@ -178,7 +178,7 @@ class Loss(Section):
 class Optimizer(Section):
     name: str = 'adamw'  # adamw | sgd (Nesterov)
     base_learning_rate: float = 1e-3  # for 256 images a step; scaled linearly with batch_size
-    warmup_epochs: float = 0.5
+    warmup_epochs: float = 0.5  # in which the learning rate rises from 0
     weight_decay: float = 1e-4  # never on BatchNorm and biases
     momentum: float = 0.9  # of sgd
     clip_norm: float = 1.0  # of the whole gradient; 0: no clipping
@@ -194,14 +194,14 @@ class Optimizer(Section):
 
 @dataclasses.dataclass
 class Config(Section):
-    seed: int = 0
+    seed: int = 0  # of initial weights, order and augmentation
     batch_size: int = 128  # images per step over all devices of all processes
-    epochs: float = 10.0
+    epochs: float = 10.0  # passes over the training images
     steps: int = 0  # 0: follows from epochs
     microbatches: int = 1  # parts that a device takes its images of a step in, one after the other, to save memory
     precision: str = 'auto'  # float16 on a GPU without bfloat16 (T4), bfloat16 with it, float32 on CPU
     parallel: str = 'pmap'  # pmap | shard_map
-    log_every_steps: int = 50
+    log_every_steps: int = 50  # from one row of metrics to the next
     validate_every_epochs: float = 1.0  # a checkpoint follows every validation
     checkpoint_every_steps: int = 500  # further checkpoints in between; 0: none
     data: Data = dataclasses.field(default_factory=Data)

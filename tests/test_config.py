@@ -2,12 +2,14 @@
 
 import json
 import pathlib
+import re
 from typing import Any
 
 import flax.traverse_util
 import numpy as np
 import pytest
 
+from fakeimg.cli import recipe
 from fakeimg.config import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -204,3 +206,20 @@ def test_command_line_refuses_options_of_other_networks_and_follows_the_image_si
     assert trained.returncode == 0, trained.stderr
     run = json.loads((tmp_path / 'work/run/config.json').read_text())
     assert run['data']['resize_size'] == 18  # the recipe has 64 and 72
+
+
+def test_help_lists_every_field_with_default_and_comment() -> None:
+    text = recipe.help_text()
+    lines = [line.strip() for line in text.splitlines()]
+    fields = flatten(to_plain(default_config())) | {
+        f'model.{name}' for options in NETWORKS.values() for name in options
+    }
+    assert {line.split('=')[0] for line in lines if re.match(r'[\w.]+=', line)} == fields
+    assert max(map(len, text.splitlines())) <= 100
+    assert any(re.fullmatch(r"data\.path='' +prepared set, folder, zip, tar or table; .*", line) for line in lines)
+    assert any(re.fullmatch(r'model\.filters=32 +cnn: of every convolution', line) for line in lines)
+
+
+def flatten(plain: dict[str, Any], prefix: str = '') -> set[str]:
+    parts = [flatten(v, f'{prefix}{k}.') if isinstance(v, dict) else {prefix + k} for k, v in plain.items()]
+    return set().union(*parts)

@@ -1,8 +1,11 @@
 """The flag --config: recipes by name or path, and an override for each of their fields."""
 
+import difflib
+import inspect
 import pathlib
 import re
 import shlex
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +13,12 @@ from absl import flags
 from ml_collections import config_flags
 
 import fakeimg
-from fakeimg import config as config_lib
-from fakeimg.config import Config
+from fakeimg.config import NETWORKS, Config
 from fakeimg.errors import UserError
-from fakeimg.fields import get_field
+from fakeimg.fields import Section, get_field
+
+# A field in the source of its section: name, default, comment. Sections themselves are not matched.
+_FIELD = re.compile(r'^    (\w+): [^=\n]+ = (?!dataclasses)(.+?)(?:  # (.*))?$', re.MULTILINE)
 
 
 def define_config() -> flags.FlagHolder:
@@ -78,7 +83,9 @@ def _resolve(name: str) -> str:
     if shipped.is_file() and name in (shipped.stem, shipped.name, f'configs/{shipped.name}'):
         return str(shipped)
     if '/' not in name and '.' not in name:
-        raise UserError(f'there is no recipe {name!r}; it must be one of {", ".join(names())}, or the path of a file.')
+        similar = difflib.get_close_matches(name, names(), 1)
+        hint = f'did you mean {similar[0]}? All are' if similar else 'it must be one of'
+        raise UserError(f'there is no recipe {name!r}; {hint} {", ".join(names())}, or the path of a file.')
     return name  # reading it will say what is wrong
 
 
@@ -106,8 +113,16 @@ def unreadable(error: Exception) -> str:
 
 
 def help_text() -> str:
-    """All fields of a recipe, as config.py describes them."""
-    return (
-        f'Recipes: {", ".join(names())}.\n--config.FIELD=VALUE overrides a field, all of which stand in '
-        f'{config_lib.__file__} with what they mean.'
-    )
+    """All recipes, and all fields with their defaults and comments, section by section, from config.py."""
+    recipes = textwrap.fill(', '.join(names()), 100, initial_indent='  ', subsequent_indent='  ')
+    lines = ['Recipes:', recipes, '', 'Fields of a recipe, set with --config.FIELD=VALUE (here with their defaults):']
+    for section in (Config(), *(value for value in vars(Config()).values() if isinstance(value, Section))):
+        lines.append('')
+        for name, default, comment in _FIELD.findall(inspect.getsource(type(section))):
+            if default == 'None':
+                default = next(options[name] for options in NETWORKS.values() if name in options)
+            path = name if isinstance(section, Config) else f'{type(section).__name__.lower()}.{name}'
+            start = f'  {path}={default}'.ljust(38)
+            first, *others = textwrap.wrap(comment, 100 - 38) or ['']
+            lines += [f'{start} {first}'.rstrip(), *(' ' * 39 + other for other in others)]
+    return '\n'.join(lines)

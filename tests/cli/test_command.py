@@ -81,7 +81,7 @@ def test_the_name_of_a_recipe_is_enough_in_any_folder(command: Command) -> None:
     assert_refused(command('train', '--config', 'cnn', '--config.batch_size=0'), 'config.batch_size')
     assert_refused(
         command('train', '--config', 'cnm'),
-        f"there is no recipe 'cnm'; it must be one of {', '.join(recipe.names())}, or the path of a file.",
+        f"there is no recipe 'cnm'; did you mean cnn? All are {', '.join(recipe.names())}, or the path of a file.",
     )
     assert_refused(command('train'), f'no recipe given; add --config NAME, one of {", ".join(recipe.names())}')
 
