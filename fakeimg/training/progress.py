@@ -5,6 +5,7 @@ import pathlib
 import time
 from collections.abc import Iterator
 
+import clu.parameter_overview
 import flax
 import jax
 
@@ -22,7 +23,7 @@ def preflight(program: Program, workdir: pathlib.Path, state: TrainState, origin
     for name, source in program.splits.items():
         real, fake = class_counts(source)
         splits.append(f'{name} {len(source):,} ({real:,} real, {fake:,} fake)')
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    parameters = clu.parameter_overview.count_parameters(state.params)
     lines = [
         f'fakeimg {fakeimg.__version__}, run folder {workdir}',
         f'  devices    {devices.count} x {kinds}, {jax.process_count()} process(es); '
