@@ -20,7 +20,7 @@ _PLAIN_WIDTH = 120  # columns of a table where there is no terminal
 class Console:
     """Writes to one stream; `SILENT` writes nowhere.
 
-    A stream that is gone (a closed pipe, terminal or descriptor) is given up without a word: it must not stop the work.
+    A stream that is gone (a closed pipe, terminal or descriptor) is given up silently: it must not stop the work.
 
     Args:
         stream: sys.stdout, for example; None is silent.
@@ -49,21 +49,21 @@ class Console:
             self._stream.flush()
 
     def warn(self, sentence: str) -> None:
-        """Writes a sentence, given without its full stop, that the user must not overlook."""
+        """Writes a warning; `sentence` comes without its full stop."""
         if self._bar is not None:
             self._bar.console.print(f'!! {sentence}.', markup=False, soft_wrap=True, style='bold red')
         else:
             self.say(f'!! {sentence}.')
 
     def table(self, table: rich.table.Table, width: int | None = None) -> None:
-        """Writes a table, `width` columns wide at the most; None takes the terminal's width."""
+        """Writes a table of at most `width` columns; None takes the terminal's width."""
         if self._rich:
             terminal = self._stream is not None and self._stream.isatty()
             self._rich.print(table, width=width or (None if terminal else _PLAIN_WIDTH))
 
     def track(self, items: Iterable[Item], title: str, total: int, each: int = 1) -> Iterator[Item]:
         """Yields the items, and shows how many of `total` are done, with an ETA; an item counts as `each`."""
-        if self._bar is not None:  # of something longer, beside which the title will do
+        if self._bar is not None:  # within longer work, whose bar shows the title
             for done, item in enumerate(items):
                 self._beside(f'{title}, {done:,}/{total:,}')
                 yield item
@@ -104,7 +104,7 @@ class Console:
 
 
 class Progress:
-    """How far some work has come; made by `Console.progress`."""
+    """Progress of some work, from `Console.progress`."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Progress:
         self._task = bar.add_task(title, total=total, completed=completed) if bar else None
 
     def update(self, completed: int, text: str | None = None) -> None:
-        """Moves the bar; beside it stands `text`, or by default the title with rate and ETA."""
+        """Moves the bar and shows `text` beside it, by default the title with rate and ETA."""
         now = time.monotonic()
         if self._bar is not None and self._task is not None:
             described = self._described(completed, now) if text is None and self._lines else text

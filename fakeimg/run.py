@@ -33,7 +33,7 @@ def open_workdir(workdir: pathlib.Path) -> Iterator[None]:
 
 
 def unreadable_file(workdir: pathlib.Path) -> pathlib.Path:
-    """Where this process lists unreadable images; each process meets its own."""
+    """Where this process lists its unreadable images."""
     index = jax.process_index()
     return workdir / ('bad_pictures.csv' if index == 0 else f'bad_pictures.{index}.csv')
 
@@ -85,7 +85,7 @@ class MetricsWriter:
         with files.replacing(path) as file:
             file.writelines(json.dumps(row) + '\n' for row in rows if row['step'] <= start_step)
         self._file = open(path, 'a', buffering=1)
-        with _as_if_not_installed('torch'):  # tensorboardX imports it for a type: 1.5 s of each start
+        with _as_if_not_installed('torch'):  # slow to import, and tensorboardX needs it only for a type
             import tensorboardX
         self._board = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start_step + 1)
 

@@ -14,10 +14,10 @@ from fakeimg.data.datasets import Split
 from fakeimg.data.images import CachedImages
 from fakeimg.errors import UserError
 
-SAMPLE_BYTES = 256_000_000  # of encoded images at the most, so that the limit reads nothing from a disk
-SAMPLE = 65_536  # images at the most
-RUN = 512  # images of the sample that are neighbours, as in the shards of a prepared set, which are read in runs
-LEAST = 2048  # images that a rate is measured on
+SAMPLE_BYTES = 256_000_000  # of encoded images at most, so that they stay in memory
+SAMPLE = 65_536  # images at most
+RUN = 512  # neighbouring images of the sample: a prepared set is read in runs too
+LEAST = 2048  # images that a rate is measured on, at least
 
 
 def sample(source: Split, seed: int) -> tuple[Split, list[bytes]]:
@@ -42,12 +42,12 @@ def sample(source: Split, seed: int) -> tuple[Split, list[bytes]]:
         if total > SAMPLE_BYTES:
             break
     if not chosen:
-        raise UserError('no image of the training split can be decoded; run "python -m fakeimg.audit" on the data.')
+        raise UserError('no image of the training split can be decoded; audit the data set.')
     return dataclasses.replace(source.take(np.array(chosen)), cache=None), encoded
 
 
 class DecodeRate:
-    """Images per second when threads do nothing but decode, each into one buffer of its own: the limit."""
+    """Images per second when threads only decode, each into its own buffer: the limit of any pipeline."""
 
     def __init__(self, encoded: list[bytes], min_side: int, threads: int):
         self._encoded = encoded
@@ -56,7 +56,7 @@ class DecodeRate:
         self._pixels = max(width * height for _, width, height in map(decode.identify, encoded))
 
     def __call__(self) -> float:
-        """Decodes the whole sample once or more often, LEAST images at the least."""
+        """Decodes the whole sample as often as it takes for LEAST images."""
         times = -(-LEAST // len(self._encoded))
         with concurrent.futures.ThreadPoolExecutor(self._threads) as pool:
             start = time.perf_counter()
@@ -90,7 +90,7 @@ class PipelineRate:
             self()  # fills it
 
     def __call__(self) -> float:
-        """Reads the source once or more often, LEAST images at the least."""
+        """Reads the split as often as it takes for LEAST images."""
         epoch = max(1, len(self._source) // self._config.batch_size)
         least = -(-LEAST // self._config.batch_size)
         if self._in_memory:
@@ -101,7 +101,7 @@ class PipelineRate:
         return epochs * epoch * self._config.batch_size / sum(self._seconds(source, 0, epoch, 0) for source in fresh)
 
     def _seconds(self, source: Split, before: int, batches: int, after: int) -> float:
-        """The time that so many batches take, of those made before and after."""
+        """Seconds for `batches` batches, between `before` and `after` others."""
         bad = pipeline.UnreadableImages('train', len(source), 1.0)
         train = pipeline.TrainBatches(source, self._config, bad, before + batches + after)
         start = time.perf_counter()

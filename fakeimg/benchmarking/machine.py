@@ -1,4 +1,4 @@
-"""What the machine says of itself while it is measured: memory, clocks, power; and how long a start takes on it."""
+"""Measurements of the machine itself: memory, clocks, power; and how long a start takes."""
 
 import os
 import resource
@@ -18,7 +18,7 @@ _GPU_FIELDS = 'name,clocks.sm,clocks.mem,power.draw,temperature.gpu'
 
 
 def peak_memory() -> dict[str, float | None]:
-    """Peak bytes so far: `host` of this process, `device` of its first device (None where it does not tell)."""
+    """Peak bytes so far: `host` of this process, `device` of its first device (None where that is unknown)."""
     unit = 1 if sys.platform == 'darwin' else 1024
     stats = jax.local_devices()[0].memory_stats() or {}
     return {
@@ -32,8 +32,8 @@ def gpu_state() -> list[dict[str, str]]:
     if shutil.which('nvidia-smi') is None:
         return []
     command = ['nvidia-smi', f'--query-gpu={_GPU_FIELDS}', '--format=csv,noheader']
-    told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    rows = [line.split(', ') for line in told.stdout.splitlines()]
+    output = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+    rows = [line.split(', ') for line in output.splitlines()]
     return [dict(zip(_GPU_FIELDS.split(','), row, strict=False)) for row in rows]
 
 
@@ -41,7 +41,7 @@ def start_seconds(arguments: Sequence[str]) -> dict[str, float]:
     """Seconds from the start of a process to the end of its first step, twice, from an empty compilation cache.
 
     Args:
-        arguments: of `python -m fakeimg.benchmark`; with --stage=first it takes one step and says STARTED.
+        arguments: of the benchmark verb, which takes one step and prints STARTED for the stage `first`.
 
     Returns:
         `cold`, `warm` (which finds what cold compiled), `ratio` = warm / cold.
@@ -62,7 +62,7 @@ def start_seconds(arguments: Sequence[str]) -> dict[str, float]:
             with process:
                 assert process.stdout is not None
                 if not any(line.startswith(STARTED) for line in process.stdout):
-                    raise UserError('the process whose start was to be measured failed; its message is above.')
+                    raise UserError('the process whose start is measured failed; its message is above.')
                 seconds.append(time.perf_counter() - start)
     cold, warm = seconds
     return {'cold': cold, 'warm': warm, 'ratio': warm / cold}

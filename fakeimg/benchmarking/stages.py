@@ -1,4 +1,4 @@
-"""What `python -m fakeimg.benchmark` measures, stage by stage."""
+"""What the benchmark measures, stage by stage."""
 
 import pathlib
 import tempfile
@@ -28,10 +28,10 @@ def measure(
         stages: some of STAGES.
         seconds: to measure each rate for.
         arguments: the recipe and its overrides as flags, for the start of another process.
-        console: is told what is measured.
+        console: for what is being measured.
 
     Returns:
-        A part for each stage, and `roofline`, `scaling`, `first_step_seconds`, `peak_memory` of those on devices.
+        One part per stage, and `roofline`, `scaling`, `first_step_seconds`, `peak_memory` of those on devices.
 
     Raises:
         UserError: anything in the configuration or the data that cannot work.
@@ -67,14 +67,14 @@ def _measure_data(config: Config, train: Split, stages: Sequence[str]) -> dict[s
         kinds['input_decoded'] = inputs.decoded_in_memory(sample, config.data.resize_size)
     figures: dict[str, Any] = {}
     for kind, source in kinds.items():
-        found = timing.in_turn(inputs.PipelineRate(source, config, threads), limit)
-        figures.setdefault('decode', {'images_per_second': found['second'], 'threads': threads})
-        figures[kind] = {'images_per_second': found['first'], 'over_decode': found['ratio'], 'sample': len(sample)}
+        rates = timing.in_turn(inputs.PipelineRate(source, config, threads), limit)
+        figures.setdefault('decode', {'images_per_second': rates['second'], 'threads': threads})
+        figures[kind] = {'images_per_second': rates['first'], 'over_decode': rates['ratio'], 'sample': len(sample)}
     return figures
 
 
 def _measure_devices(program: Program, stages: Sequence[str], seconds: float) -> dict[str, Any]:
-    """The step and what is built of it."""
+    """The step, and training, evaluation and saving."""
     config = program.config
     stepper = steps.Steps(program)
     figures: dict[str, Any] = {'first_step_seconds': stepper.first_step_seconds}
@@ -120,7 +120,7 @@ def sweep(config: Config, sizes: Sequence[int], seconds: float, console: Console
         rates[str(size)] = rate
         console.say(f'batch size {size}: {f"{rate:,.1f} images/s per device" if rate else "does not fit into memory"}')
     best = max(rates, key=lambda size: rates[size])
-    console.say(f'best: --config.batch_size={best}')
+    console.say(f'best: config.batch_size={best}')
     return rates
 
 

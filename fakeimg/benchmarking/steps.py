@@ -21,7 +21,7 @@ BUFFERS = 3  # batches in turn: one hot buffer would flatter the step
 
 
 class Steps:
-    """The training step of a run that is built but not started, with the state it has come to."""
+    """The training step of a run that is built but not started, and its current state."""
 
     def __init__(self, program: Program):
         self.program = program
@@ -71,11 +71,10 @@ class Steps:
         return {**rate, 'input_wait_share': share}
 
     def save_stall(self, folder: pathlib.Path, rounds: int = 3) -> dict[str, float]:
-        """How long the loop stands still per asynchronous checkpoint: the time that steps with a save among them take
-        longer, until the save is done.
+        """Time that the loop loses per asynchronous checkpoint: how much longer steps take until the save is done.
 
         Returns:
-            `call_ms`, of the call that copies the state; `stall_ms`, with what the steps beside the writing lose;
+            `call_ms`, of the call that copies the state; `stall_ms`, with what the steps during the writing lose;
             `stall_steps`, the latter in steps; medians.
         """
         checkpoints = Checkpoints(folder)
@@ -144,7 +143,7 @@ def scaling(build: Callable[[int], Program], counts: list[int], seconds: float) 
     """The step's images/s per device on some of the devices, over that on the first count: 1 is linear.
 
     Args:
-        build: makes the run for so many devices, with as many images on each.
+        build: builds the run for a number of devices, with the same number of images on each.
         counts: of devices, ascending.
     """
     rates = {count: Steps(build(count)).step_rate(seconds)['images_per_second_per_device'] for count in counts}

@@ -1,4 +1,4 @@
-"""The figures of a benchmark for people: a table of rates, and a line for each ratio."""
+"""The figures of a benchmark as text: a table of rates, and a line for each ratio."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fakeimg.console import Console
 
 
 def print_table(figures: dict[str, Any], console: Console) -> None:
-    """The rates, then the ratios that tell where the time goes."""
+    """Prints the rates, then the ratios that show where the time goes."""
     table = rich.table.Table('images/s per device', 'median', 'min to max', 'ms a step, p50', 'p95')
     titles = {'step': 'training step alone', 'train': 'training end to end', 'eval': 'evaluation end to end'}
     for stage, title in titles.items():
@@ -24,7 +24,7 @@ def print_table(figures: dict[str, Any], console: Console) -> None:
 
 
 def summary(figures: dict[str, Any]) -> list[str]:
-    """One line for each figure that is no rate per device."""
+    """One line for each figure that is not a rate per device."""
     lines = []
     if 'decode' in figures:
         row = figures['decode']

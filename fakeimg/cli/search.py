@@ -1,6 +1,6 @@
 """Trains the candidates that a recipe's get_search() names: fakeimg search --config cifake_search
 
-Each is a run of its own; validation ranks them, and the test split stays closed. The same command continues a search
+Each gets its own run folder; validation ranks them, and the test split stays closed. The same command continues a search
 that stopped.
 """
 
@@ -28,19 +28,19 @@ def main(argv: Sequence[str]) -> int:
     stages = _read_stages()
     start()
     console = verb.console()
-    found = search.search(config, stages, workdir, console)
+    result = search.search(config, stages, workdir, console)
     console.say(f'\ntable and plot: {workdir / "search.html"}')
-    if found.interrupted_by is not None:
+    if result.interrupted_by is not None:
         console.say(
-            f'stopped by {found.interrupted_by.name} with {len(found.rows)} of {found.total} candidates done; '
+            f'stopped by {result.interrupted_by.name} with {len(result.rows)} of {result.total} candidates done; '
             'saved, the same command continues.'
         )
-        return 128 + found.interrupted_by
-    best = found.rows[0]
+        return 128 + result.interrupted_by
+    best = result.rows[0]
     folder, longer = shlex.quote(str(workdir / best.name)), shlex.quote(f'{workdir}_best')
     flags_of_best = recipe.as_flags({**best.fields, **search.longer(config)})
-    console.say(f'best: {best.name}; as it is: fakeimg evaluate --workdir {folder} --split {found.split}')
-    console.say(f'next, {search.LONGER} times as long: fakeimg train {flags_of_best} --workdir {longer}')
+    console.say(f'best: {best.name}; next: fakeimg evaluate --workdir {folder} --split {result.split}')
+    console.say(f'or train it {search.LONGER} times as long: fakeimg train {flags_of_best} --workdir {longer}')
     return 0
 
 
@@ -49,7 +49,7 @@ def _read_stages() -> list[list[dict[str, Any]]]:
     path = recipe.path()
     get_search = runpy.run_path(str(path)).get('get_search')
     if get_search is None:
-        raise UserError(f'{path} has no get_search() that says what to try; configs/cifake_search.py shows one.')
+        raise UserError(f'{path} has no get_search(), which names the candidates; configs/cifake_search.py shows one.')
     stages = [list(stage) for stage in get_search() or []]
     searched = {field for stage in stages for fields in stage if isinstance(fields, dict) for field in fields}
     if overridden := searched & recipe.overrides().keys():

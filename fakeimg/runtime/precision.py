@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 
 def resolve(precision: str) -> jnp.dtype:
-    """Turns `config.precision` into a dtype; `auto` asks the devices at hand.
+    """Turns `config.precision` into a dtype; `auto` follows from the first device.
 
     A GPU below compute capability 8.0 (T4: 7.5) has float16 tensor cores and computes bfloat16 as float32.
     """

@@ -1,4 +1,4 @@
-"""Settings of XLA and of malloc, here and nowhere else. Whoever sets the same in the environment has the last word."""
+"""Settings of XLA and of malloc, here and nowhere else. Environment variables take precedence."""
 
 import ctypes
 import hashlib
@@ -13,20 +13,18 @@ import jaxlib.version
 
 from fakeimg import files
 
-# XLA's CPU backend gives convolutions to YNNPACK, whose training step of the small CNN takes 1.4 times as long as that
-# of the kernels before it. The flag is experimental, and jaxlib stops at one it does not know: so these versions alone.
+# XLA's CPU backend gives convolutions to YNNPACK, which is slower in training than the kernels before it. The flag is
+# experimental, and jaxlib refuses a flag that it does not know: hence these versions alone.
 _KNOWS_YNN_FLAG = ('0.10.', '0.11.', '0.12.')
 _NO_YNN = '--xla_cpu_experimental_ynn_fusion_type='
-
 
 # The CPU backend removes optimization barriers before it fuses, so that `models.cpu.convolve` could not keep it from
 # fusing too much. Without this pass, a training step of ResNet18 takes 0.76 times as long. Not where a GPU may be used.
 _KEEP_BARRIERS = '--xla_disable_hlo_passes='
 _BARRIER_PASS = 'cse_barrier_expander'
 
-
-# Names in the environment, numbers of malloc.h and our values: no separate mappings for large pieces, and nothing given
-# back until this many bytes are free. What one of XLA's threads takes beyond 64 MB at a time is mapped all the same.
+# Environment variable: (number in malloc.h, our value). No separate mappings for large pieces, and nothing is returned
+# to the system until this many bytes are free.
 _MALLOC = {'MALLOC_MMAP_MAX_': (-4, 0), 'MALLOC_TRIM_THRESHOLD_': (-1, 2**31 - 1)}
 
 
@@ -41,7 +39,7 @@ def choose_cpu_kernels() -> None:
 
 
 def _has_cpu_alone() -> bool:
-    """Whether jax was told to use the CPU, or has been installed for nothing else."""
+    """Whether jax is set to use the CPU, or is installed for nothing else."""
     if os.environ.get('JAX_PLATFORMS'):
         return os.environ['JAX_PLATFORMS'] == 'cpu'
     plugins = importlib.metadata.entry_points(group='jax_plugins')
@@ -49,10 +47,9 @@ def _has_cpu_alone() -> bool:
 
 
 def keep_memory() -> None:
-    """Lets malloc keep what it has taken from the system, where jax uses a CPU alone and the C library is glibc's.
+    """Lets malloc keep the memory of a step for the next, where jax uses a CPU alone and the C library is glibc.
 
-    XLA takes memory for each step and gives it back, and the kernel then clears it page by page: a third of a step of
-    the small CNN. Settings of malloc in the environment have the last word.
+    XLA takes memory for each step and returns it, and the kernel then clears it page by page at the next step.
     """
     if not _has_cpu_alone() or os.environ.keys() & {'GLIBC_TUNABLES', *_MALLOC} or platform.libc_ver()[0] != 'glibc':
         return
@@ -62,10 +59,10 @@ def keep_memory() -> None:
 
 
 def keep_compiled() -> None:
-    """Lets later processes find what this one compiles, unless JAX_COMPILATION_CACHE_DIR says where already.
+    """Lets later processes find what this one compiles, unless JAX_COMPILATION_CACHE_DIR is set.
 
-    Every kind of processor has a folder of its own: code compiled for one may stop another, say on a cluster whose
-    machines share their home.
+    Every kind of processor has its own folder: code compiled for one may crash on another, for example on a cluster
+    whose machines share a home.
     """
     if os.environ.get('JAX_COMPILATION_CACHE_DIR'):
         return

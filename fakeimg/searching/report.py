@@ -16,7 +16,7 @@ from fakeimg import files, pages
 from fakeimg.console import format_seconds
 
 METRICS = ('accuracy', 'auc', 'f1', 'loss')
-STAGE_COLOURS = ('#2b6cb0', '#c05621', '#2f855a', '#6b46c1')  # told apart by colour-blind people too
+STAGE_COLOURS = ('#2b6cb0', '#c05621', '#2f855a', '#6b46c1')  # distinct for colour-blind readers too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def write(workdir: pathlib.Path, rows: Sequence[Row], total: int, num_validation
 
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Header and rows as people read them."""
+    """Header and rows of text."""
     names = titles(field for row in rows for field in row.fields)
     cells = [['', *names.values(), 'parameters', 'accuracy', 'AUC', 'F1', 'loss', 'time']]
     for place, row in enumerate(rows, start=1):
@@ -94,16 +94,16 @@ def _body(rows: Sequence[Row], total: int, num_validation: int) -> str:
     for line in lines:
         table += '<tr>' + ''.join(f'<td class="number">{pages.escape(cell)}</td>' for cell in line) + '</tr>'
     best = rows[0]
-    found = f'<p>{len(rows)} of {total} candidates, ranked by AUC on {num_validation:,} validation images'
+    summary = f'<p>{len(rows)} of {total} candidates, ranked by AUC on {num_validation:,} validation images'
     if best.metrics is not None and best.metrics['accuracy'] is not None:
         error = _standard_error(best.metrics['accuracy'], num_validation)
-        found += (
-            f'. Best: <b>{pages.escape(best.name)}</b>. So few images tell an accuracy to &plusmn;{100 * error:.1f} '
+        summary += (
+            f'. Best: <b>{pages.escape(best.name)}</b>. This many images give an accuracy to &plusmn;{100 * error:.1f} '
             'points (one standard error, the bars below): close candidates are a tie, and the best of many looks '
             'better here than it is'
         )
     small = '<p class="small">The test split was not opened. Time includes compilation and validation.</p>'
-    return f'{found}.</p>{_plot(rows, num_validation)}<table>{table}</table>{small}'
+    return f'{summary}.</p>{_plot(rows, num_validation)}<table>{table}</table>{small}'
 
 
 def _plot(rows: Sequence[Row], num_validation: int) -> str:
@@ -127,15 +127,15 @@ def _plot(rows: Sequence[Row], num_validation: int) -> str:
 
 
 def _scatter(axes: Any, rows: Sequence[Row], x: Sequence[Any], metric: str, num_validation: int = 0) -> None:
-    """Dots of `metric`, coloured by stage; bars of one standard error where the number of images is given."""
+    """Dots of `metric`, coloured by stage; with `num_validation`, bars of one standard error."""
     y = np.array([row.metrics and row.metrics[metric] for row in rows], float)
     errors = np.sqrt(y * (1 - y) / num_validation) if num_validation else np.full(len(rows), np.nan)
     places = np.array(x, float)
     stages = np.array([row.stage for row in rows])
     for stage in np.unique(stages):
-        own = stages == stage
+        mask = stages == stage
         colour = STAGE_COLOURS[(stage - 1) % len(STAGE_COLOURS)]
-        axes.errorbar(places[own], y[own], errors[own], fmt='o', markersize=6, color=colour, ecolor=f'{colour}55',
+        axes.errorbar(places[mask], y[mask], errors[mask], fmt='o', markersize=6, color=colour, ecolor=f'{colour}55',
                       label=f'stage {stage}')  # fmt: skip
     axes.plot(places[0], y[0], 'o', markersize=13, fillstyle='none', color='black', label='best by AUC')
     axes.set(xscale='log')

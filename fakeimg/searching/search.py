@@ -1,7 +1,7 @@
-"""Tries the candidates of a recipe's `get_search()`, each a run of its own, and ranks them by validation alone.
+"""Trains the candidates of a recipe's `get_search()` in separate run folders and ranks them by validation alone.
 
-A search is a sequence of stages, a stage a list of candidates, a candidate the fields it changes. Every stage stands
-on the best candidate of the stages before it. The run folder of the search holds one run folder a candidate, each
+A search is a sequence of stages, a stage a list of candidates, a candidate the fields it changes. Every stage starts
+from the best candidate of the stages before it. The folder of the search holds one run folder per candidate, each
 with its `candidate.json`, and the table: `search.csv` and `search.html`.
 """
 
@@ -33,13 +33,13 @@ from fakeimg.searching.report import Row
 from fakeimg.training import loop
 from fakeimg.training.program import build
 
-Fields = dict[str, Any]  # {'model.layers': 2}, dotted as in --config.model.layers=2
+Fields = dict[str, Any]  # {'model.layers': 2}, dotted
 SHOWN = 5  # rows of the table after each candidate; all of them at the end
 LONGER = 2  # times a candidate's budget for the winner, as cifake.py's 6 epochs are to cifake_search.py's 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Result:
     """How a call to `search` ended.
 
     Attributes:
@@ -57,7 +57,7 @@ class Found:
 
 def search(
     config: Config, stages: Sequence[Sequence[Fields]], workdir: pathlib.Path, console: Console = SILENT
-) -> Found:
+) -> Result:
     """Trains every candidate that is not done yet, until the last or until SIGTERM or Ctrl-C asks to stop.
 
     Images of the validation split alone decide. A candidate that diverges has a row that says so.
@@ -70,11 +70,13 @@ def search(
     program = build(with_fields(config, stages[0][0]))
     if 'validation' not in program.splits:
         raise UserError(
-            'a search chooses by validation, and the data has no such split; set --config.data.validation_split, '
-            'to a part of train for example.'
+            'a search chooses by validation, and the data has no such split; set config.data.validation_split, to '
+            'a part of train for example.'
         )
-    splits, num_validation, digest = list(program.splits), len(program.splits['validation']), program.data.digest
-    del program
+    data = program.data
+    num_validation, digest = len(data.splits['validation']), data.digest
+    split = 'test' if 'test' in data.splits else 'validation'
+    del program, data  # they may hold memory for images
     titles = report.titles(field for stage in stages for fields in stage for field in fields)
     total, number = sum(map(len, stages)), 0
     rows: dict[str, Row] = {}
@@ -101,22 +103,22 @@ def search(
                 if number < total:
                     console.say(report.text(ranked(rows.values()), SHOWN))
             if received is not None:
-                return Found(ranked(rows.values()), total, received, '')
+                return Result(ranked(rows.values()), total, received, '')
         first = ranked(rows.values())[0]
         if first.metrics is None:
             raise UserError(
                 f'every candidate so far diverged ({len(rows)} of {total} tried, see {workdir / "search.csv"}); lower '
-                '--config.optimizer.base_learning_rate, or use --config.precision=float32, in a new --workdir.'
+                'config.optimizer.base_learning_rate, or set config.precision=float32, in another folder.'
             )
         best = first.fields
     _write(workdir, rows, total, num_validation)
     console.say(report.text(ranked(rows.values())))
-    return Found(ranked(rows.values()), total, None, 'test' if 'test' in splits else 'validation')
+    return Result(ranked(rows.values()), total, None, split)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Candidate:
-    """A run folder, and what `candidate.json` in it remembers from one command to the next."""
+    """A run folder, and its `candidate.json`, which lasts from one command to the next."""
 
     name: str
     stage: int
@@ -126,14 +128,14 @@ class _Candidate:
     data_digest: str
 
     def read(self) -> Row | None:
-        """The row, if this very candidate, on these images, is done."""
+        """The row, if this candidate is done on these images."""
         saved = self._saved()
         if saved.get('data_digest') != self.data_digest or saved['status'] not in ('finished', 'diverged'):
             return None
         return None if changed_fields(config_lib.from_plain(saved['config']), self.config) else self._row(saved)
 
     def train(self, console: Console) -> tuple[Row | None, signal.Signals | None]:
-        """Trains from where it stands to the end; no row if a signal came before that."""
+        """Trains to the end, from the last checkpoint on; no row if a signal came before that."""
         # Unknown once a process died in the middle: it could not write how long it had trained.
         before = self._saved().get('seconds', 0.0)
         self._save({'status': 'training', 'seconds': None})
@@ -147,7 +149,7 @@ class _Candidate:
                 metrics = _validation_metrics(self.workdir)
         except TrainingDiverged as error:
             status, reason = 'diverged', str(error)
-            console.say(f'!! {reason}')
+            console.warn(reason.rstrip('.'))
         except UserError as error:
             raise UserError(f'candidate {self.name}: {error}') from error
         finally:
@@ -157,7 +159,7 @@ class _Candidate:
         seconds = None if before is None else before + time.monotonic() - start
         saved = {'status': status, 'seconds': seconds, 'metrics': metrics, 'reason': reason}
         self._save(saved)
-        if parallel.any_process(received is not None):  # all processes stop, whichever of them was told to
+        if parallel.any_process(received is not None):  # all processes stop if a signal reached one
             received = received or signal.SIGTERM
         return None if status == 'stopped' else self._row(saved), received
 
@@ -182,7 +184,7 @@ class _Candidate:
             files.write_json(self.workdir / 'candidate.json', {**values, **self._key()})
         except OSError as error:
             raise UserError(
-                f'{self.workdir} cannot be a run folder ({error.strerror}); choose another --workdir.'
+                f'{self.workdir} cannot be a run folder ({error.strerror}); choose another folder.'
             ) from error
 
 

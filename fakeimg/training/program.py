@@ -93,8 +93,8 @@ class Program:
         if self.head_step is not None and step < self.schedule.head_steps:
             return self.head_step(state, batch)
         if self.head_step is not None and step == self.schedule.head_steps:
-            # Afresh: Adam's bias correction counts its steps, and would enlarge the first ones of weights that join
-            # late about threefold. The old state was saved if this step is resumed from, so it is dropped here.
+            # A new state: Adam's bias correction counts its steps, and would enlarge the first updates of weights that
+            # join late about threefold. The old state was saved if this step is resumed from, so it is dropped here.
             opt_state = jax.jit(self.tx.init)(jax.device_get(state.params))
             state = state.replace(opt_state=self.devices.replicate(opt_state))
         return self.train_step(state, batch)

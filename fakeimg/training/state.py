@@ -1,4 +1,4 @@
-"""The training state: a plain pytree, replicated over devices, donated to every step, saved as it is."""
+"""The training state: a plain pytree, replicated over devices, donated to every step, saved unchanged."""
 
 from typing import Any
 

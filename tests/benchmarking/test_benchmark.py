@@ -140,7 +140,7 @@ def test_every_stage_has_its_figures(verb: Verb, config: Config, tmp_path: pathl
     assert figures['peak_memory']['host'] > 1e8
     assert list(figures['sweep']) == ['8', '16']
     assert 'images/s per device' in measured.stdout
-    assert 'best: --config.batch_size=' in measured.stdout
+    assert 'best: config.batch_size=' in measured.stdout
     assert 'of the limit' in measured.stdout
 
 
@@ -156,5 +156,5 @@ def test_one_stage_measures_no_other(verb: Verb, config: Config, tmp_path: pathl
 
 
 def test_a_start_that_fails_says_so() -> None:
-    with pytest.raises(UserError, match='the process whose start was to be measured failed'):
+    with pytest.raises(UserError, match='the process whose start is measured failed'):
         machine.start_seconds(['--config', 'configs/none.py'])

@@ -221,7 +221,7 @@ def test_no_validation_split(tiny: Config, faces: pathlib.Path, tmp_path: pathli
     for path in faces.rglob('train/*/*.jpg'):
         if path not in sorted(path.parent.iterdir())[:2]:
             path.unlink()  # two of a class are too few to carve one out
-    with pytest.raises(UserError, match='no such split; set --config.data.validation_split'):
+    with pytest.raises(UserError, match='no such split; set config.data.validation_split'):
         search.search(tiny, WIDTHS, tmp_path / 'search')
 
 
@@ -276,8 +276,8 @@ def test_search_verb_after_kill_9(verb: Verb, tiny: Config, tmp_path: pathlib.Pa
     assert re.search(r'^[12] +4 .* -$', done.stdout, re.MULTILINE), 'the time of a killed candidate is not known'
     best = table(work / 'runs/recipe')[0]['name']
     *_, evaluate, longer = done.stdout.splitlines()
-    assert evaluate == (f'best: {best}; as it is: fakeimg evaluate --workdir runs/recipe/{best} --split test')
-    assert longer.startswith('next, 2 times as long: fakeimg train --config recipe.py --config.')
+    assert evaluate == (f'best: {best}; next: fakeimg evaluate --workdir runs/recipe/{best} --split test')
+    assert longer.startswith('or train it 2 times as long: fakeimg train --config recipe.py --config.')
     assert longer.endswith(f' --config.model.{best} --workdir runs/recipe_best')
     assert ' --config.steps=12 ' in longer and ' --config.steps=6 ' not in longer
 
@@ -285,7 +285,7 @@ def test_search_verb_after_kill_9(verb: Verb, tiny: Config, tmp_path: pathlib.Pa
 @pytest.mark.parametrize(
     ('recipe', 'flags', 'sentence'),
     [
-        ('configs/cnn.py', [], 'configs/cnn.py has no get_search() that says what to try'),
+        ('configs/cnn.py', [], 'configs/cnn.py has no get_search(), which names the candidates'),
         ('configs/cifake_search.py', ['--config.model.dense=3'], '--config.model.dense is what the search tries'),
     ],
 )
