@@ -1,7 +1,7 @@
 """Trains the candidates that a recipe's get_search() names: fakeimg search --config cifake_search
 
-Each gets its own run folder; validation ranks them, and the test split stays closed. The same command continues a search
-that stopped.
+Each gets its own run folder; validation ranks them, and the test split stays closed. The same command continues a
+search that stopped.
 """
 
 import pathlib
