@@ -216,6 +216,7 @@ def test_help_lists_every_field_with_default_and_comment() -> None:
     }
     assert {line.split('=')[0] for line in lines if re.match(r'[\w.]+=', line)} == fields
     assert max(map(len, text.splitlines())) <= 100
+    assert not [line for line in lines if re.fullmatch(r'[\w.]+=\S+', line) and '(' not in line]  # all have comments
     assert any(re.fullmatch(r"data\.path='' +prepared set, folder, zip, tar or table; .*", line) for line in lines)
     assert any(re.fullmatch(r'model\.filters=32 +cnn: of every convolution', line) for line in lines)
 

@@ -123,6 +123,6 @@ def help_text() -> str:
                 default = next(options[name] for options in NETWORKS.values() if name in options)
             path = name if isinstance(section, Config) else f'{type(section).__name__.lower()}.{name}'
             start = f'  {path}={default}'.ljust(38)
-            first, *others = textwrap.wrap(comment, 100 - 38) or ['']
+            first, *others = textwrap.wrap(comment, 100 - 39) or ['']
             lines += [f'{start} {first}'.rstrip(), *(' ' * 39 + other for other in others)]
     return '\n'.join(lines)
