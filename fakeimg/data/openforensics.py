@@ -270,8 +270,7 @@ def crop_face(
     The result shares no memory with `image`.
     Raises BadBox when the box lies outside the image, or its square has more than MAX_PIXELS.
     """
-    height, width = image.shape[:2]
-    box_left, box_top, box_width, box_height = box
+    (height, width), (box_left, box_top, box_width, box_height) = image.shape[:2], box
     if box_left >= width or box_top >= height or box_left + box_width <= 0 or box_top + box_height <= 0:
         raise BadBox(f'the box {box} lies outside the image of {width} x {height} px')
     length = margin * max(box_width, box_height)
