@@ -262,6 +262,7 @@ def step_outputs(config: Config, devices: int, class_weights: tuple[float, float
     return jax.device_get(outputs)
 
 
+@pytest.mark.slow
 def test_a_step_with_all_of_it_is_the_same_on_two_devices(everything: Config) -> None:
     everything.augment = only(
         0.5, noise=(2, 25), jpeg=(30, 95)

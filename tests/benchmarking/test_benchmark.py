@@ -85,6 +85,7 @@ def test_pipeline_and_limit_decode_the_same_images(config: Config, monkeypatch: 
     assert not decoded
 
 
+@pytest.mark.slow
 def test_pipeline_is_close_to_its_limit(config: Config, tmp_path: pathlib.Path) -> None:
     """The guard against a gross loss, by medians of rounds in turn: others share the machine with us."""
     random = np.random.default_rng(0)
@@ -121,6 +122,7 @@ def test_roofline_is_bound_by_traffic_and_arithmetic() -> None:
     assert found['matmul_flop_per_second'] > 1e8
 
 
+@pytest.mark.slow
 def test_every_stage_has_its_figures(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
     flags = ('--config', 'configs/cnn.py', *flags_of(config))
     measured = verb('benchmark', *flags, '--seconds=0.3', '--sweep=8,16', devices=2)

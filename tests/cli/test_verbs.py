@@ -76,6 +76,7 @@ def test_broken_images_are_listed_in_the_run_folder(
     assert f'train,{name},empty file' in (tmp_path / 'work/run2/bad_pictures.csv').read_text()
 
 
+@pytest.mark.slow
 def test_resnet50_trains_on_a_cpu(verb: Verb) -> None:
     flags = ('--config.init.weights=none', '--config.steps=3', '--config.batch_size=4')
     trained = verb('main', '--config', 'configs/resnet50.py', *flags, '--config.data.demo_examples=16')

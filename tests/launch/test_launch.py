@@ -268,6 +268,8 @@ def test_notebook_commands_show_what_they_print_and_raise_when_they_fail(
 
 SAVES_ON_A_SIGNAL = """
 import os, signal, time
+
+pytestmark = pytest.mark.slow  # several processes each
 received = []
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda number, frame: received.append(number))

@@ -108,6 +108,7 @@ def test_mean_of_the_last_maps_is_the_resnets_features() -> None:
     np.testing.assert_allclose(features, state['intermediates']['maps'][0].mean((1, 2)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_networks_have_the_same_variables_with_either_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     model = ResNet((1, 1), width=4, bottleneck=False, small_stem=True)
     images = jax.random.normal(jax.random.key(0), (4, 16, 16, 3))

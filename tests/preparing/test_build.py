@@ -123,6 +123,7 @@ def final_shards(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return {path.name: path for path in folder.glob('*array_record-*-of-?????')}
 
 
+@pytest.mark.slow
 def test_a_run_killed_again_and_again_gives_the_same_set(many: list[object], tmp_path: pathlib.Path) -> None:
     code, _, err = finish(start(DRIVER, *many, '--out', tmp_path / 'whole'))
     assert (code, err) == (0, '')

@@ -44,6 +44,7 @@ def test_two_devices_equal_one(mode: str, config: Config) -> None:
     assert_states_close(state_two, state_one, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_batch_statistics_of_all_devices_count(config: Config) -> None:
     """Without synchronised BatchNorm each device has statistics of its own; their mean is kept, not the first's."""
     config.augment.flip = False

@@ -32,6 +32,7 @@ def compiled_folder() -> str | None:
     return jax.config.values['jax_compilation_cache_dir']
 
 
+@pytest.mark.slow
 def test_a_second_start_finds_what_the_first_compiled(
     verb: Verb, config: Config, cache: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +112,7 @@ print(min(faults))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='malloc of glibc')
 def test_malloc_keeps_what_steps_give_back() -> None:
     """Page faults of ten steps that each take 36 MB, but where somebody has set malloc himself.

@@ -252,6 +252,7 @@ def test_cifake_search_is_the_grid_of_the_paper() -> None:
     assert {'layers=1,filters=16', 'layers=2,filters=32,dense_layers=3,dense=4096'} <= set(names)
 
 
+@pytest.mark.slow
 def test_search_verb_after_kill_9(verb: Verb, tiny: Config, tmp_path: pathlib.Path) -> None:
     """The whole command: killed inside its second candidate, started again, with what to do next."""
     work = tmp_path / 'work'

@@ -80,6 +80,7 @@ def float32_accuracy(small: Config, patches) -> float:
     return train_and_validate(small, 'float32', patches)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('precision', ['bfloat16', 'float16'])
 def test_half_precision_is_as_accurate_as_float32(
     small: Config, patches, float32_accuracy: float, precision: str

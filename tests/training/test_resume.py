@@ -96,6 +96,7 @@ def test_resume_equals_uninterrupted_run_after_kill_9(
     assert_same_run(config, workdir, uninterrupted)
 
 
+@pytest.mark.slow
 def test_resume_equals_uninterrupted_run_after_kill_9_inside_a_save(
     config: Config, tmp_path: pathlib.Path, uninterrupted: pathlib.Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_resume_equals_uninterrupted_run_after_kill_9_inside_a_save(
     assert {path.name for path in (workdir / 'checkpoints').iterdir() if path.is_dir()} == complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('sent', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_save_and_leave(
     config: Config, tmp_path: pathlib.Path, uninterrupted: pathlib.Path, sent: signal.Signals, code: int
