@@ -50,11 +50,11 @@ def test_features_are_the_heads_input_of_each_image(
     source = open_data(config).splits['test']
     network = create_model(config)
     variables = jax.device_get(frozen.variables)
-    alone = jax.jit(lambda image: network.apply(variables, image, method='features'))
+    alone = jax.jit(lambda variables, image: network.apply(variables, image, method='features'))
     for row in (0, 13, 39):
         image = np.empty((40, 40, 3), np.uint8)
         decode.crop_square(decode.decode_rgb(source[row]), 44, 40, (0.5, 0.5), image)
-        expected = np.asarray(alone(normalize(image[None], config.data.mean, config.data.std)))[0]
+        expected = np.asarray(alone(variables, normalize(image[None], config.data.mean, config.data.std)))[0]
         np.testing.assert_allclose(found.values[row], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
@@ -154,7 +154,7 @@ def test_unreadable_images_are_left_out_and_listed(config: Config, faces: pathli
     (faces / name).write_bytes(b'')
     with pytest.raises(UserError, match=f'1 of 40 images of split test cannot be read .first: {name}: empty file'):
         read(config, tmp_path / 'out', 'test', network)
-    config.data.max_bad_fraction = 0.1
+    network.config.data.max_bad_fraction = 0.1
     found, _ = read(config, tmp_path / 'out', 'test', network)
     np.testing.assert_array_equal(found.rows, np.delete(np.arange(40), 7))
     np.testing.assert_allclose(found.values, np.delete(whole.values, 7, 0), rtol=1e-5, atol=1e-5)
