@@ -25,6 +25,7 @@ from fakeimg.training.program import build
 from fakeimg.training.state import TrainState
 from tests.support.verbs import ROOT, verb_command, verb_environment
 
+pytestmark = pytest.mark.slow  # several processes each
 LAUNCH = ROOT / 'launch'
 NOTEBOOK = LAUNCH / 'kaggle_t4x2.ipynb'
 SMALL_CNN = (
@@ -268,8 +269,6 @@ def test_notebook_commands_show_what_they_print_and_raise_when_they_fail(
 
 SAVES_ON_A_SIGNAL = """
 import os, signal, time
-
-pytestmark = pytest.mark.slow  # several processes each
 received = []
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda number, frame: received.append(number))
