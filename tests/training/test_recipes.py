@@ -221,6 +221,7 @@ def test_float16_parts_add_up_too(config: Config) -> None:
 def test_each_part_silences_units_of_its_own(config: Config) -> None:
     config.augment.flip = False
     config.microbatches = 2
+    config.data.image_size = config.data.resize_size = 32
     half = {name: np.concatenate([value[: BATCH // 2]] * 2) for name, value in random_batch(side=32).items()}
     _, _, outputs = take_step(config, VGG19(width=1, dense=16), half)
     first, second = np.split(np.asarray(outputs['logits']), 2)
@@ -253,6 +254,7 @@ class LabelsOnly:
     """A source of labels, whose images nobody asks for."""
 
     labels: np.ndarray
+    files: None = None
     cache: None = None
 
     def __len__(self) -> int:
