@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -55,7 +56,7 @@ def test_batch_statistics_of_all_devices_count(config: Config) -> None:
     images = normalize(batch['image'], config.data.mean, config.data.std)
     halves = [
         model.apply(variables, half, train=True, mutable=['batch_stats'])[1]['batch_stats']
-        for half in np.split(np.asarray(images), 2)
+        for half in jnp.split(images, 2)
     ]
     expected = jax.tree.map(lambda a, b: (a + b) / 2, *halves)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), both.batch_stats, expected)
