@@ -104,8 +104,8 @@ def compare_input(path: str, config: Config, say: Callable[[str], None]) -> None
         ('encoded images in memory', encoded_images, 'DataLoader', theirs),
         ('decoded images in memory', decoded_images, 'DataLoader', theirs),
     ):
-        found = timing.in_turn(inputs.PipelineRate(source, config, threads), other, _ROUNDS.value)
-        say(f'input, {size} px, {title} ÷ {other_title}: {_ratio(found)}')
+        rates = timing.in_turn(inputs.PipelineRate(source, config, threads), other, _ROUNDS.value)
+        say(f'input, {size} px, {title} ÷ {other_title}: {_ratio(rates)}')
 
 
 def compare_scaled(say: Callable[[str], None], count: int = 32) -> None:
@@ -122,8 +122,8 @@ def compare_scaled(say: Callable[[str], None], count: int = 32) -> None:
 
     errors = [np.square(image(data, 256).astype(float) - image(data, 0)).mean() for data in encoded]
     worst = 10 * np.log10(255**2 / max(errors))
-    found = timing.in_turn(lambda: rate(256), lambda: rate(0), _ROUNDS.value)
-    say(f'1024 px for 224, scaled in the DCT ÷ decoded whole: {_ratio(found)}; worst of {count}: {worst:.1f} dB')
+    rates = timing.in_turn(lambda: rate(256), lambda: rate(0), _ROUNDS.value)
+    say(f'1024 px for 224, scaled in the DCT ÷ decoded whole: {_ratio(rates)}; worst of {count}: {worst:.1f} dB')
 
 
 def compare_steps(row: str, say: Callable[[str], None]) -> None:
@@ -138,7 +138,7 @@ def compare_steps(row: str, say: Callable[[str], None]) -> None:
         if training:
             jax.block_until_ready(stepper.advance(batches))
         else:
-            jax.block_until_ready(parts.predict(stepper.state.variables, next(batches)))
+            jax.block_until_ready(parts.scorer.predict(stepper.state.variables, next(batches)))
 
     our_step()
     steps = max(1, round(1.0 / statistics.median(torch_steps.seconds(our_step) for _ in range(3))))
@@ -146,17 +146,17 @@ def compare_steps(row: str, say: Callable[[str], None]) -> None:
     def rate(step: Callable[[], None]) -> float:
         return steps * batch / torch_steps.seconds(lambda: [step() for _ in range(steps)])
 
-    found = timing.in_turn(lambda: rate(our_step), lambda: rate(their_step), _ROUNDS.value)
-    say(f'{title} ÷ PyTorch in our process, batch {batch}: {_ratio(found)}')
+    rates = timing.in_turn(lambda: rate(our_step), lambda: rate(their_step), _ROUNDS.value)
+    say(f'{title} ÷ PyTorch in our process, batch {batch}: {_ratio(rates)}')
     alone = torch_steps.OwnProcess(row)
-    found = timing.in_turn(lambda: rate(our_step), lambda: steps * batch / alone(steps), _ROUNDS.value)
+    rates = timing.in_turn(lambda: rate(our_step), lambda: steps * batch / alone(steps), _ROUNDS.value)
     alone.close()
-    say(f'{title} ÷ PyTorch in its own process, batch {batch}: {_ratio(found)}')
+    say(f'{title} ÷ PyTorch in its own process, batch {batch}: {_ratio(rates)}')
 
 
-def _ratio(found: dict[str, float]) -> str:
-    spread = f'{found["ratio_minimum"]:.2f} to {found["ratio_maximum"]:.2f}'
-    return f'{found["ratio"]:.2f} ({spread}); {found["first"]:,.1f} and {found["second"]:,.1f} images/s'
+def _ratio(rates: dict[str, float]) -> str:
+    spread = f'{rates["ratio_minimum"]:.2f} to {rates["ratio_maximum"]:.2f}'
+    return f'{rates["ratio"]:.2f} ({spread}); {rates["first"]:,.1f} and {rates["second"]:,.1f} images/s'
 
 
 def main(argv: list[str]) -> None:

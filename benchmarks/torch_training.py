@@ -48,8 +48,8 @@ class InMemory:
 
     def __init__(self, images: Images, batch_size: int, train: bool):
         images.flip, self.batch_size, self.train = False, batch_size, train
-        images, labels = zip(*loader(images, 1000, train=False), strict=True)
-        self.images, self.labels = torch.cat(images), torch.cat(labels)
+        pixels, labels = zip(*loader(images, 1000, train=False), strict=True)
+        self.images, self.labels = torch.cat(pixels), torch.cat(labels)
 
     def __iter__(self) -> Iterator[Batch]:
         count = len(self.images)
