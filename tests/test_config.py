@@ -23,9 +23,10 @@ from fakeimg.config import (
 )
 from fakeimg.errors import UserError
 from fakeimg.fields import changed_fields, get_field, set_field, to_plain
-from fakeimg.models import MODELS, create_model, init_variables
+from fakeimg.models import MODELS, create_model
 from fakeimg.pretrained import initial, weights_file
 from fakeimg.training import loop, resume
+from tests.support.variables import random_variables
 from tests.support.verbs import Verb, assert_refused
 
 # What a run of commit c6e1e88 wrote: every network's options, whichever its network.
@@ -165,7 +166,7 @@ def resnet_with_weights(config: Config, tmp_path: pathlib.Path) -> Config:
     config.model.name, config.model.width = 'resnet18', 2
     config.steps = 2
     config.data.mean = config.data.std = ()
-    variables: dict[str, Any] = init_variables(create_model(config), 32, 0)
+    variables: dict[str, Any] = random_variables(create_model(config), 32)
     flat = {k: np.asarray(v) for k, v in flax.traverse_util.flatten_dict(variables, sep='/').items() if 'head' not in k}
     weights_file.write(tmp_path / 'weights', flat, header_of((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)))
     config.init.weights = str(tmp_path / 'weights')
@@ -182,6 +183,7 @@ def test_mean_and_std_come_with_the_weights(resnet_with_weights: Config) -> None
     assert (data.mean, data.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
 
+@pytest.mark.slow
 def test_a_run_records_mean_and_std_and_continues_without_its_weights(
     resnet_with_weights: Config, tmp_path: pathlib.Path
 ) -> None:

@@ -17,19 +17,8 @@ from fakeimg.models import MODELS, create_model, init_variables, normalize
 from fakeimg.models.cnn import PooledConv, SmallCNN
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
+from tests.support.variables import abstract_variables, random_variables
 from tests.support.verbs import ROOT
-
-
-def random_variables(model: nn.Module, size: int) -> dict[str, Any]:
-    """Positive variances, everything else around 0; made by numpy, for compiling an initialisation takes seconds."""
-    random = np.random.default_rng(0)
-
-    def fill(path: Any, leaf: Any) -> jax.Array:
-        scale = np.sqrt(2 / max(1, np.prod(leaf.shape[:-1])))
-        values = (scale * random.standard_normal(leaf.shape)).astype(np.float32)
-        return jnp.asarray(np.abs(values) + np.float32(0.5) if path[-1].key == 'var' else values)
-
-    return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(lambda: init_variables(model, size, 0)))
 
 
 def count(tree) -> int:
@@ -52,16 +41,16 @@ def test_networks_have_the_published_number_of_parameters(name: str, published: 
     config = default_config()
     config.model.name = name
     model = create_model(config)
-    variables = jax.eval_shape(lambda: init_variables(model, 224, 0))
+    variables = abstract_variables(model, 224)
     assert count(variables['params']) == published - 1000 * (width + 1) + (width + 1)
     if name == 'resnet50':
         assert count(variables['batch_stats']) == 53_120
 
 
 def test_small_cnn_has_the_papers_layers() -> None:
-    params = init_variables(SmallCNN(), 32, 0)['params']
-    shapes = {name: leaf['kernel'].shape for name, leaf in params.items()}
-    assert shapes == {'conv1': (3, 3, 3, 32), 'conv2': (3, 3, 32, 32), 'dense': (8 * 8 * 32, 64), 'head': (64, 1)}
+    params = abstract_variables(SmallCNN(), 32)['params']
+    kernels = {name: leaf['kernel'].shape for name, leaf in params.items()}
+    assert kernels == {'conv1': (3, 3, 3, 32), 'conv2': (3, 3, 32, 32), 'dense': (8 * 8 * 32, 64), 'head': (64, 1)}
 
 
 @pytest.mark.parametrize('size', [32, 33, 47])
@@ -158,9 +147,9 @@ def test_unknown_model_lists_the_known(config: Config) -> None:
 
 def test_cifake_family_follows_its_fields(config: Config) -> None:
     config.model = Model('cnn', filters=16, layers=3, dense=128, dense_layers=2)
-    params = init_variables(create_model(config), 32, 0)['params']
-    shapes = {name: leaf['kernel'].shape for name, leaf in params.items()}
-    assert shapes == {
+    params = abstract_variables(create_model(config), 32)['params']
+    kernels = {name: leaf['kernel'].shape for name, leaf in params.items()}
+    assert kernels == {
         'conv1': (3, 3, 3, 16), 'conv2': (3, 3, 16, 16), 'conv3': (3, 3, 16, 16),
         'dense': (4 * 4 * 16, 128), 'dense2': (128, 128), 'head': (128, 1),
     }  # fmt: skip
@@ -168,7 +157,7 @@ def test_cifake_family_follows_its_fields(config: Config) -> None:
 
 def test_small_stem_keeps_the_resolution() -> None:
     model = ResNet((1,), width=4, small_stem=True)
-    variables = jax.eval_shape(lambda: init_variables(model, 32, 0))
+    variables = abstract_variables(model, 32)
     assert variables['params']['stem_conv']['kernel'].shape == (3, 3, 3, 4)
     _, state = jax.eval_shape(
         lambda v: model.apply(v, jnp.ones((1, 32, 32, 3)), train=False, capture_intermediates=True, mutable=True),

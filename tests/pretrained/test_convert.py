@@ -8,7 +8,6 @@ import pickle
 import sys
 import tarfile
 
-import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -16,11 +15,12 @@ from PIL import Image
 
 from fakeimg.config import Config
 from fakeimg.errors import UserError
-from fakeimg.models import create_model, init_variables, normalize
+from fakeimg.models import create_model, normalize
 from fakeimg.models.resnet import resnet50
 from fakeimg.pretrained import convert, hub, naming, published, weights_file
 from tests.support.parity import to_ours, unflatten
 from tests.support.torch_networks import random_state, shapes
+from tests.support.variables import abstract_variables
 
 FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
 
@@ -39,7 +39,7 @@ def assert_converts(model: str, tensors: dict[str, np.ndarray], config: Config) 
     config.model.name = model
     renamed = naming.rename(model, tensors, 'source')
     network = create_model(config)
-    weights_file.check_fit(renamed.flat, jax.eval_shape(lambda: init_variables(network, 64, 0)), 'source')
+    weights_file.check_fit(renamed.flat, abstract_variables(network, 64), 'source')
     assert renamed.classes == 1000
     return renamed
 

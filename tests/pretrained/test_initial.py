@@ -10,12 +10,12 @@ import safetensors.numpy
 
 from fakeimg.config import Config
 from fakeimg.errors import UserError
-from fakeimg.models import init_variables
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
 from fakeimg.pretrained import convert, hub, initial, weights_file
 from tests.support.parity import to_ours
 from tests.support.torch_networks import random_state
+from tests.support.variables import abstract_variables, random_variables
 
 HEADER = weights_file.Header('tiny', 'source.pth', 'digest', 1000, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -23,7 +23,7 @@ HEADER = weights_file.Header('tiny', 'source.pth', 'digest', 1000, (0.485, 0.456
 def tiny() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """A network's variables, all 2, and converted weights for it, which have no head."""
     flat = to_ours('tiny_bottleneck', random_state('tiny_bottleneck'))
-    shapes = jax.eval_shape(lambda: init_variables(ResNet((1, 2, 1, 1), width=4), 32, 0))
+    shapes = abstract_variables(ResNet((1, 2, 1, 1), width=4), 32)
     variables = jax.tree.map(lambda leaf: np.full(leaf.shape, 2, leaf.dtype), shapes)
     return variables, {name: value for name, value in flat.items() if '/head/' not in name}
 
@@ -41,7 +41,7 @@ def test_weights_are_loaded_and_the_head_is_kept(config: Config, tmp_path: pathl
 @pytest.mark.slow
 def test_weights_of_a_network_without_batch_norm_start_a_training(config: Config, tmp_path: pathlib.Path) -> None:
     model = VGG19(width=2, dense=8)
-    variables = init_variables(model, 32, 0)
+    variables = random_variables(model, 32)
     flat = flax.traverse_util.flatten_dict({'params': variables['params']}, sep='/')
     path = tmp_path / 'weights.safetensors'
     weights_file.write(path, {name: np.asarray(flat[name]) + 1 for name in flat if '/head/' not in name}, HEADER)

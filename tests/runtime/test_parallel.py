@@ -6,7 +6,7 @@ import pytest
 
 from fakeimg.config import Config
 from fakeimg.errors import UserError
-from fakeimg.models import init_variables, normalize
+from fakeimg.models import normalize
 from fakeimg.models.resnet import ResNet
 from fakeimg.runtime import parallel
 from fakeimg.training.state import TrainState
@@ -51,7 +51,8 @@ def test_batch_statistics_of_all_devices_count(config: Config) -> None:
     config.augment.flip = False
     _, both = train('pmap', 2, config, None, steps=1)
     model = ResNet((1, 1), width=8)
-    variables = init_variables(model, 32, 0)
+    variables = start_state(config, model, optax.sgd(0.1))
+    variables = {'params': variables.params, 'batch_stats': variables.batch_stats}
     batch = random_batches(1)[0]
     images = normalize(batch['image'], config.data.mean, config.data.std)
     halves = [

@@ -1,4 +1,4 @@
-"""A training step on random images, from the weights of a seed, without data or a run folder."""
+"""A training step on random images, from random weights, without data or a run folder."""
 
 import functools
 from collections.abc import Callable
@@ -11,12 +11,12 @@ import numpy as np
 import optax
 
 from fakeimg.config import Config
-from fakeimg.models import init_variables
 from fakeimg.models.vgg import VGG19
 from fakeimg.runtime import parallel
 from fakeimg.training.optimizer import create_optimizer
 from fakeimg.training.state import TrainState, create_state
 from fakeimg.training.step import train_step
+from tests.support.variables import random_variables
 
 BATCH = 8
 Batch = dict[str, np.ndarray]
@@ -32,8 +32,8 @@ def random_batch(seed: int = 0, size: int = BATCH, side: int = 32) -> Batch:
 
 
 def start_state(config: Config, model: nn.Module, tx: Any, head: float = 0.0, scale: float | None = None) -> TrainState:
-    """The state of seed 0. `head` is added to the head's weights, whose zeros pass nothing back."""
-    variables = init_variables(model, 32 if isinstance(model, VGG19) else config.data.image_size, 0)
+    """A state of random weights; `head` is added to those of the head."""
+    variables = random_variables(model, 32 if isinstance(model, VGG19) else config.data.image_size)
     variables['params']['head']['kernel'] += head
     state = create_state(variables, tx, jnp.dtype(model.dtype), averaged=config.optimizer.ema_decay > 0)
     return state if scale is None else with_scale(state, scale)
@@ -69,7 +69,7 @@ def take_step(
     tx: optax.GradientTransformation | None = None,
     scale: float | None = None,
 ) -> tuple[TrainState, TrainState, dict[str, Any]]:
-    """One step from the weights of seed 0: the state before, the state after, the outputs."""
+    """One step from random weights: the state before, the state after, the outputs."""
     batch = batch or random_batch(side=config.data.image_size)
     mapped = parallel.Devices.create('pmap', BATCH, jax.devices()[:devices])
     tx = tx or create_optimizer(config, optax.constant_schedule(1e-2), model)

@@ -7,11 +7,12 @@ import optax
 import pytest
 
 from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, Config, default_config
-from fakeimg.models import create_model
+from fakeimg.models import create_model, init_variables
 from fakeimg.runtime import parallel
 from fakeimg.scoring import make_predict_step
 from fakeimg.training.optimizer import create_optimizer
 from fakeimg.training.schedule import Schedule
+from fakeimg.training.state import create_state
 from tests.support.steps import mapped_step, start_state
 
 SIZE, BATCH, STEPS = 16, 64, 250
@@ -59,7 +60,7 @@ def train_and_validate(config: Config, precision: str, patches) -> float:
     devices = parallel.Devices.create('pmap', BATCH)
     model = create_model(config, dtype)
     tx = create_optimizer(config, Schedule.create(config, NUM_TRAIN).learning_rate())
-    state = devices.replicate(start_state(config, model, tx))
+    state = devices.replicate(create_state(init_variables(model, SIZE, 0), tx, dtype))
     step = mapped_step(devices, config, model, tx, donate=True)
     random = np.random.default_rng(0)  # the same batches for every precision
     for _ in range(STEPS):

@@ -16,7 +16,7 @@ from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator
 from fakeimg.evaluation.metrics import compute_metrics
-from fakeimg.models import create_model, init_variables, stage_of
+from fakeimg.models import create_model, stage_of
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
 from fakeimg.training import loop, optimizer, program, progress
@@ -24,6 +24,7 @@ from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState
 from tests.support.console import Recorder
 from tests.support.steps import BATCH, random_batch, take_step
+from tests.support.variables import abstract_variables, random_variables
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def changed(before: dict, after: dict) -> set[str]:
 def test_every_part_of_every_network_has_its_stage() -> None:
     stages = {}
     for model in (ResNet((1, 1), width=4), VGG19(width=1, dense=4, batch_norm=True), create_model(cnn_of(3, 2))):
-        names = jax.eval_shape(lambda model=model: init_variables(model, 32, 0))['params']
+        names = abstract_variables(model, 32)['params']
         stages[type(model).__name__] = [
             {name for name in names if stage_of(model, name) == stage} for stage in range(len(model.stages))
         ]
@@ -88,7 +89,7 @@ def test_a_frozen_stage_normalises_with_its_running_statistics(config: Config) -
     for model in (ResNet((1,), width=4, small_stem=True), VGG19(width=1, dense=4, batch_norm=True, dropout=0.0)):
         model = model.clone(frozen_stages=len(model.stages) - 1)
         side = 32 if isinstance(model, VGG19) else 16
-        variables = init_variables(model, side, 0)
+        variables = random_variables(model, side)
         images = jnp.asarray(random_batch(side=side)['image'], jnp.float32)
         features, updates = model.apply(variables, images, train=True, method='features', mutable=['batch_stats'])
         np.testing.assert_array_equal(features, model.apply(variables, images, method='features'))
@@ -97,7 +98,7 @@ def test_a_frozen_stage_normalises_with_its_running_statistics(config: Config) -
 
 def test_each_stage_learns_at_its_rate(config: Config) -> None:
     model = create_model(config)
-    params = init_variables(model, 16, 0)['params']
+    params = random_variables(model, 16)['params']
     grads = jax.tree.map(jnp.ones_like, params)
     updates = {}
     for decay in (1.0, 0.5):

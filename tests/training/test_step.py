@@ -5,12 +5,13 @@ import optax
 import pytest
 
 from fakeimg.config import Config
-from fakeimg.models import create_model, init_variables
+from fakeimg.models import create_model
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
 from fakeimg.runtime import parallel
 from fakeimg.training.optimizer import create_optimizer, is_decayed
 from tests.support.steps import BATCH, mapped_step, mean_loss, random_batch, start_state, with_scale
+from tests.support.variables import abstract_variables
 
 
 def float16_step(config: Config):
@@ -79,7 +80,7 @@ def test_images_of_weight_zero_do_not_count(config: Config) -> None:
 
 
 def test_weight_decay_spares_batch_norm_and_biases() -> None:
-    params = init_variables(ResNet((1,), width=4), 32, 0)['params']
+    params = abstract_variables(ResNet((1,), width=4), 32)['params']
     decayed = is_decayed(params)
     assert decayed['stem_conv']['kernel']
     assert decayed['head']['kernel']
