@@ -10,6 +10,8 @@ VENV ?= .venv/$(notdir $(PYTHON))
 BIN := $(VENV)/bin
 # Virtual CPU devices in the tests deadlock on machines with few cores unless XLA's thread pool is larger.
 export NPROC ?= 8
+# Neighbouring tests share what they compile, so each worker begins with half of the files.
+WORKERS ?= -n 2 --dist worksteal
 
 .PHONY: demo test test-all lint torch bench
 
@@ -18,10 +20,10 @@ demo: $(VENV)/.ready
 	$(BIN)/fakeimg evaluate --workdir runs/demo
 
 test: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow"
 
 test-all: $(VENV)/.ready
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest $(WORKERS)
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .

@@ -38,7 +38,6 @@ def test_weights_are_loaded_and_the_head_is_kept(config: Config, tmp_path: pathl
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)
 
 
-@pytest.mark.slow
 def test_weights_of_a_network_without_batch_norm_start_a_training(config: Config, tmp_path: pathlib.Path) -> None:
     model = VGG19(width=2, dense=8)
     variables = random_variables(model, 32)

@@ -72,7 +72,6 @@ def cnn_of(layers: int, dense_layers: int) -> Config:
     return config
 
 
-@pytest.mark.slow
 def test_frozen_stages_keep_every_bit(config: Config) -> None:
     """The stem and the first stage of three, with their statistics, under weight decay."""
     config.optimizer.weight_decay = 0.1
@@ -83,7 +82,6 @@ def test_frozen_stages_keep_every_bit(config: Config) -> None:
     assert not any('stem' in jax.tree_util.keystr(path) for path, _ in moments)
 
 
-@pytest.mark.slow
 def test_a_frozen_stage_normalises_with_its_running_statistics(config: Config) -> None:
     config.augment.flip = False
     for model in (ResNet((1,), width=4, small_stem=True), VGG19(width=1, dense=4, batch_norm=True, dropout=0.0)):
@@ -169,7 +167,6 @@ def test_a_run_in_two_phases_resumes_to_the_same_bits_also_at_the_border(
     )
 
 
-@pytest.mark.slow
 def test_the_average_is_what_a_hand_computes(config: Config) -> None:
     config.optimizer.ema_decay = 0.05  # below the warm-up's 1 / 10
     before, after, _ = take_step(config, ResNet((1,), width=4, small_stem=True))
@@ -182,7 +179,6 @@ def test_the_average_is_what_a_hand_computes(config: Config) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after.variables['params'], expected)
 
 
-@pytest.mark.slow
 def test_a_step_that_overflows_leaves_the_average_alone(config: Config) -> None:
     config.optimizer.ema_decay = 0.9
     config.microbatches = 2
