@@ -64,6 +64,7 @@ def test_a_training_step_computes_what_torch_recorded(name: str, record: Arrays)
     assert statistics.keys() == recorded.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'size'), [('resnet50', 224), ('resnet50', 97), ('vgg19', 225), ('vgg19_bn', 97)])
 def test_full_size_networks_compute_what_torch_computes(
     name: str, size: int, capsys: pytest.CaptureFixture[str]
@@ -82,6 +83,7 @@ def test_full_size_networks_compute_what_torch_computes(
     assert max(distances.values()) < FORWARD, distances
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['resnet50', 'vgg19'])
 def test_a_full_size_training_step_is_that_of_torch(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip('torch')
