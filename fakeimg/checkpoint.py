@@ -6,6 +6,7 @@ import os
 import pathlib
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -236,8 +237,8 @@ def _bit_sums(leaves: list[jax.Array]) -> list[jax.Array]:
 def _late_reads_unreported() -> Iterator[None]:
     """Keeps tensorstore's other reads quiet once one has failed.
 
-    Orbax closes its event loop at the first error; every read that ends later then prints a traceback of its own.
-    Some of them end after this does, so the silence about that one message lasts when there was an error.
+    Orbax closes its event loop at the first error; every read that ends later then prints a traceback of its own, and
+    every read that had not begun a warning. Some do after this ends, so the silence lasts when there was an error.
     """
     previous = sys.unraisablehook
 
@@ -246,7 +247,11 @@ def _late_reads_unreported() -> Iterator[None]:
             previous(event)
 
     sys.unraisablehook = report
-    yield
+    try:
+        yield
+    except BaseException:
+        warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
+        raise
     sys.unraisablehook = previous
 
 
