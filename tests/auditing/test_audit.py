@@ -182,6 +182,7 @@ def test_broken_files_empty_and_rare_classes(clean: pathlib.Path, tmp_path: path
     assert (finding.level, finding.sentence.split(' (')[0]) == ('fail', 'test has no real images')
 
 
+@pytest.mark.slow
 def test_the_verb_says_it_in_words_json_and_a_page_and_by_its_exit_code(
     planted: pathlib.Path, tmp_path: pathlib.Path, verb: Verb
 ) -> None:

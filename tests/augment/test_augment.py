@@ -80,6 +80,7 @@ def test_flip_alone_mirrors_some_and_changes_nothing_else() -> None:
     assert all(a != b for a, b in zip(mirrored, kept, strict=True))
 
 
+@pytest.mark.slow
 def test_an_image_depends_on_the_step_and_not_on_the_devices(everything: Config) -> None:
     images = smooth_images(BATCH)
     first, again, another = augmented(everything, images, steps=(3, 3, 4))

@@ -63,6 +63,7 @@ def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathl
     assert json.loads(results[0])['step'] == 14
 
 
+@pytest.mark.slow
 def test_broken_images_are_listed_in_the_run_folder(
     verb: Verb, config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_mistakes_in_the_data(verb: Verb, config: Config, faces: pathlib.Path, t
     assert [path.name for path in (tmp_path / 'work').iterdir()] == ['configs']
 
 
+@pytest.mark.slow
 def test_mistakes_about_a_run(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
     config.steps = 2
     assert verb('main', *train_flags(config), '--workdir', 'run').returncode == 0

@@ -85,6 +85,7 @@ def test_faces_decode_to_the_size_asked_for(size: int) -> None:
         assert image.shape == (size, size, 3) and image.std() > 10
 
 
+@pytest.mark.slow
 def test_headers_and_byte_sizes_do_not_tell_the_classes_apart(faces: DemoFaces) -> None:
     encoded = all_bytes(faces)
     sizes = [len(face) for face in encoded]

@@ -45,6 +45,7 @@ def test_images_that_changed_since_training_are_mentioned(workdir: pathlib.Path,
     assert any('the images are not the ones this run was trained on' in line for line in said.lines)
 
 
+@pytest.mark.slow
 def test_images_that_train_holds_too_are_scored_apart(
     config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_a_folder_that_is_taken_or_no_folder_is_refused(config: Config, tmp_path
         probe(from_recipe(config), out / '.lock/below')
 
 
+@pytest.mark.slow
 def test_probe_as_a_person_starts_it(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
     flags = ['--config', 'configs/cnn.py', *flags_of(config)]
     probed = verb('probe', *flags, '--folds=2', devices=2)

@@ -85,6 +85,7 @@ def validations(workdir: pathlib.Path) -> dict[int, dict[str, float]]:
     return {row['step']: row for row in rows if 'validation/loss' in row}
 
 
+@pytest.mark.slow
 def test_table_and_choice_are_by_validation_and_later_runs_train_nothing_again(
     tiny: Config, faces: pathlib.Path, tmp_path: pathlib.Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +153,7 @@ def test_rows_are_of_the_checkpoint_that_evaluation_takes(tiny: Config, tmp_path
     assert found.rows[0].metrics == {name: best.get(f'validation/{name}') for name in found.rows[0].metrics or ()}
 
 
+@pytest.mark.slow
 def test_a_signal_stops_the_search_and_it_goes_on_with_that_candidate(
     tiny: Config, tmp_path: pathlib.Path, trained: list[str]
 ) -> None:

@@ -84,6 +84,7 @@ def test_validation_and_the_best_checkpoint_are_of_the_average(config: Config, t
     assert averages[best] == max(averages.values())
 
 
+@pytest.mark.slow
 def test_the_loss_scale_goes_on_where_it_was(
     config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
