@@ -12,6 +12,7 @@ from fakeimg.config import Config
 from fakeimg.data import decode, pipeline
 from fakeimg.data.datasets import Split
 from fakeimg.data.images import CachedImages
+from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
 
 SAMPLE_BYTES = 256_000_000  # of encoded images at most, so that they stay in memory
@@ -102,7 +103,7 @@ class PipelineRate:
 
     def _seconds(self, source: Split, before: int, batches: int, after: int) -> float:
         """Seconds for `batches` batches, between `before` and `after` others."""
-        bad = pipeline.UnreadableImages('train', len(source), 1.0)
+        bad = UnreadableImages('train', len(source), 1.0)
         train = pipeline.TrainBatches(source, self._config, bad, before + batches + after)
         start = time.perf_counter()
         iterator = iter(pipeline.read_batches(train, self._threads))

@@ -12,6 +12,7 @@ from fakeimg.config import Config, override
 from fakeimg.console import Console
 from fakeimg.data import pipeline
 from fakeimg.data.datasets import Split
+from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.training.program import Program, build
 
 STAGES = ('decode', 'input', 'step', 'train', 'eval', 'save', 'start')
@@ -128,7 +129,7 @@ def take_one_step(config: Config) -> None:
     """What a training does until its first step has ended."""
     program = build(config)
     state, _ = program.initial_state()
-    bad = pipeline.UnreadableImages('train', program.num_train, config.data.max_bad_fraction)
+    bad = UnreadableImages('train', program.num_train, config.data.max_bad_fraction)
     batches = iter(program.device_batches(program.train_batches(bad)))
     jax.block_until_ready(program.advance(0, state, next(batches)))
     print(machine.STARTED, flush=True)

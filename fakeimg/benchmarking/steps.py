@@ -14,6 +14,7 @@ from fakeimg.benchmarking import timing
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.data import pipeline
 from fakeimg.data.datasets import Split
+from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.runtime import parallel
 from fakeimg.training.program import Program
 
@@ -50,7 +51,7 @@ class Steps:
     def train_rate(self, source: Split, seconds: float) -> dict[str, float]:
         """Training end to end; `input_wait_share` is the share of time in which the loop waits for a batch."""
         config = self.program.config
-        bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)
+        bad = UnreadableImages('train', len(source), config.data.max_bad_fraction)
         host = pipeline.TrainBatches(source, config, bad, 10**9, shard=parallel.shard())
         batches = iter(self.program.device_batches(host))
         waited = 0.0
@@ -107,7 +108,7 @@ class Steps:
 def eval_rate(program: Program, source: Split, state: Any, seconds: float) -> dict[str, float]:
     """Evaluation end to end, as `scoring.Scorer.score` does it: read, decode, score, bring back."""
     config = program.config
-    bad = pipeline.UnreadableImages('train', len(source), config.data.max_bad_fraction)
+    bad = UnreadableImages('train', len(source), config.data.max_bad_fraction)
     host = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
     batches = itertools.chain.from_iterable(pipeline.read_batches(host, config.data.threads) for _ in itertools.count())
     pending: Any = None

@@ -95,10 +95,10 @@ class DataSet:
         return parts[0] if len(parts) == 1 else _join(parts)
 
 
-class _JoinedFiles:
-    """Several lists of files, one after the other."""
+class _ChosenFiles:
+    """Some files of several lists."""
 
-    def __init__(self, parts: Sequence[Files], rows: np.ndarray):
+    def __init__(self, parts: Sequence[Files | demo.DemoFaces], rows: np.ndarray):
         self.names = [parts[part].names[index] for part, index in rows]
         self._parts = parts
         self._rows = rows  # int64[n, 2]: part, index in it
@@ -110,14 +110,18 @@ class _JoinedFiles:
         part, place = self._rows[index]
         return self._parts[part].read(int(place))
 
-    def take(self, indices: Sequence[int] | np.ndarray) -> '_JoinedFiles':
-        return _JoinedFiles(self._parts, self._rows[np.asarray(indices, int)])
+    def take(self, indices: Sequence[int] | np.ndarray) -> '_ChosenFiles':
+        return _ChosenFiles(self._parts, self._rows[np.asarray(indices, int)])
+
+
+def _all_of(parts: Sequence[Files | demo.DemoFaces]) -> _ChosenFiles:
+    rows = [(number, index) for number, part in enumerate(parts) for index in range(len(part))]
+    return _ChosenFiles(parts, np.array(rows, np.int64))
 
 
 def _join(parts: Sequence[Split]) -> Split:
-    rows = [(number, index) for number, part in enumerate(parts) for index in range(len(part))]
     return Split(
-        files=_JoinedFiles([part.files for part in parts], np.array(rows, np.int64)),
+        files=_all_of([part.files for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
         generators=[name for part in parts for name in part.generators],
         groups=[group for part in parts for group in part.groups],
@@ -125,28 +129,9 @@ def _join(parts: Sequence[Split]) -> Split:
     )
 
 
-class _DemoFiles:
-    """Demo faces as files, drawn when they are read."""
-
-    def __init__(self, faces: demo.DemoFaces, rows: np.ndarray):
-        self.names = [faces.names[row] for row in rows]
-        self._faces = faces
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def read(self, index: int) -> bytes:
-        return self._faces[int(self._rows[index])]
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> '_DemoFiles':
-        return _DemoFiles(self._faces, self._rows[np.asarray(indices, int)])
-
-
 def demo_split(faces: demo.DemoFaces) -> Split:
     """Returns demo faces as a split."""
-    count = len(faces.names)
-    return Split(_DemoFiles(faces, np.arange(count)), faces.labels, ['demo'] * count, [''] * count)
+    return Split(_all_of([faces]), faces.labels, ['demo'] * len(faces), [''] * len(faces))
 
 
 def open_data(config: Config) -> DataSet:

@@ -77,6 +77,8 @@ class DemoFaces:
             self._encoded[index] = encoded
         return encoded
 
+    read = __getitem__  # as Files have it
+
 
 def swap_face(rng: Generator, photo: Pixels, target: 'Head') -> Pixels:
     """Blends a new identity's inner face into a photo, uint8[size, size, 3]."""

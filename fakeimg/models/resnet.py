@@ -119,6 +119,3 @@ class ResNet(nn.Module):
                 x = ResidualBlock(filters, stride, self.bottleneck, norm(stage), self.dtype, name=name)(x)
         self.sow('intermediates', 'maps', x)
         return x.mean((1, 2), dtype=jnp.float32)
-
-
-resnet50 = functools.partial(ResNet, stage_sizes=STAGE_SIZES[50])

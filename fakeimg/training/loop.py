@@ -13,7 +13,7 @@ from fakeimg import files, run, scoring
 from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
-from fakeimg.data import pipeline
+from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.fields import to_plain
@@ -85,7 +85,7 @@ def _train(
     for note in program.data.notes + resume.changes(program, restored):
         console.warn(note)
     writer = run.MetricsWriter(workdir, start_step)
-    unreadable = pipeline.UnreadableImages('train', program.num_train, config.data.max_bad_fraction)
+    unreadable = UnreadableImages('train', program.num_train, config.data.max_bad_fraction)
     batches = iter(program.device_batches(program.train_batches(unreadable)))
     if restored:
         batches.set_state(restored.data['iterator'])
@@ -111,7 +111,7 @@ class _Loop:
     workdir: pathlib.Path
     checkpoints: Checkpoints
     log: StepLog
-    unreadable: pipeline.UnreadableImages
+    unreadable: UnreadableImages
     interrupts: Interrupts
     validation_cut_short: bool = dataclasses.field(init=False, default=False)
 

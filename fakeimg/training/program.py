@@ -15,6 +15,7 @@ from fakeimg import detector, scoring
 from fakeimg.config import Config
 from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import memory, pipeline
+from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
 from fakeimg.meta import Meta
 from fakeimg.models import create_model, init_variables
@@ -103,7 +104,7 @@ class Program:
     def _image_size(self) -> int:
         return self.config.data.image_size
 
-    def train_batches(self, bad: pipeline.UnreadableImages) -> pipeline.TrainBatches:
+    def train_batches(self, bad: UnreadableImages) -> pipeline.TrainBatches:
         """The batches of this run on the host, by step."""
         steps = self.schedule.total_steps
         return pipeline.TrainBatches(self.splits['train'], self.config, bad, steps, shard=parallel.shard())

@@ -16,7 +16,7 @@ from PIL import Image
 from fakeimg.config import Config
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, normalize
-from fakeimg.models.resnet import resnet50
+from fakeimg.models.resnet import STAGE_SIZES, ResNet
 from fakeimg.pretrained import convert, hub, naming, published, weights_file
 from tests.support.parity import to_ours, unflatten
 from tests.support.torch_networks import random_state, shapes
@@ -273,7 +273,7 @@ def test_the_real_weights_give_the_published_logits() -> None:
     source = published.read_published(path)
     variables = unflatten(naming.rename('resnet50', source.tensors, path).flat)
     images = np.full((1, 224, 224, 3), 0.5, np.float32)
-    features = np.asarray(resnet50().apply(variables, images, method='features'))
+    features = np.asarray(ResNet(STAGE_SIZES[50]).apply(variables, images, method='features'))
     logits = features @ source.tensors['classifier.1.weight'].T + source.tensors['classifier.1.bias']
     np.testing.assert_allclose(features.sum(), 14.5119, atol=1e-3)
     np.testing.assert_allclose(logits[0, :3], [-6.6223, -6.2090, -5.8592], atol=1e-4)
@@ -288,7 +288,7 @@ def test_the_real_torchvision_weights_give_the_published_logits() -> None:
     variables = unflatten(naming.rename('resnet50', source.tensors, source.name).flat)
     image = Image.open(str(paths[1])).convert('RGB').resize((224, 224), Image.Resampling.BICUBIC)
     images = normalize(np.asarray(image)[None], naming.MEAN, naming.STD)
-    features = np.asarray(resnet50().apply(variables, images, method='features'))
+    features = np.asarray(ResNet(STAGE_SIZES[50]).apply(variables, images, method='features'))
     logits = (features @ source.tensors['fc.weight'].T + source.tensors['fc.bias'])[0]
     np.testing.assert_array_equal(np.argsort(-logits)[:3], [386, 101, 385])
     np.testing.assert_allclose(logits[[386, 101, 385]], [18.014215, 17.064808, 14.841821], atol=1e-2)

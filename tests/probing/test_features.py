@@ -11,8 +11,9 @@ import pytest
 
 from fakeimg import models
 from fakeimg.config import NETWORKS, Config, override
-from fakeimg.data import decode, pipeline
+from fakeimg.data import decode
 from fakeimg.data.datasets import open_data
+from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.detector import Detector, from_recipe
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, normalize, resnet
@@ -85,7 +86,7 @@ def test_features_of_something_else_are_not_reused(
 
     def features(detector, split, name, **_):
         computed.append(name)
-        return np.zeros((len(split), 3), np.float32), np.arange(len(split)), pipeline.UnreadableImages(name, 1, 0.0)
+        return np.zeros((len(split), 3), np.float32), np.arange(len(split)), UnreadableImages(name, 1, 0.0)
 
     monkeypatch.setattr(Detector, 'features', features)
     out = tmp_path / 'out'

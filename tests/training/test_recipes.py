@@ -12,6 +12,7 @@ import pytest
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, Config, Model, default_config, override
 from fakeimg.data import pipeline
+from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator
@@ -264,7 +265,7 @@ def test_balanced_batches_have_half_of_each_and_every_image_in_turn(config: Conf
     config.data.balanced_sampling = True
     labels = np.arange(32) % 5 > 0
     source = LabelsOnly(labels.astype(np.int32))
-    bad = pipeline.UnreadableImages('train', 32, 0.0)
+    bad = UnreadableImages('train', 32, 0.0)
     batches = pipeline.TrainBatches(source, config, bad, 25)  # pyright: ignore[reportArgumentType]
     drawn = [batches.indices(step) for step in range(25)]
     assert {int(labels[indices].sum()) for indices in drawn} == {4}

@@ -1,4 +1,4 @@
-"""Draws what training may do to an image: python -m fakeimg.augment.contact_sheet docs/augmentation.png"""
+"""Draws what training may do to an image: python docs/draw_augmentation.py docs/augmentation.png"""
 
 import dataclasses
 import sys
