@@ -96,6 +96,7 @@ def test_labels_are_no_argument() -> None:
     assert list(inspect.signature(degradations.degrade).parameters) == ['keys', 'images', 'settings']
 
 
+@pytest.mark.slow
 def test_applied_images_change_and_others_stay() -> None:
     images = smooth_images(64)
     ranges = {kind: getattr(default_config().augment, kind) for kind in DEGRADATIONS}

@@ -67,6 +67,7 @@ def test_images_that_train_holds_too_are_scored_apart(
     assert others['confusion'] == {'tp': 20, 'fp': 20, 'tn': 0, 'fn': 0}
 
 
+@pytest.mark.slow
 def test_the_threshold_decides_what_is_called_fake(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
     config.steps = 48
     config.optimizer.base_learning_rate = 0.03

@@ -51,6 +51,7 @@ def test_every_layer_computes_what_torch_recorded(name: str, size: int, record: 
     assert_fingerprints(layers, below(record, f'{name}/{size}/activations/'), FORWARD)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', ['tiny_basic', 'tiny_bottleneck', 'tiny_vgg_bn'])
 def test_a_training_step_computes_what_torch_recorded(name: str, record: Arrays) -> None:
     variables = parity.unflatten(parity.to_ours(name, random_state(name)))

@@ -178,6 +178,7 @@ def test_a_signal_stops_the_search_and_it_goes_on_with_that_candidate(
     assert (late.interrupted_by, [row.name for row in late.rows]) == (signal.SIGINT, ['filters=4'])
 
 
+@pytest.mark.slow
 def test_a_diverging_candidate_is_a_row(tiny: Config, tmp_path: pathlib.Path, trained: list[str]) -> None:
     tiny.optimizer.warmup_epochs = tiny.optimizer.clip_norm = 0.0
     rates = [{'optimizer.base_learning_rate': 1e36}, {'optimizer.base_learning_rate': 1e-3}]

@@ -23,6 +23,7 @@ def rows(workdir: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_diverged_weights_are_never_saved(config: Config, tmp_path: pathlib.Path) -> None:
     config.checkpoint_every_steps = 1
     config.optimizer.warmup_epochs = 0

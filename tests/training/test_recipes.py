@@ -191,6 +191,7 @@ def test_a_step_that_overflows_leaves_the_average_alone(config: Config) -> None:
         assert bool(changed(before.ema, after.ema)) == (not skipped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('devices', 'mixup'), [(1, 0.0), (2, 1.0)])
 def test_parts_of_a_step_add_up_to_it(config: Config, devices: int, mixup: float) -> None:
     config.augment.mixup = mixup

@@ -35,6 +35,7 @@ def test_float16_overflow_leaves_no_trace(config: Config) -> None:
         jax.tree.map(np.testing.assert_array_equal, getattr(after, part), getattr(before, part))
 
 
+@pytest.mark.slow
 def test_float16_step_without_overflow_changes_everything(config: Config) -> None:
     devices, state, step = float16_step(config)
     start = devices.replicate(state)
@@ -89,6 +90,7 @@ def test_weight_decay_spares_batch_norm_and_biases() -> None:
     assert not decayed['stage1_block1']['bn1']['bias']
 
 
+@pytest.mark.slow
 def test_every_device_silences_units_of_its_own(config: Config) -> None:
     """Both devices see the same images; only dropout can tell their logits apart."""
     config.augment.flip = False
