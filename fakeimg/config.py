@@ -199,6 +199,7 @@ class Config(Section):
     epochs: float = 10.0  # passes over the training images
     steps: int = 0  # 0: follows from epochs
     microbatches: int = 1  # parts that a device takes its images of a step in, one after the other, to save memory
+    steps_per_call: int = 1  # that one call of the compiled program takes; more keep a GPU busy where steps are short
     precision: str = 'auto'  # float16 on a GPU without bfloat16 (T4), bfloat16 with it, float32 on CPU
     parallel: str = 'pmap'  # pmap | shard_map
     log_every_steps: int = 50  # from one row of metrics to the next
@@ -219,7 +220,7 @@ class Config(Section):
         self.require('seed', self.seed >= 0, '0 or more')
         self.require('steps', self.steps >= 0, '0 (use epochs) or more')
         self.require('epochs', self.steps > 0 or 0 < self.epochs < math.inf, 'more than 0')
-        for name in ('batch_size', 'microbatches', 'log_every_steps'):
+        for name in ('batch_size', 'microbatches', 'steps_per_call', 'log_every_steps'):
             self.require(name, getattr(self, name) >= 1, 'at least 1')
         self.require('validate_every_epochs', self.validate_every_epochs > 0, 'more than 0')
         self.require('checkpoint_every_steps', self.checkpoint_every_steps >= 0, '0 or more')

@@ -7,6 +7,7 @@ makes the order a pure function of (seed, step): threads, prefetching and restar
 import functools
 import os
 from collections.abc import Callable
+from typing import Any
 
 import grain
 import numpy as np
@@ -168,3 +169,40 @@ def read_batches(batches: Batches, threads: int = 0) -> grain.IterDataset:
     # simplejpeg releases the GIL; one finished batch beyond those in the making keeps every thread busy.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
     return grain.MapDataset.source(batches).to_iter_dataset(options)
+
+
+class Stacked(grain.IterDataset):
+    """Batches of several steps as one, in which each row has those of every step: [b, k, ...].
+
+    Rows stay the first axis, along which devices share a batch. The state of the iterator is that of the batches,
+    whatever their number in one item.
+
+    Args:
+        parent: the batches, by step.
+        length: of the item that begins at a step, in steps; that of one step stays as it is.
+    """
+
+    def __init__(self, parent: grain.IterDataset, length: Callable[[int], int]):
+        super().__init__(parent)
+        self._length = length
+
+    def __iter__(self) -> grain.DatasetIterator:
+        return _StackedIterator(iter(self._parent), self._length)
+
+
+class _StackedIterator(grain.DatasetIterator):
+    def __init__(self, parent: grain.DatasetIterator, length: Callable[[int], int]):
+        super().__init__(parent)
+        self._length = length
+
+    def __next__(self) -> Batch:
+        first, *others = [next(self._parent) for _ in range(self._length(self.get_state()['next_index']))]
+        if not others:
+            return first
+        return {name: np.stack([first[name], *(batch[name] for batch in others)], axis=1) for name in first}
+
+    def get_state(self) -> dict[str, Any]:
+        return self._parent.get_state()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self._parent.set_state(state)

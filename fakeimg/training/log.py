@@ -20,7 +20,7 @@ MAX_SKIPPED_IN_A_ROW = 50  # a float16 loss scale that was halved this often is 
 
 @dataclasses.dataclass
 class StepLog:
-    """Reads the outputs of a step once the next step is dispatched: the host never keeps the devices waiting.
+    """Reads the outputs of a call once the next one is dispatched: the host never keeps the devices waiting.
 
     Attributes:
         program: the run.
@@ -39,7 +39,10 @@ class StepLog:
     bar: Progress
     writer: MetricsWriter
     meter: Meter = dataclasses.field(init=False)
-    _pending: tuple[int, dict[str, Any]] | None = dataclasses.field(init=False, default=None)  # still on the devices
+    _pending: tuple[int, int, dict[str, Any]] | None = dataclasses.field(
+        init=False, default=None
+    )  # still on the devices
+    _compiled: set[tuple[bool, int]] = dataclasses.field(init=False, default_factory=set)  # phases and lengths of calls
     _interval: list[dict[str, Any]] = dataclasses.field(init=False, default_factory=list)
     _skipped_in_a_row: int = dataclasses.field(init=False, default=0)
 
@@ -49,25 +52,37 @@ class StepLog:
     def _restart_meter(self) -> None:
         self.meter = Meter(self.program.config.batch_size / self.program.devices.count)
 
-    def add(self, step: int, outputs: dict[str, Any], dispatched: float) -> None:
-        """Takes the outputs of the step that led to `step`, and reads those of the one before.
+    def add(self, step: int, count: int, outputs: dict[str, Any], dispatched: float) -> None:
+        """Takes the outputs of the call that led to `step`, and reads those of the one before.
 
         Args:
             step: steps taken so far.
+            count: those of the call.
             outputs: of `Program.advance`.
-            dispatched: `time.monotonic()` before the step.
+            dispatched: `time.monotonic()` before the call.
         """
         self.read()
-        is_first = step == self.start_step + 1
-        if is_first or step == self.program.schedule.head_steps + 1:
+        name = self._name_if_new(step, count)
+        if name is not None:
             jax.block_until_ready(outputs)
-            name = 'first step' if is_first else f'step {step:,}, the first of more than the head,'
             self.console.say(f'  {name} {time.monotonic() - dispatched:.1f} s, compilation included')
             self.bar.update(step, 'training')
-            self._restart_meter()  # rates and ETA leave compilation, and so this step, out
+            self._restart_meter()  # rates and ETA leave compilation, and so this call, out
         else:
-            self.meter.count_step()
-        self._pending = (step, outputs)
+            self.meter.count_steps(count)
+        self._pending = (step, count, outputs)
+
+    def _name_if_new(self, step: int, count: int) -> str | None:
+        """What to call a call that had to be compiled, for none of its length came before; None for others."""
+        kind, known = (step <= self.program.schedule.head_steps, count), set(self._compiled)
+        self._compiled.add(kind)
+        if kind in known:
+            return None
+        if not known:
+            return 'first step' if count == 1 else f'first {count} steps'
+        is_new_phase = all(alone != kind[0] for alone, _ in known)
+        named = f'step {step:,}, the first' if count == 1 else f'steps {step - count + 1:,} to {step:,}, the first'
+        return f'{named} of more than the head,' if is_new_phase else f'{named} in a call of {count},'
 
     def read(self) -> None:
         """Fetches the last outputs, checks them, and logs when an interval is full.
@@ -77,8 +92,15 @@ class StepLog:
         """
         if self._pending is None:
             return
-        (step, outputs), self._pending = self._pending, None
+        (step, count, outputs), self._pending = self._pending, None
         outputs = jax.device_get(outputs)
+        for number in range(count):
+            self._read_step(
+                step - count + number + 1,
+                outputs if count == 1 else {name: rows[number] for name, rows in outputs.items()},
+            )
+
+    def _read_step(self, step: int, outputs: dict[str, Any]) -> None:
         self._check_finite(step, outputs)
         self._interval.append(outputs)
         self.bar.update(step)

@@ -86,7 +86,7 @@ def _train(
         console.warn(note)
     writer = run.MetricsWriter(workdir, start_step)
     unreadable = UnreadableImages('train', program.num_train, config.data.max_bad_fraction)
-    batches = iter(program.device_batches(program.train_batches(unreadable)))
+    batches = iter(program.device_batches(program.train_batches(unreadable), program.schedule.call_length))
     if restored:
         batches.set_state(restored.data['iterator'])
     try:
@@ -124,13 +124,14 @@ class _Loop:
         while step < total and not stop:
             if not self.is_done_with(step):
                 self.validate_and_save(step, state, batches)
+            count = self.program.schedule.call_length(step)
             with self.log.meter.waiting():
                 batch = next(batches)
             self.unreadable.check()
             dispatched = time.monotonic()
             state, outputs = self.program.advance(step, state, batch)
-            step += 1
-            self.log.add(step, outputs, dispatched)
+            step += count
+            self.log.add(step, count, outputs, dispatched)
             stop = self.must_stop(step)
         self.log.read()
         if not self.is_done_with(step):

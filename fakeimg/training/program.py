@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -24,7 +24,7 @@ from fakeimg.runtime import parallel, precision
 from fakeimg.training import optimizer
 from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState, create_state
-from fakeimg.training.step import Step, balanced_weights, train_step
+from fakeimg.training.step import Step, balanced_weights, take_steps, train_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Program:
         tx: the optimizer.
         schedule: length and learning rates.
         head_step: the step while the head learns alone, like `train_step`; None if it never does.
-        train_step: `(state, batch) -> (state, outputs)` over all devices; donates the state.
+        train_step: `(state, batch) -> (state, outputs)` over all devices, see `take_steps`; donates the state.
         scorer: scores a split with the variables of a state.
     """
 
@@ -90,7 +90,10 @@ class Program:
         return create_state(variables, self.tx, self.dtype, averaged=self.config.optimizer.ema_decay > 0)
 
     def advance(self, step: int, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
-        """Takes step `step` (from 0) of the run, with or without the head alone; donates the state."""
+        """Takes the steps of `batch`, the first of them `step` (from 0), with or without the head alone.
+
+        It donates the state.
+        """
         if self.head_step is not None and step < self.schedule.head_steps:
             return self.head_step(state, batch)
         if self.head_step is not None and step == self.schedule.head_steps:
@@ -109,9 +112,15 @@ class Program:
         steps = self.schedule.total_steps
         return pipeline.TrainBatches(self.splits['train'], self.config, bad, steps, shard=parallel.shard())
 
-    def device_batches(self, batches: pipeline.Batches) -> grain.IterDataset:
-        """Batches in order, already on the devices, two ahead of their consumer."""
-        dataset = pipeline.read_batches(batches, self.config.data.threads).map(self.devices.split)
+    def device_batches(
+        self, batches: pipeline.Batches, call_length: Callable[[int], int] = lambda step: 1
+    ) -> grain.IterDataset:
+        """Batches in order, already on the devices, two calls ahead of their consumer.
+
+        `call_length` says how many steps the call from a step on takes; their batches come as one.
+        """
+        dataset = pipeline.Stacked(pipeline.read_batches(batches, self.config.data.threads), call_length)
+        dataset = dataset.map(self.devices.split)
         return grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2)
 
     def meta(self) -> Meta:
@@ -152,6 +161,10 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Program:
     step = functools.partial(
         train_step, learning_rate=schedule.learning_rate(), config=config, class_weights=class_weights
     )
+
+    def compiled(step: Step) -> Step:
+        return mapped.map(functools.partial(take_steps, step=step), donate_state=True)
+
     head_step = None
     if head_rate:
         head_tx = optimizer.create_optimizer(config, head_rate[0], model)
@@ -164,7 +177,7 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Program:
         model=model,
         tx=tx,
         schedule=schedule,
-        head_step=head_step and mapped.map(head_step, donate_state=True),
-        train_step=mapped.map(functools.partial(step, model=model, tx=tx), donate_state=True),
+        head_step=head_step and compiled(head_step),
+        train_step=compiled(functools.partial(step, model=model, tx=tx)),
         scorer=scoring.Scorer.create(model, config, mapped),
     )

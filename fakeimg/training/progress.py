@@ -51,6 +51,7 @@ def _options(program: Program) -> list[str]:
         f'layer decay {config.finetune.layer_decay:g}': config.finetune.layer_decay != 1,
         f'weights averaged with decay {config.optimizer.ema_decay:g}': config.optimizer.ema_decay,
         f'{config.microbatches} microbatches': config.microbatches > 1,
+        f'{config.steps_per_call} steps in one call': config.steps_per_call > 1,
         'balanced sampling': config.data.balanced_sampling,
         f'decoded images stay in memory, {program.cached_bytes / 1e9:.2g} GB in the end': program.cached_bytes,
     }
@@ -80,8 +81,8 @@ class Meter:
         finally:
             self._apart += time.monotonic() - start
 
-    def count_step(self) -> None:
-        self._steps += 1
+    def count_steps(self, count: int) -> None:
+        self._steps += count
 
     def restart(self) -> None:
         """Forgets what was measured so far: the first step's compilation."""

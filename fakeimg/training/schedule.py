@@ -18,6 +18,8 @@ class Schedule:
         head_steps: the first of them, in which the head learns alone.
         steps_per_epoch: batches in one pass over the training images, not rounded.
         validate_every: steps from one validation to the next.
+        steps_per_call: most steps of one call of the compiled program.
+        due_every: steps from one row of metrics to the next, from one checkpoint to the next.
         warmup_steps: of each phase; a phase of less than twice as many warms up for its first half.
         peak_learning_rate: linear in the batch size (Goyal et al. 2017, section 2.1).
     """
@@ -26,6 +28,8 @@ class Schedule:
     head_steps: int
     steps_per_epoch: float
     validate_every: int
+    steps_per_call: int
+    due_every: tuple[int, ...]
     warmup_steps: int
     peak_learning_rate: float
 
@@ -50,9 +54,21 @@ class Schedule:
             head_steps=head_steps,
             steps_per_epoch=num_train / config.batch_size,
             validate_every=max(1, round(steps(config.validate_every_epochs))),
+            steps_per_call=config.steps_per_call,
+            due_every=tuple(filter(None, (config.log_every_steps, config.checkpoint_every_steps))),
             warmup_steps=round(steps(config.optimizer.warmup_epochs)),
             peak_learning_rate=config.optimizer.base_learning_rate * config.batch_size / 256,
         )
+
+    def call_length(self, step: int) -> int:
+        """Steps that the call after `step` steps takes: `steps_per_call`, or 1 if something is due before they end.
+
+        Due are a row of metrics, a validation, a checkpoint, the end of the head's phase and that of the run. It
+        depends on `step` alone, so a run that continues makes the calls that it would have made.
+        """
+        ends = [every - step % every for every in (self.validate_every, *self.due_every)]
+        ends += [end - step for end in (self.head_steps, self.total_steps) if end > step]
+        return self.steps_per_call if self.steps_per_call <= min(ends) else 1
 
     def phases(self) -> list[optax.Schedule]:
         """The learning rate of each phase by the phase's own step: of the head alone, if there is one, and of the rest.
