@@ -2,7 +2,9 @@
 # make test      the tests but the slow ones; make test-all: every test
 # make lint      ruff, types, the floors of the package, declared dependencies
 # make torch     installs torch: some tests compare with it, benchmarks and .pth files need it
+# make gpu       measures the GPU rows of docs/performance.md, in at most nine minutes
 # make bench     measures the CPU rows of docs/performance.md against PyTorch, in about six minutes
+# make wheelhouse PYTHON_VERSION=3.12    gathers wheels for a machine without internet
 # Each target sets up the environment that it needs. Another Python: make test PYTHON=python3.12
 
 PYTHON ?= python3
@@ -12,8 +14,9 @@ BIN := $(VENV)/bin
 export NPROC ?= 8
 # Neighbouring tests share what they compile, so each worker begins with half of the files.
 WORKERS ?= -n 2 --dist worksteal
+PYTHON_VERSION ?= 3.12
 
-.PHONY: demo test test-all lint torch bench
+.PHONY: demo test test-all lint torch bench gpu wheelhouse
 
 demo: $(VENV)/.ready
 	$(BIN)/fakeimg train --config demo
@@ -37,6 +40,12 @@ torch: $(VENV)/.ready
 
 bench: torch
 	$(BIN)/python benchmarks/against_torch.py --workdir runs/bench
+
+gpu: $(VENV)/.ready
+	$(BIN)/python benchmarks/gpu.py
+
+wheelhouse: $(VENV)/.ready
+	$(BIN)/python launch/wheelhouse.py --python_version $(PYTHON_VERSION)
 
 $(VENV)/.ready: pyproject.toml constraints.txt launch/make_venv.sh
 	@launch/make_venv.sh "$(PYTHON)" "$(VENV)"

@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument('--out', type=pathlib.Path, default=pathlib.Path('runs/gpu'), help='folder for the JSON files')
     parser.add_argument('--parts', default=','.join(PARTS), help='of %(default)s')
     parser.add_argument('--seconds', type=float, help='to measure each rate for; default 2, with --dry 0.1')
-    parser.add_argument('--limit', type=float, default=9.0, help='minutes for all parts together, default %(default)s')
+    parser.add_argument('--limit', type=float, help='minutes for all parts together; default 9, with --dry 30')
     parser.add_argument('--dry', action='store_true', help='small networks on a CPU, to try the script')
     parser.add_argument('--table', type=pathlib.Path, metavar='FOLDER', help='print the figures of a run as Markdown')
     options = parser.parse_args()
@@ -56,10 +56,11 @@ def main() -> None:
         if part not in PARTS:
             fail(f'there is no part {part!r}; the parts are {", ".join(PARTS)}.')
     seconds = (0.1 if options.dry else 2.0) if options.seconds is None else options.seconds
-    for name, value in (('seconds', seconds), ('limit', options.limit)):
+    limit = (30.0 if options.dry else 9.0) if options.limit is None else options.limit
+    for name, value in (('seconds', seconds), ('limit', limit)):
         if not value > 0:
             fail(f'--{name} is {value:g}; it must be more than 0.')
-    sys.exit(run(parts, options.out, seconds, time.monotonic() + 60 * options.limit, options.dry))
+    sys.exit(run(parts, options.out, seconds, time.monotonic() + 60 * limit, options.dry))
 
 
 def run(parts: list[str], out: pathlib.Path, seconds: float, end: float, dry: bool) -> int:

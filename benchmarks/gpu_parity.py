@@ -56,7 +56,7 @@ def compare(configs: dict[str, Config], record: Callable[[dict[str, Any]], None]
     for network, config in configs.items():
         rows = figures['networks'].setdefault(network, {})
         variables = jax.device_get(first_variables(config))
-        with concurrent.futures.ThreadPoolExecutor(2 if dry else len(CASES)) as pool:
+        with concurrent.futures.ThreadPoolExecutor(1 if dry else len(CASES)) as pool:
             taken = pool.map(functools.partial(take_step, config=config, variables=variables), CASES)
             results = {case.name: result for case, result in zip(CASES, taken, strict=True)}
         for case in CASES[1:]:

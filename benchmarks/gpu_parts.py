@@ -180,9 +180,8 @@ def measure_small(task: Task) -> None:
 
 
 def variants(dry: bool) -> list[dict[str, Any]]:
-    """Ways to run the small CNN: one step a call."""
-    del dry
-    return [{}]
+    """Ways to run the small CNN: one step a call, and several."""
+    return [{'steps_per_call': count} for count in ((1, 2) if dry else (1, 8, 32))]
 
 
 def read_state(task: Task) -> None:

@@ -93,7 +93,7 @@ def measure(
     started, longest = time.monotonic(), 0.0
     has_torch = importlib.util.find_spec('torch') is not None
     figures: dict[str, Any] = {'rows': [], 'left_out': [], 'ceilings': {}}
-    rows = [('bfloat16', 8), ('float16', 2)] if dry else list(gpu_table.STEPS)
+    rows = [('float16', 2)] if dry else list(gpu_table.STEPS)
     for place, (precision, batch) in enumerate(rows):
         if time.monotonic() - started + longest > limit:
             figures['left_out'] = [list(row) for row in rows[place:]]

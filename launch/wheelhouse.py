@@ -1,7 +1,9 @@
 """Gathers wheels for a machine without internet: python launch/wheelhouse.py --python_version 3.12
 
 The folder gets fakeimg, and what it needs beyond the packages in PRESENT and their own requirements, for that Python on
-this platform. Run it where fakeimg is installed from this clone; `make wheelhouse` does.
+this platform. Install all of it with pip install --no-index --no-deps wheelhouse/*.whl; after --all, where the folder
+has every requirement, with pip install --no-index --find-links wheelhouse fakeimg.
+`make wheelhouse` runs this where fakeimg is installed from this clone.
 """
 
 import argparse
@@ -20,6 +22,7 @@ PRESENT = (
     *('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'pillow', 'scikit-learn', 'rich', 'safetensors'),
     *('huggingface_hub', 'matplotlib'),
 )
+UNUSED = {'pyarrow'}  # 55 MB: tensorflow-datasets requires it, and fakeimg never imports it
 SOURCES = {'promise'}  # no wheel on PyPI; pure Python, so one that is built here serves any version
 
 
@@ -54,9 +57,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--python_version', default='3.12', help='of the other machine, default %(default)s')
     parser.add_argument('--out', type=pathlib.Path, default=ROOT / 'wheelhouse', help='folder, emptied first')
+    parser.add_argument('--all', action='store_true', help='packages that are required but not used, too')
     options = parser.parse_args()
     lacking = required(['fakeimg'], options.python_version) - required(list(PRESENT), options.python_version)
-    lacking.remove('fakeimg')
+    lacking -= {'fakeimg'} if options.all else {'fakeimg', *UNUSED}
     out = options.out.absolute()
     shutil.rmtree(out, ignore_errors=True)
     wheels = ('--quiet', '--no-deps', '--constraint', ROOT / 'constraints.txt')

@@ -84,7 +84,7 @@ def _measure_devices(program: Program, stages: Sequence[str], seconds: float) ->
         figures['step'] = {**rate, 'gpus': machine.gpu_state()}
         per_device = rate['images_per_second_per_device']
         arguments = (stepper.state, next(stepper.batches))
-        images = config.batch_size / program.devices.count
+        images = stepper.images
         figures['roofline'] = roofline.fraction(program.train_step, arguments, images, per_device, program.dtype)
     if 'train' in stages:
         rate = stepper.train_rate(program.splits['train'], seconds)

@@ -22,12 +22,15 @@ BUFFERS = 3  # batches in turn: one hot buffer would flatter the step
 
 
 class Steps:
-    """The training step of a run that is built but not started, and its current state."""
+    """The training step of a run that is built but not started, and its current state.
+
+    With `config.steps_per_call`, what is called a step here is a call that takes all of these.
+    """
 
     def __init__(self, program: Program):
         self.program = program
         self.state, _ = program.initial_state()
-        self.images = program.config.batch_size / program.devices.count
+        self.images = program.config.batch_size * program.config.steps_per_call / program.devices.count
         self.batches = random_batches(program)
         start = time.perf_counter()
         self._outputs: Any = self._step(next(self.batches))
@@ -53,7 +56,7 @@ class Steps:
         config = self.program.config
         bad = UnreadableImages('train', len(source), config.data.max_bad_fraction)
         host = pipeline.TrainBatches(source, config, bad, 10**9, shard=parallel.shard())
-        batches = iter(self.program.device_batches(host))
+        batches = iter(self.program.device_batches(host, lambda _: config.steps_per_call))
         waited = 0.0
 
         def advance() -> Any:
@@ -124,17 +127,23 @@ def eval_rate(program: Program, source: Split, state: Any, seconds: float) -> di
 
 
 def random_batches(program: Program) -> Iterator[Any]:
-    """Endless batches of random images on the devices, BUFFERS of them in turn; zeros would flatter the step."""
+    """Endless batches of random images on the devices, BUFFERS of them in turn; zeros would flatter the step.
+
+    Each has the images of `config.steps_per_call` steps.
+    """
     random = np.random.default_rng(0)
-    rows, data = program.config.batch_size // jax.process_count(), program.config.data
+    config, data = program.config, program.config.data
+    rows: tuple[int, ...] = (config.batch_size // jax.process_count(),)
+    if config.steps_per_call > 1:
+        rows += (config.steps_per_call,)
     side, left = data.resize_size, data.resize_size - data.image_size
 
     def batch() -> pipeline.Batch:
         return {
-            'image': random.integers(0, 256, (rows, side, side, 3), np.uint8),
+            'image': random.integers(0, 256, (*rows, side, side, 3), np.uint8),
             'label': random.integers(0, 2, rows, np.int32),
             'weight': np.ones(rows, np.float32),
-            **({'offset': random.integers(0, left + 1, (rows, 2), np.int32)} if left else {}),
+            **({'offset': random.integers(0, left + 1, (*rows, 2), np.int32)} if left else {}),
         }
 
     return itertools.cycle([program.devices.split(batch()) for _ in range(BUFFERS)])
