@@ -42,7 +42,7 @@ class Data(Section):
     balanced_sampling: bool = False  # True: every batch is half real, half fake, whatever train holds of each
     max_bad_fraction: float = 0.01  # of a split: more unreadable images than this stop the run
     threads: int = 0  # threads that decode; 0: one per core, at most one per 32 px of a side
-    cache: str = 'auto'  # host: decoded images stay in memory after their first use; none; auto: if they fit
+    cache: str = 'auto'  # of decoded images: none | host: memory | device: those of train on each GPU | auto: what fits
     mean: tuple[float, ...] = ()  # of RGB in [0, 1]; (): what the initial weights expect, ImageNet's without weights
     std: tuple[float, ...] = ()  # likewise
 
@@ -54,7 +54,7 @@ class Data(Section):
         self.require('validation_fraction', 0 < self.validation_fraction < 0.5, 'between 0 and 0.5')
         self.require('max_bad_fraction', 0 <= self.max_bad_fraction <= 1, 'between 0 and 1')
         self.require('threads', self.threads >= 0, '0 (one per core) or more')
-        self.require_one_of('cache', 'auto', 'none', 'host')
+        self.require_one_of('cache', 'auto', 'none', 'host', 'device')
         numbers = 'three numbers, one per colour'
         self.require('mean', len(self.mean) in (0, 3) and all(map(math.isfinite, self.mean)), numbers)
         ok = len(self.std) in (0, 3) and all(0 < value < math.inf for value in self.std)

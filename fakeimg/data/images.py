@@ -3,7 +3,7 @@
 import threading
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 
 from fakeimg.data import decode
 from fakeimg.data.files import Files
@@ -59,6 +59,15 @@ class CachedImages(Images):
     def size_in_bytes(self) -> int:
         """Memory that is taken once all images are cached."""
         return self._memory.nbytes
+
+    @property
+    def images(self) -> UInt8[np.ndarray, 'n s s 3']:
+        """The memory itself; arbitrary where an image is not complete."""
+        return self._memory
+
+    def holds(self, indices: Int[np.ndarray, ' b']) -> Bool[np.ndarray, ' b']:
+        """Which of some images are in memory."""
+        return self._is_complete[indices]
 
     @property
     def num_cached(self) -> int:

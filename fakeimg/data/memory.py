@@ -26,15 +26,15 @@ def cache_decoded(splits: dict[str, Split], config: Config, num_steps: int, proc
         processes: of this run; they may share the machine, and each caches every image in the end.
 
     Raises:
-        UserError: `config.data.cache=host` needs more than is available.
+        UserError: `config.data.cache=host`, or device, for which images are decoded here, needs more than is available.
     """
     side, names = config.data.resize_size, [name for name in _CACHED if name in splits]
     needed = sum(len(splits[name]) * side * side * 3 for name in names)
     available = available_memory() // processes
-    if config.data.cache == 'host' and needed > available:
+    if config.data.cache in ('host', 'device') and needed > available:
         raise UserError(
-            f'config.data.cache=host needs {needed / 1e9:,.1f} GB for decoded images, and {available / 1e9:,.1f} GB '
-            'are available to this process; leave it auto.'
+            f'config.data.cache={config.data.cache} needs {needed / 1e9:,.1f} GB for decoded images, and '
+            f'{available / 1e9:,.1f} GB are available to this process; leave it auto.'
         )
     fits, is_read_again = needed <= DECODED_SHARE * available, num_steps * config.batch_size > len(splits['train'])
     if config.data.cache == 'none' or (config.data.cache == 'auto' and not (fits and is_read_again)):

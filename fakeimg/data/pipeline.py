@@ -11,7 +11,7 @@ from typing import Any
 
 import grain
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from fakeimg.config import Config
 from fakeimg.data import decode, memory
@@ -63,8 +63,7 @@ class Batches(grain.sources.RandomAccessDataSource):
         images = self._buffers.take()
         labels = np.where(indices >= 0, self._split.labels[indices], 0).astype(np.int32)
         weights = (indices >= 0).astype(np.float32)
-        # Maps [0, 1) onto the whole offsets 0 to side - size, each as likely as the next.
-        offsets = (positions * (side - size + 1)).astype(np.int32)
+        offsets = self._offsets(positions)
         if not self._images.gather(indices, images):
             for row, index in enumerate(indices.tolist()):
                 out = images[row]
@@ -77,6 +76,10 @@ class Batches(grain.sources.RandomAccessDataSource):
         images[weights == 0] = 0
         batch = {'image': images, 'label': labels, 'weight': weights}
         return batch if side == size else {**batch, 'offset': offsets}
+
+    def _offsets(self, positions: Float[np.ndarray, 'n 2']) -> Int[np.ndarray, 'n 2']:
+        """Maps [0, 1) onto the whole offsets 0 to side - size, each as likely as the next."""
+        return (positions * (self.side - self._image_size + 1)).astype(np.int32)
 
     def _read(self, index: int, out: np.ndarray) -> np.ndarray | None:
         try:
@@ -131,6 +134,30 @@ class TrainBatches(Batches):
         else:
             positions = np.full((self._batch_size, 2), 0.5)
         return self._load(indices, positions)
+
+
+class NumberedBatches(TrainBatches):
+    """Those of `TrainBatches` with `index`, int32[b], in place of `image`: where the device finds it among all images.
+
+    Args:
+        is_readable: bool[n], whether an image could be decoded; its weight is 0 otherwise.
+    """
+
+    def __init__(self, *args, is_readable: Bool[np.ndarray, ' n'], **kwargs):
+        super().__init__(*args, **kwargs)
+        self._is_readable = is_readable
+
+    def cache_encoded(self) -> None:
+        """Does nothing: no image is read."""
+
+    def _load(self, indices: Int[np.ndarray, ' n'], positions: Float[np.ndarray, 'n 2']) -> Batch:
+        indices, positions = indices[self._rows], positions[self._rows]
+        batch = {
+            'index': indices.astype(np.int32),
+            'label': self._split.labels[indices].astype(np.int32),
+            'weight': self._is_readable[indices].astype(np.float32),
+        }
+        return batch if self.side == self._image_size else {**batch, 'offset': self._offsets(positions)}
 
 
 def _look_up(numbers: np.ndarray, size: int, epoch_order: Callable[[int], np.ndarray]) -> np.ndarray:

@@ -73,6 +73,11 @@ class Devices:
     def count(self) -> int:
         return self.mesh.size
 
+    @property
+    def local(self) -> list[Any]:
+        """The devices of this process."""
+        return list(self.mesh.local_devices)
+
     def map(self, step: Callable[..., Any], *, donate_state: bool = False) -> Callable[..., Any]:
         """Compiles `step(state, batch)` for all devices; everything it returns must be replicated."""
         donated = (0,) if donate_state else ()
@@ -94,6 +99,12 @@ class Devices:
         local = self.mesh.local_mesh
         rows = jax.tree.map(lambda x: x.reshape(local.size, -1, *x.shape[1:]), batch)
         return jax.device_put(rows, NamedSharding(local, _SPLIT))
+
+    def on_each(self, array: np.ndarray) -> jax.Array:
+        """Puts all of a host array on each device of this process, in the form in which `map` takes it in a batch."""
+        mesh, part = (self.mesh, array) if self.mode == 'shard_map' else (self.mesh.local_mesh, array[None])
+        shape = (mesh.size * part.shape[0], *part.shape[1:])
+        return jax.make_array_from_callback(shape, NamedSharding(mesh, _SPLIT), lambda _: part)
 
     def replicate(self, tree: Any) -> Any:
         """Copies arrays, the same in every process, to every device."""

@@ -74,18 +74,22 @@ def _train(
 ) -> Result:
     """Opens everything that writes to the run folder, runs the loop, and closes it again."""
     config, start_step = program.config, restored.step if restored else 0
+    for line in progress.preflight(program, workdir, state, origin, start_step):
+        console.say(line)
+    for note in program.data.notes + resume.changes(program, restored):
+        console.warn(note)
+    unreadable = UnreadableImages('train', program.num_train, config.data.max_bad_fraction)
+    try:
+        program = program.with_device_images(unreadable, console)
+    finally:
+        unreadable.write(run.unreadable_file(workdir))
     checkpoints = Checkpoints(workdir / 'checkpoints')
     if restored:
         checkpoints.set_aside_after(restored.step)
     if parallel.is_first_process():
         files.write_json(workdir / 'config.json', to_plain(config))
         files.write_json(workdir / 'environment.json', run.environment())
-    for line in progress.preflight(program, workdir, state, origin, start_step):
-        console.say(line)
-    for note in program.data.notes + resume.changes(program, restored):
-        console.warn(note)
     writer = run.MetricsWriter(workdir, start_step)
-    unreadable = UnreadableImages('train', program.num_train, config.data.max_bad_fraction)
     batches = iter(program.device_batches(program.train_batches(unreadable), program.schedule.call_length))
     if restored:
         batches.set_state(restored.data['iterator'])

@@ -13,6 +13,7 @@ import optax
 
 from fakeimg import detector, scoring
 from fakeimg.config import Config
+from fakeimg.console import Console
 from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import memory, pipeline
 from fakeimg.data.unreadable import UnreadableImages
@@ -21,7 +22,7 @@ from fakeimg.meta import Meta
 from fakeimg.models import create_model, init_variables
 from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel, precision
-from fakeimg.training import optimizer
+from fakeimg.training import device_cache, optimizer
 from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState, create_state
 from fakeimg.training.step import Step, balanced_weights, take_steps, train_step
@@ -41,6 +42,8 @@ class Program:
         head_step: the step while the head learns alone, like `train_step`; None if it never does.
         train_step: `(state, batch) -> (state, outputs)` over all devices, see `take_steps`; donates the state.
         scorer: scores a split with the variables of a state.
+        caches_on_devices: whether the images of train are to be on the devices; `with_device_images` puts them there.
+        device_images: the images of train once they are.
     """
 
     config: Config
@@ -52,6 +55,8 @@ class Program:
     head_step: Step | None
     train_step: Step
     scorer: scoring.Scorer
+    caches_on_devices: bool = False
+    device_images: device_cache.DeviceImages | None = None
 
     @property
     def splits(self) -> dict[str, datasets_lib.Split]:
@@ -63,8 +68,14 @@ class Program:
 
     @property
     def cached_bytes(self) -> int:
-        """Memory that decoded images will take, 0 without a cache."""
-        return sum(split.cache.size_in_bytes for split in self.splits.values() if split.cache)
+        """Host memory that decoded images will keep, 0 without a cache."""
+        on_host = [split for name, split in self.splits.items() if name != 'train' or not self.caches_on_devices]
+        return sum(split.cache.size_in_bytes for split in on_host if split.cache)
+
+    @property
+    def device_cached_bytes(self) -> int:
+        """Memory of each device that the images of train take, 0 if they are not there."""
+        return self.num_train * self.config.data.resize_size**2 * 3 if self.caches_on_devices else 0
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -107,10 +118,23 @@ class Program:
     def _image_size(self) -> int:
         return self.config.data.image_size
 
+    def with_device_images(self, bad: UnreadableImages, console: Console) -> 'Program':
+        """The same run with the images of train on the devices, if they are to be there; see `device_cache.load`."""
+        if not self.caches_on_devices:
+            return self
+        train = self.splits['train']
+        images = device_cache.load(train, self.config, self.devices, bad, console)
+        if images is None:
+            return dataclasses.replace(self, caches_on_devices=False)
+        splits = {**self.splits, 'train': dataclasses.replace(train, cache=None)}
+        return dataclasses.replace(self, data=dataclasses.replace(self.data, splits=splits), device_images=images)
+
     def train_batches(self, bad: UnreadableImages) -> pipeline.TrainBatches:
         """The batches of this run on the host, by step."""
-        steps = self.schedule.total_steps
-        return pipeline.TrainBatches(self.splits['train'], self.config, bad, steps, shard=parallel.shard())
+        arguments = self.splits['train'], self.config, bad, self.schedule.total_steps
+        if self.device_images is not None:
+            return pipeline.NumberedBatches(*arguments, is_readable=self.device_images.is_readable)
+        return pipeline.TrainBatches(*arguments, shard=parallel.shard())
 
     def device_batches(
         self, batches: pipeline.Batches, call_length: Callable[[int], int] = lambda step: 1
@@ -120,8 +144,12 @@ class Program:
         `call_length` says how many steps the call from a step on takes; their batches come as one.
         """
         dataset = pipeline.Stacked(pipeline.read_batches(batches, self.config.data.threads), call_length)
-        dataset = dataset.map(self.devices.split)
+        dataset = dataset.map(self._to_devices)
         return grain.experimental.ThreadPrefetchIterDataset(dataset, prefetch_buffer_size=2)
+
+    def _to_devices(self, batch: pipeline.Batch) -> dict[str, Any]:
+        placed = self.devices.split(batch)
+        return {**placed, 'images': self.device_images.images} if self.device_images and 'index' in batch else placed
 
     def meta(self) -> Meta:
         """What the checkpoints of this run say about themselves."""
@@ -180,4 +208,5 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Program:
         head_step=head_step and compiled(head_step),
         train_step=compiled(functools.partial(step, model=model, tx=tx)),
         scorer=scoring.Scorer.create(model, config, mapped),
+        caches_on_devices=device_cache.is_used(config, mapped, splits['train']),
     )

@@ -53,6 +53,7 @@ def _options(program: Program) -> list[str]:
         f'{config.microbatches} microbatches': config.microbatches > 1,
         f'{config.steps_per_call} steps in one call': config.steps_per_call > 1,
         'balanced sampling': config.data.balanced_sampling,
+        f'the images of train on each device, {program.device_cached_bytes / 1e9:.2g} GB': program.device_cached_bytes,
         f'decoded images stay in memory, {program.cached_bytes / 1e9:.2g} GB in the end': program.cached_bytes,
     }
     return [words for words, on in said.items() if on]

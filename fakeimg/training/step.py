@@ -93,18 +93,25 @@ def take_steps(
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """Takes one step, or k in turn where every row of `batch` has k images, [b, k, ...]; then outputs are [k, ...].
 
-    A per-device program once `step`, a `train_step`, is bound. On a CPU the loop is unrolled: there XLA computes
+    Where `batch` has `index`, int32, the images are taken from its `images`, uint8[n, s, s, 3], of which rows are no
+    part. A per-device program once `step`, a `train_step`, is bound. On a CPU the loop is unrolled: there XLA computes
     convolutions inside loops 50 times as slowly, and in another order. The barriers keep each step's arithmetic apart
     from its neighbours', so that k steps have the bits of k calls.
     """
-    if batch['label'].ndim == 1:
-        return step(state, batch)
+    rows = {name: values for name, values in batch.items() if name != 'images'}
 
-    def take(state: TrainState, number: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
-        rows_of_step = {name: rows[:, number] for name, rows in batch.items()}
-        return jax.lax.optimization_barrier(step(*jax.lax.optimization_barrier((state, rows_of_step))))
+    def take(state: TrainState, rows: dict[str, jax.Array]) -> tuple[TrainState, dict[str, jax.Array]]:
+        if 'images' in batch:
+            rows = {**rows, 'image': jnp.take(batch['images'], rows['index'], axis=0, mode='clip')}
+        return step(state, rows)
 
-    return jax.lax.scan(take, state, jnp.arange(batch['label'].shape[1]), unroll=runs_on_cpu())
+    def take_one_of_several(state: TrainState, number: jax.Array) -> tuple[TrainState, dict[str, jax.Array]]:
+        of_step = {name: values[:, number] for name, values in rows.items()}
+        return jax.lax.optimization_barrier(take(*jax.lax.optimization_barrier((state, of_step))))
+
+    if rows['label'].ndim == 1:
+        return take(state, rows)
+    return jax.lax.scan(take_one_of_several, state, jnp.arange(rows['label'].shape[1]), unroll=runs_on_cpu())
 
 
 def _prepare(key: jax.Array, batch: dict[str, jax.Array], model: nn.Module, config: Config) -> tuple[Rows, jax.Array]:

@@ -1,23 +1,15 @@
 """Several steps in one call: a run that differs in nothing but its speed."""
 
-import json
 import pathlib
-import re
-from typing import Any
 
-import jax
-import numpy as np
 import pytest
 
-from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.training import loop
-from fakeimg.training.program import build
 from fakeimg.training.schedule import Schedule
 from tests.support.console import Recorder
-
-RATES = ('train/images_per_second_per_device', 'train/input_wait_share')
+from tests.support.runs import assert_same_state, progress, written
 
 
 @pytest.fixture
@@ -30,27 +22,6 @@ def config(config: Config) -> Config:
     return config
 
 
-def last_state(config: Config, workdir: pathlib.Path) -> Any:
-    return Checkpoints(workdir / 'checkpoints', read_only=True).restore(build(config).abstract_state()).state
-
-
-def rows(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """What was written, without what depends on the clock."""
-    lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name not in RATES} for row in lines]
-
-
-def progress(console: Recorder) -> list[str]:
-    """Lines about steps and validations, without rates."""
-    lines = [line for line in console.lines if line.startswith(('step ', 'validation at '))]
-    return [re.sub(r'  [\d,]+ images/s/device.*|ETA \S+', '', line) for line in lines]
-
-
-def assert_same_run(config: Config, workdir: pathlib.Path, expected: pathlib.Path) -> None:
-    jax.tree.map(np.testing.assert_array_equal, last_state(config, workdir), last_state(config, expected))
-    assert rows(workdir) == rows(expected)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('mode', ['pmap', 'shard_map'])
 def test_calls_of_several_steps_give_the_same_run(config: Config, tmp_path: pathlib.Path, mode: str) -> None:
@@ -60,7 +31,8 @@ def test_calls_of_several_steps_give_the_same_run(config: Config, tmp_path: path
     loop.train(config, tmp_path / 'single', single)
     config.steps_per_call = 4
     loop.train(config, tmp_path / 'several', several)
-    assert_same_run(config, tmp_path / 'several', tmp_path / 'single')
+    assert_same_state(config, tmp_path / 'several', tmp_path / 'single')
+    assert written(tmp_path / 'several') == written(tmp_path / 'single')
     assert progress(several) == progress(single)
     assert 'first 4 steps' in several.text
     assert 'step 5, the first in a call of 1,' in several.text
@@ -75,9 +47,9 @@ def test_a_run_stopped_between_calls_continues_as_if_it_had_not(config: Config, 
     assert result.interrupted_by is not None
     assert result.step == 17
     loop.train(config, tmp_path / 'stopped')
-    jax.tree.map(np.testing.assert_array_equal, *(last_state(config, tmp_path / name) for name in ('stopped', 'whole')))
+    assert_same_state(config, tmp_path / 'stopped', tmp_path / 'whole')
     # Of the interval in which it stopped, the row has the steps after that alone.
-    stopped, whole = ([row for row in rows(tmp_path / name) if row['step'] != 18] for name in ('stopped', 'whole'))
+    stopped, whole = ([row for row in written(tmp_path / name) if row['step'] != 18] for name in ('stopped', 'whole'))
     assert stopped == whole
 
 
