@@ -34,6 +34,7 @@ from fakeimg.runtime.start import start
 from fakeimg.training.program import build
 
 SAMPLED = ('utilization.gpu', 'memory.used', 'power.draw', 'clocks.sm', 'clocks.mem', 'temperature.gpu')
+SMALL = ((128, 1), (128, 8), (128, 32), (1024, 1), (1024, 8))  # batch sizes of the small CNN, and steps a call
 BUSY = 50  # percent of utilization: readings below it say nothing about a GPU at work
 
 
@@ -167,21 +168,17 @@ def measure_small(task: Task) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, 'faces')
         figures['data'] = draw_set(path, 32, 64 if task.dry else 5000, 2 if task.dry else 20)
-        for batch in (16,) if task.dry else (128, 1024):
-            for fields in variants(task.dry):
-                config = recipe(task, 'cnn', **{'batch_size': batch, 'data.path': str(path), 'data.cache': 'host'})
-                program = build(override(config, fields))
-                stepper = steps.Steps(program)
-                step = stepper.step_rate(task.seconds)
-                source = decoded(program.splits['train'], program.config)
-                row = {'batch_size': batch, **fields, 'precision': program.dtype.name, 'step': step}
-                figures['rows'].append({**row, 'train': train_rate(stepper, source, task.seconds, step)})
-                task.record(figures)
-
-
-def variants(dry: bool) -> list[dict[str, Any]]:
-    """Ways to run the small CNN: one step a call, and several."""
-    return [{'steps_per_call': count} for count in ((1, 2) if dry else (1, 8, 32))]
+        source = None
+        for batch, count in ((16, 1), (16, 2)) if task.dry else SMALL:
+            fields = {'batch_size': batch, 'steps_per_call': count}
+            config = recipe(task, 'cnn', **{**fields, 'data.path': str(path), 'data.cache': 'host'})
+            program = build(config)
+            stepper = steps.Steps(program)
+            step = stepper.step_rate(task.seconds)
+            source = source or decoded(program.splits['train'], program.config)
+            row = {**fields, 'precision': program.dtype.name, 'step': step}
+            figures['rows'].append({**row, 'train': train_rate(stepper, source, task.seconds, step)})
+            task.record(figures)
 
 
 def read_state(task: Task) -> None:
@@ -218,6 +215,3 @@ PARTS = {
     'small': measure_small,
     'state': read_state,
 }
-
-if __name__ == '__main__':
-    main()

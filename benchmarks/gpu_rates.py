@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gpu_table
@@ -21,6 +21,7 @@ from fakeimg.training.program import build
 # Of ResNet50 at 224 px: what an image needs in a training step without convolution and BatchNorm in one kernel.
 REFERENCE_FLOP, REFERENCE_BYTES = 24.3e9, 344e6
 KINDS, MODES = ('train', 'eval'), ('eager', 'compiled')
+START_SECONDS = 10  # of the time limit, for the start of a process with a GPU
 
 
 class Ours:
@@ -89,15 +90,29 @@ def measure(
     record: Callable[[dict[str, Any]], None],
     dry: bool,
 ) -> None:
-    """Measures the rows of gpu_table.STEPS one after the other, as many as there is time for."""
-    started, longest = time.monotonic(), 0.0
+    """Measures the rows of gpu_table.STEPS one after the other, as many as there is time for.
+
+    Args:
+        recipe: makes the configuration from its fields.
+        seconds: to measure each rate for.
+        limit: seconds for everything.
+        record: is called with the figures so far.
+        dry: one small row only.
+    """
+    end, plain, compiling = (
+        time.monotonic() + limit - START_SECONDS,
+        0.0,
+        0.0,
+    )  # what a row took, without and for compiled
     has_torch = importlib.util.find_spec('torch') is not None
     figures: dict[str, Any] = {'rows': [], 'left_out': [], 'ceilings': {}}
     rows = [('float16', 2)] if dry else list(gpu_table.STEPS)
     for place, (precision, batch) in enumerate(rows):
-        if time.monotonic() - started + longest > limit:
+        left = end - time.monotonic() - plain
+        if left < 0:
             figures['left_out'] = [list(row) for row in rows[place:]]
             break
+        modes = MODES if dry or (batch == gpu_table.COMPILED_BATCH and left > compiling) else MODES[:1]
         config = recipe(precision=precision, batch_size=batch)
         if config.model.name == 'resnet50' and precision not in figures['ceilings']:
             figures['ceilings'][precision] = roofline.ceilings(jax.numpy.dtype(precision))
@@ -106,7 +121,7 @@ def measure(
         start = time.monotonic()
         theirs = Theirs(config) if has_torch else None
         try:
-            take_row(row, config, theirs, seconds, lambda: record(figures))
+            take_row(row, config, theirs, seconds, modes, lambda: record(figures))
         except jax.errors.JaxRuntimeError as error:  # does not fit
             row['error'] = ' '.join(str(error).split())[:300]
         finally:
@@ -114,14 +129,20 @@ def measure(
                 theirs.close()
         if config.model.name == 'resnet50' and 'train' in row:
             row['serial_fraction'] = serial_fraction(figures['ceilings'][precision], row['train']['fakeimg'])
-        longest = max(longest, time.monotonic() - start)
+        extra = row.get('torch_compiled', {}).get('seconds', 0.0)
+        plain, compiling = max(plain, time.monotonic() - start - extra), max(compiling, extra)
         record(figures)
 
 
 def take_row(
-    row: dict[str, Any], config: Config, theirs: Theirs | None, seconds: float, record: Callable[[], None]
+    row: dict[str, Any],
+    config: Config,
+    theirs: Theirs | None,
+    seconds: float,
+    modes: Sequence[str],
+    record: Callable[[], None],
 ) -> None:
-    """Fills `row` in: first ours, then ours and PyTorch's in turn, with one more mode each time."""
+    """Fills `row` in: first ours alone, then ours and PyTorch's in turn."""
     ours = Ours(config)
     row['first_seconds'] = ours.first_seconds
     sides: dict[str, Callable[[str, float], float]] = {'fakeimg': ours.rate}
@@ -131,7 +152,7 @@ def take_row(
     if theirs is None:
         return
     row['torch'] = theirs.read()
-    for mode in MODES:
+    for mode in modes:
         row[f'torch_{mode}'] = theirs.ask('warm', mode)
         if 'error' not in row[f'torch_{mode}']:
             sides[mode] = lambda kind, seconds, mode=mode: theirs.ask(kind, mode, seconds).get('rate', float('nan'))

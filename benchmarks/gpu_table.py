@@ -6,7 +6,8 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-# Precision and batch size of the rows of the part steps, most important first: time may not be enough for all.
+# Precision and batch size of the rows of the part steps, most important first: time may not be enough for all. Those of
+# COMPILED_BATCH also have torch.compile's rates, for which PyTorch compiles for a minute.
 STEPS = (
     ('bfloat16', 256),
     ('float16', 256),
@@ -17,6 +18,7 @@ STEPS = (
     ('float16', 128),
     ('float16', 64),
 )
+COMPILED_BATCH = 256
 VERSIONS = ('jax', 'flax')
 Figures = dict[str, Any]
 

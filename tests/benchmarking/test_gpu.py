@@ -49,7 +49,9 @@ def test_every_part_has_its_figures(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_keeps_what_it_had_and_leaves_no_process(tmp_path: pathlib.Path) -> None:
-    with subprocess.Popen(command('--dry', '--parts=device,small,state', '--out', tmp_path), env=verb_environment()) as process:
+    with subprocess.Popen(
+        command('--dry', '--parts=device,small,state', '--out', tmp_path), env=verb_environment()
+    ) as process:
         end = time.monotonic() + 120
         while not (tmp_path / 'small.json').exists() and time.monotonic() < end:
             time.sleep(0.05)
