@@ -69,6 +69,8 @@ def test_batches_name_the_images_of_those_from_the_host(config: Config, mode: st
     config.parallel, config.data.cache = mode, 'device'
     train_image(config, 5).write_bytes(b'not an image')
     program = build(config)
+    assert program.splits['train'].cache is not None
+    program.splits['train'].cache.images[:] = 7  # what memory may hold where nothing was decoded
     bad = UnreadableImages('train', program.num_train, 1.0)
     from_host = program.train_batches(bad)
     resident = program.with_device_images(bad, Recorder())
