@@ -22,7 +22,10 @@ class Interrupts:
         self.received = signal.Signals(number)
         # Not print: the signal may have come in the middle of one. A terminal that is gone is no reason to fail.
         with contextlib.suppress(OSError):
-            os.write(2, f'{self.received.name}: stopping after this step to save; again to leave at once\n'.encode())
+            os.write(
+                2,
+                f'{self.received.name}: stopping after the steps under way to save; again to leave at once\n'.encode(),
+            )
 
     def __exit__(self, *_exc: object) -> None:
         for number, handler in self._previous.items():

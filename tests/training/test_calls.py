@@ -53,6 +53,23 @@ def test_a_run_stopped_between_calls_continues_as_if_it_had_not(config: Config, 
     assert stopped == whole
 
 
+@pytest.mark.slow
+def test_a_call_is_of_one_phase(config: Config, tmp_path: pathlib.Path) -> None:
+    """The head alone for 4 steps, then all; the optimizer starts anew in between."""
+    config.data.path, config.data.demo_examples = '', 72
+    config.init.weights = 'auto'
+    config.finetune.head_epochs = 1.0
+    config.steps = 12
+    loop.train(config, tmp_path / 'single')
+    config.steps_per_call, several = 3, Recorder()
+    loop.train(config, tmp_path / 'several', several)
+    assert_same_state(config, tmp_path / 'several', tmp_path / 'single')
+    assert written(tmp_path / 'several') == written(tmp_path / 'single')
+    compiled = [line.split(', the first')[1].split(', ')[0] for line in several.lines if ', the first' in line]
+    assert 'first 3 steps' in several.text
+    assert compiled == [' in a call of 1', ' of more than the head', ' in a call of 3']
+
+
 def test_calls_end_where_something_is_due(config: Config) -> None:
     config.checkpoint_every_steps = 14
     config.steps_per_call = 4
