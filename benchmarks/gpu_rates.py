@@ -106,7 +106,7 @@ def measure(
     )  # what a row took, without and for compiled
     has_torch = importlib.util.find_spec('torch') is not None
     figures: dict[str, Any] = {'rows': [], 'left_out': [], 'ceilings': {}}
-    rows = [('float16', 2)] if dry else list(gpu_table.STEPS)
+    rows = [('bfloat16', 2)] if dry else list(gpu_table.STEPS)
     for place, (precision, batch) in enumerate(rows):
         left = end - time.monotonic() - plain
         if left < 0:

@@ -106,13 +106,14 @@ def training_rows(train: Figures) -> list[str]:
 def small_rows(small: Figures) -> list[str]:
     lines = []
     for row in small.get('rows') or [{}]:
-        title = 'small CNN, 32 px' + ''.join(
-            f', {name} {row[name]}'
-            for name in ('precision', 'batch_size', 'steps_per_call', 'data.cache')
-            if name in row
-        )
-        cell = f'step alone {rate(row["step"])} images/s; from memory {rate(row["train"])}, ' \
-               f'{row["train"]["over_step"]:.2f} of it' if row else ''  # fmt: skip
+        title, cell = 'small CNN, 32 px', ''
+        if row:
+            title += f', {row["precision"]}, batch {row["batch_size"]}, {row["steps_per_call"]} steps a call, '
+            title += f'images in the memory of the {row["data.cache"]}'
+            cell = (
+                f'{rate(row["train"])} images/s end to end, waiting for input {row["train"]["input_wait_share"]:.1%}; '
+            )
+            cell += f'step alone {rate(row["step"])}'
         lines.append(table_row(title, cell))
     return lines
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fakeimg.benchmarking import timing
 from fakeimg.checkpoint import Checkpoints
+from fakeimg.console import SILENT
 from fakeimg.data import pipeline
 from fakeimg.data.datasets import Split
 from fakeimg.data.unreadable import UnreadableImages
@@ -52,11 +53,18 @@ class Steps:
         return timing.measure(lambda: self.advance(self.batches), self.images, seconds)
 
     def train_rate(self, source: Split, seconds: float) -> dict[str, float]:
-        """Training end to end; `input_wait_share` is the share of time in which the loop waits for a batch."""
+        """Training end to end; `input_wait_share` is the share of time in which the loop waits for a batch.
+
+        `source` must be the run's own train split where `config.data.cache` puts that on the devices.
+        """
         config = self.program.config
         bad = UnreadableImages('train', len(source), config.data.max_bad_fraction)
-        host = pipeline.TrainBatches(source, config, bad, 10**9, shard=parallel.shard())
-        batches = iter(self.program.device_batches(host, lambda _: config.steps_per_call))
+        program, arguments = self.program.with_device_images(bad, SILENT), (source, config, bad, 10**9)
+        if program.device_images is None:
+            host = pipeline.TrainBatches(*arguments, shard=parallel.shard())
+        else:
+            host = pipeline.NumberedBatches(*arguments, is_readable=program.device_images.is_readable)
+        batches = iter(program.device_batches(host, lambda _: config.steps_per_call))
         waited = 0.0
 
         def advance() -> Any:

@@ -40,10 +40,10 @@ def test_every_part_has_its_figures(tmp_path: pathlib.Path) -> None:
     assert 0 <= parts['train']['memory']['input_wait_share'] < 1
     assert parts['train']['start']['warm'] < parts['train']['start']['cold']
     assert parts['train']['save']['stall_ms'] > 0
-    assert [row['steps_per_call'] for row in parts['small']['rows']] == [1, 2]
+    assert [row['data.cache'] for row in parts['small']['rows']] == ['host', 'device']
     table = run(tmp_path, '--table', 'runs/gpu').stdout
     assert table.startswith('Machine: cpu, ')
-    assert '| resnet18 training step, float16, batch 2 | ' in table
+    assert '| resnet18 training step, bfloat16, batch 2 | ' in table
     assert '| ResNet50 training step, bfloat16, batch 256 |  |  |  |  |  |' in table
 
 
