@@ -4,27 +4,36 @@ decode: nothing but decoding, the limit of the input pipeline; input: the pipeli
 compiled training step on random images, also against the roofline and on fewer devices; train: end to end; eval:
 evaluation end to end; save: what a checkpoint costs; start: from process start to the first step, cold and from the
 compilation cache; data: decode and input. Rates are medians of windows.
+
+plan, by itself and without a GPU: what the steps need on the GPU that --gpu names, and reach there at best.
 """
 
 import pathlib
 import shlex
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
 from fakeimg import files, run
+from fakeimg.benchmarking import gpus, plan, table
 from fakeimg.benchmarking import stages as stages_lib
-from fakeimg.benchmarking import table
 from fakeimg.cli import recipe, verb
+from fakeimg.config import Config
+from fakeimg.console import Console
 from fakeimg.errors import UserError
 from fakeimg.fields import to_plain
 from fakeimg.runtime import parallel
 from fakeimg.runtime.start import start
 
 _CONFIG = recipe.define_config()
-_STAGE = flags.DEFINE_enum('stage', 'all', ('all', 'data', 'first', *stages_lib.STAGES), 'What to measure.')
+_STAGE = flags.DEFINE_enum('stage', 'all', ('all', 'data', 'plan', 'first', *stages_lib.STAGES), 'What to measure.')
 _JSON = flags.DEFINE_string('json', None, 'File to write the figures to; default runs/benchmark_NAME.json.')
 _SECONDS = flags.DEFINE_float('seconds', 10.0, 'Time to measure each rate for, compilation apart.')
+_GPU = flags.DEFINE_string(
+    'gpu', None, f'GPU of the plan: {", ".join(gpus.KNOWN)}, or a file with a GpuTargetConfigProto of XLA.'
+)
+_GPUS = flags.DEFINE_integer('gpus', 1, 'How many of them.')
 _SWEEP = flags.DEFINE_list('sweep', [], 'Batch sizes to measure the step at, such as 64,128,256; the best is named.')
 
 
@@ -33,6 +42,9 @@ def main(argv: Sequence[str]) -> None:
     verb.require(_SECONDS.value > 0, 'seconds', _SECONDS.value, 'more than 0')
     sizes = _sizes(_SWEEP.value)
     config, name = recipe.read_config(_CONFIG)
+    if _STAGE.value == 'plan':
+        _plan(config, name)
+        return
     start()
     console = verb.console()
     if _STAGE.value == 'first':
@@ -47,10 +59,24 @@ def main(argv: Sequence[str]) -> None:
     if not parallel.is_first_process():
         return
     table.print_table(figures, console)
-    path = pathlib.Path(_JSON.value or f'runs/benchmark_{name}.json')
+    _write(f'runs/benchmark_{name}.json', {**figures, 'environment': run.environment()}, config, console)
+
+
+def _plan(config: Config, name: str) -> None:
+    gpu = _GPU.value or ''
+    verb.require(bool(gpu), 'gpu', 'missing', f'one of {", ".join(gpus.KNOWN)}, or a file')
+    verb.require(_GPUS.value > 0, 'gpus', _GPUS.value, '1 or more')
+    console = verb.console()
+    figures = plan.plan(config, gpus.find(gpu), _GPUS.value, console)
+    plan.say(figures, console)
+    _write(f'runs/plan_{name}_{pathlib.Path(gpu).stem.lower()}.json', figures, config, console)
+
+
+def _write(default: str, figures: dict[str, Any], config: Config, console: Console) -> None:
+    path = pathlib.Path(_JSON.value or default)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(path, {**figures, 'config': to_plain(config), 'environment': run.environment()})
-    console.say(f'written to {path}')
+    files.write_json(path, {**figures, 'config': to_plain(config)})
+    console.say(f'\nwritten to {path}')
 
 
 def _sizes(texts: Sequence[str]) -> list[int]:

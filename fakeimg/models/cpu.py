@@ -4,7 +4,6 @@ import functools
 import math
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -119,36 +118,6 @@ def _first_maximum_backward(saved: tuple[jax.Array, jax.Array], grad: jax.Array)
 _first_maximum.defvjp(lambda first, second: (jnp.maximum(first, second), (first, second)), _first_maximum_backward)
 
 
-class BatchNorm(nn.Module):
-    """nn.BatchNorm in training, in float32, with sums over images as matrix products instead of reductions.
-
-    Parameters and statistics are those of nn.BatchNorm, which serves evaluation, other devices and statistics over
-    several of them.
-
-    Attributes:
-        momentum: share of the running statistics that a step keeps.
-        epsilon: added to the variance.
-        scale_init: of the scale [C].
-    """
-
-    momentum: float = 0.9
-    epsilon: float = 1e-5
-    scale_init: nn.initializers.Initializer = nn.initializers.ones
-
-    @nn.compact
-    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']:
-        """Normalises with the statistics of the batch, and moves `batch_stats` towards them."""
-        channels = (x.shape[-1],)
-        scale = self.param('scale', self.scale_init, channels)
-        bias = self.param('bias', nn.initializers.zeros, channels)
-        running = [self.variable('batch_stats', name, jnp.zeros, channels) for name in ('mean', 'var')]
-        normalized: Any = _normalize_by_batch(x, scale, bias, self.epsilon)
-        y, *statistics = normalized
-        for variable, value in zip(running, statistics, strict=True):
-            variable.value = self.momentum * variable.value + (1 - self.momentum) * value
-        return y
-
-
 def _column_sums(rows: jax.Array) -> jax.Array:
     """Sums of [N, C] over N: several rows side by side times ones, as XLA is slow at narrow products."""
     count, channels = rows.shape
@@ -158,8 +127,12 @@ def _column_sums(rows: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _normalize_by_batch(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> tuple[jax.Array, ...]:
-    """The normalised x, and mean and variance of each channel, which are not differentiated."""
+def normalize_by_batch(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> tuple[jax.Array, ...]:
+    """BatchNorm in training, in float32, with sums over images as matrix products instead of reductions.
+
+    Returns:
+        The result, and mean and variance of each channel, which are not differentiated.
+    """
     return _normalize_forward(x, scale, bias, epsilon)[0]
 
 
@@ -186,4 +159,4 @@ def _normalize_backward(epsilon: float, saved: tuple[jax.Array, ...], grads: tup
     return x_grad, scale_grad, bias_grad
 
 
-_normalize_by_batch.defvjp(_normalize_forward, _normalize_backward)
+normalize_by_batch.defvjp(_normalize_forward, _normalize_backward)

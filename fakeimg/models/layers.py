@@ -1,6 +1,8 @@
-"""Layers that several networks share; for XLA's CPU backend some of them take the forms of `models.cpu`."""
+"""Layers that several networks share; some of them take a form for the device, of `models.cpu` or `models.gpu`."""
 
+import contextlib
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -10,14 +12,29 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from fakeimg.models import cpu
+from fakeimg.models import cpu, gpu
 
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')  # He et al. 2015, as in torchvision
+MOMENTUM, EPSILON = 0.9, 1e-5  # of BatchNorm; torch calls 1 - MOMENTUM momentum
+
+
+_platform: str | None = None  # that `traced_for` names
+
+
+@contextlib.contextmanager
+def traced_for(platform: str) -> Iterator[None]:
+    """What is traced within takes the forms for `platform`, such as `cuda`, wherever jax runs."""
+    global _platform
+    before, _platform = _platform, platform
+    try:
+        yield
+    finally:
+        _platform = before
 
 
 def runs_on_cpu() -> bool:
     """Whether what is traced now will run on a CPU."""
-    return jax.default_backend() == 'cpu'
+    return (_platform or jax.default_backend()) == 'cpu'
 
 
 def convolve(
@@ -52,8 +69,34 @@ class PointwiseConv(nn.Module):
         return cpu.product(x, matrix) if runs_on_cpu() else x @ matrix
 
 
+class BatchNorm(nn.Module):
+    """nn.BatchNorm in training, with its parameters and statistics, for another form of its arithmetic.
+
+    Attributes:
+        normalize: `(x, scale, bias) -> (y, mean, variance)`.
+        scale_init: of the scale [C].
+    """
+
+    normalize: Callable[..., Any]
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']:
+        """Normalises with the statistics of the batch, and moves `batch_stats` towards them."""
+        channels = (x.shape[-1],)
+        scale = self.param('scale', self.scale_init, channels)
+        bias = self.param('bias', nn.initializers.zeros, channels)
+        running = [self.variable('batch_stats', name, start, channels)
+                   for name, start in (('mean', jnp.zeros), ('var', jnp.ones))]  # fmt: skip
+        y, *statistics = self.normalize(x, scale, bias)
+        if not self.is_initializing():
+            for variable, value in zip(running, statistics, strict=True):
+                variable.value = MOMENTUM * variable.value + (1 - MOMENTUM) * value
+        return y
+
+
 def batch_norm(train: bool, frozen: bool, dtype: DTypeLike, axis: str | None) -> functools.partial:
-    """A constructor of BatchNorm layers with torch's constants (its momentum of 0.1 is 0.9 here).
+    """A constructor of BatchNorm layers, see `_batch_norm`, with torch's constants.
 
     The running variance is that of the batch, where torch keeps n / (n - 1) of it.
 
@@ -63,17 +106,45 @@ def batch_norm(train: bool, frozen: bool, dtype: DTypeLike, axis: str | None) ->
         dtype: of activations.
         axis: mapped axis over which batch statistics are averaged; None keeps them per device.
     """
-    updating = train and not frozen
-    if updating and axis is None and dtype == jnp.float32 and runs_on_cpu():
-        return functools.partial(cpu.BatchNorm, momentum=0.9, epsilon=1e-5)
-    return functools.partial(
-        nn.BatchNorm,
-        use_running_average=not updating,
-        momentum=0.9,
-        epsilon=1e-5,
-        dtype=dtype,
-        axis_name=axis if updating else None,
-    )
+    return functools.partial(_batch_norm, updating=train and not frozen, dtype=dtype, axis=axis)
+
+
+def _batch_norm(
+    *,
+    name: str,
+    updating: bool,
+    dtype: DTypeLike,
+    axis: str | None,
+    relu: bool = False,
+    scale_init: nn.initializers.Initializer = nn.initializers.ones,
+) -> Callable[[jax.Array], jax.Array]:
+    """A layer `name` of the module that is called, followed by ReLU with `relu`."""
+    if updating and not runs_on_cpu():
+        normalize = functools.partial(gpu.normalize_by_batch, epsilon=EPSILON, relu=relu, axis=axis)
+        return BatchNorm(normalize, scale_init, name=name)
+    if updating and axis is None and dtype == jnp.float32:
+        layer = BatchNorm(functools.partial(cpu.normalize_by_batch, epsilon=EPSILON), scale_init, name=name)
+    else:
+        layer = nn.BatchNorm(
+            use_running_average=not updating,
+            momentum=MOMENTUM,
+            epsilon=EPSILON,
+            dtype=dtype,
+            axis_name=axis if updating else None,
+            scale_init=scale_init,
+            name=name,
+        )
+    return (lambda x: nn.relu(layer(x))) if relu else layer
+
+
+def relu(x: Array) -> Array:
+    """ReLU."""
+    return nn.relu(x) if runs_on_cpu() else gpu.relu(x)
+
+
+def branch(x: Array) -> Array:
+    """`x`, for one of two ways on, of which the other is strided; their gradients are added where both are read."""
+    return x if runs_on_cpu() else gpu.separate(x)
 
 
 def classifier(head: str, kernel_init: nn.initializers.Initializer) -> nn.Dense:
@@ -99,9 +170,7 @@ def max_pool_3x3(x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c']:
 
     The gradient goes to the first of equals, row by row.
     """
-    if runs_on_cpu():
-        return cpu.max_pool_3x3(x)
-    return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
+    return cpu.max_pool_3x3(x) if runs_on_cpu() else gpu.max_pool_3x3(x)
 
 
 def max_pool_2x2(x: Float[Array, 'b h w c']) -> Float[Array, 'b h2 w2 c']:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from fakeimg.models.layers import Conv, PointwiseConv, batch_norm, classifier, log_odds, max_pool_3x3
+from fakeimg.models.layers import Conv, PointwiseConv, batch_norm, branch, classifier, log_odds, max_pool_3x3, relu
 
 STAGE_SIZES = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # He et al., table 1
 
@@ -46,15 +46,15 @@ class ResidualBlock(nn.Module):
             ]
         else:
             convs = [conv(self.filters, (3, 3), strides, name='conv1'), conv(self.filters, (3, 3), name='conv2')]
-        y = x
+        y = branch(x) if self.stride > 1 else x
         for number, layer in enumerate(convs[:-1], start=1):
-            y = nn.relu(self.norm(name=f'bn{number}')(layer(y)))
+            y = self.norm(name=f'bn{number}', relu=True)(layer(y))
         # A zero scale lets every block start as the identity (Goyal et al. 2017, section 5.1).
         y = self.norm(name=f'bn{len(convs)}', scale_init=nn.initializers.zeros)(convs[-1](y))
         if x.shape != y.shape:
             x = pointwise(y.shape[-1], self.stride, name='downsample_conv')(x)
             x = self.norm(name='downsample_bn')(x)
-        return nn.relu(x + y)
+        return relu(x + y)
 
 
 class ResNet(nn.Module):
@@ -109,7 +109,7 @@ class ResNet(nn.Module):
             x = conv(self.width, (3, 3), padding=1)(x)
         else:
             x = conv(self.width, (7, 7), (2, 2), padding=3)(x)
-        x = nn.relu(norm(0)(name='stem_bn')(x))
+        x = norm(0)(name='stem_bn', relu=True)(x)
         if not self.small_stem:
             x = max_pool_3x3(x)
         for stage, blocks in enumerate(self.stage_sizes, start=1):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from fakeimg.models.layers import Conv, adaptive_mean_pool, batch_norm, classifier, log_odds, max_pool_2x2
+from fakeimg.models.layers import Conv, adaptive_mean_pool, batch_norm, classifier, log_odds, max_pool_2x2, relu
 
 STAGES = ((1, 2), (2, 2), (4, 4), (8, 4), (8, 4))  # filters in units of the width, convolutions
 
@@ -60,8 +60,9 @@ class VGG19(nn.Module):
                 name = f'conv{stage}_{number}'
                 x = Conv(filters * self.width, (3, 3), padding=1, dtype=self.dtype, name=name)(x)
                 if self.batch_norm:
-                    x = norm(name=f'bn{stage}_{number}')(x)
-                x = nn.relu(x)
+                    x = norm(name=f'bn{stage}_{number}', relu=True)(x)
+                else:
+                    x = relu(x)
             x = max_pool_2x2(x)
         self.sow('intermediates', 'maps', x)
         x = adaptive_mean_pool(x, 7)

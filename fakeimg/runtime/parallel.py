@@ -114,9 +114,9 @@ class Devices:
             jax.device_get(tree),
         )
 
-    def abstract(self, tree: Any) -> Any:
-        """Describes a replicated tree by shape, dtype and sharding, for restoring onto these devices."""
-        sharding = NamedSharding(self.mesh, _REPLICATED)
+    def abstract(self, tree: Any, *, split: bool = False) -> Any:
+        """Describes a replicated or split tree by shape, dtype and sharding, for restoring onto these devices."""
+        sharding = NamedSharding(self.mesh, _SPLIT if split else _REPLICATED)
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
     def to_global(self, tree: Any) -> Any:

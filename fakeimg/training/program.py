@@ -183,21 +183,11 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Program:
         )
     schedule = Schedule.create(config, len(splits['train']))
     splits = memory.cache_decoded(splits, config, schedule.total_steps, jax.process_count())
-    *head_rate, last_rate = schedule.phases()
-    tx = optimizer.create_optimizer(config, last_rate, model)
-    class_weights = balanced_weights(real, fake) if config.loss.class_weights == 'balanced' else (1.0, 1.0)
-    step = functools.partial(
-        train_step, learning_rate=schedule.learning_rate(), config=config, class_weights=class_weights
-    )
+    tx, step, head_step = device_steps(config, model, schedule, (real, fake))
 
     def compiled(step: Step) -> Step:
         return mapped.map(functools.partial(take_steps, step=step), donate_state=True)
 
-    head_step = None
-    if head_rate:
-        head_tx = optimizer.create_optimizer(config, head_rate[0], model)
-        head_model = model.clone(frozen_stages=len(model.stages) - 1)
-        head_step = functools.partial(step, model=head_model, tx=head_tx)
     return Program(
         config=config,
         data=dataclasses.replace(data, splits=splits),
@@ -206,7 +196,32 @@ def build(config: Config, devices: Sequence[Any] | None = None) -> Program:
         tx=tx,
         schedule=schedule,
         head_step=head_step and compiled(head_step),
-        train_step=compiled(functools.partial(step, model=model, tx=tx)),
+        train_step=compiled(step),
         scorer=scoring.Scorer.create(model, config, mapped),
         caches_on_devices=device_cache.is_used(config, mapped, splits['train']),
     )
+
+
+def device_steps(
+    config: Config, model: nn.Module, schedule: Schedule, counts: tuple[int, int]
+) -> tuple[optax.GradientTransformation, Step, Step | None]:
+    """The optimizer, and the steps of one device: of the whole network, and of the head alone if it begins alone.
+
+    Args:
+        config: the whole configuration.
+        model: the network.
+        schedule: of the run.
+        counts: training images by class, real and fake.
+    """
+    *head_rate, last_rate = schedule.phases()
+    class_weights = balanced_weights(*counts) if config.loss.class_weights == 'balanced' else (1.0, 1.0)
+    step = functools.partial(
+        train_step, learning_rate=schedule.learning_rate(), config=config, class_weights=class_weights
+    )
+    head_step = None
+    if head_rate:
+        head_model = model.clone(frozen_stages=len(model.stages) - 1)
+        head_tx = optimizer.create_optimizer(config, head_rate[0], model)
+        head_step = functools.partial(step, model=head_model, tx=head_tx)
+    tx = optimizer.create_optimizer(config, last_rate, model)
+    return tx, functools.partial(step, model=model, tx=tx), head_step

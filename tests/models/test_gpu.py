@@ -1,0 +1,117 @@
+"""The forms for GPUs against the plain ones, values and gradients, on a CPU."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fakeimg.models import gpu, layers
+from fakeimg.models.resnet import ResNet
+from tests.support.variables import random_variables
+
+EPSILON = 1e-5
+
+
+def plain_batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, relu: bool, axis: str | None) -> Any:
+    layer = nn.BatchNorm(False, momentum=0.0, epsilon=EPSILON, dtype=x.dtype, axis_name=axis)
+    statistics = {'mean': jnp.zeros(x.shape[-1]), 'var': jnp.ones(x.shape[-1])}
+    variables = {'params': {'scale': scale, 'bias': bias}, 'batch_stats': statistics}
+    y, updates = layer.apply(variables, x, mutable=['batch_stats'])
+    moved = updates['batch_stats']
+    return (nn.relu(y) if relu else y), moved['mean'], moved['var']
+
+
+def value_and_gradients(function: Callable[..., Any], grad: jax.Array, *arguments: jax.Array) -> Any:
+    y, pull, rest = jax.vjp(lambda *xs: (lambda y, *rest: (y, rest))(*function(*xs)), *arguments, has_aux=True)
+    return y, rest, pull(grad)
+
+
+@pytest.mark.parametrize(('dtype', 'close'), [('float32', 2e-5), ('bfloat16', 0.1)])
+@pytest.mark.parametrize('relu', [False, True])
+def test_normalization_and_its_gradients_equal_flax(dtype: str, close: float, relu: bool) -> None:
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = (3 + 2 * jax.random.normal(keys[0], (6, 5, 5, 8))).astype(dtype)
+    scale, bias = jax.random.normal(keys[1], (8,)), jax.random.normal(keys[2], (8,))
+    grad = jax.random.normal(keys[3], x.shape).astype(dtype)
+    ours = value_and_gradients(
+        lambda x, scale, bias: gpu.normalize_by_batch(x, scale, bias, EPSILON, relu, None), grad, x, scale, bias
+    )
+    plain = value_and_gradients(
+        lambda x, scale, bias: plain_batch_norm(x, scale, bias, relu, None), grad, x, scale, bias
+    )
+    np.testing.assert_array_equal(ours[0].astype(jnp.float32) > 0, plain[0].astype(jnp.float32) > 0)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a.astype(jnp.float32), b.astype(jnp.float32), rtol=close, atol=close)
+
+
+def test_normalization_over_devices_equals_that_of_all_images() -> None:
+    keys = jax.random.split(jax.random.key(1), 2)
+    x, grad = (jax.random.normal(key, (2, 4, 3, 3, 5)) for key in keys)
+    x += jnp.arange(2.0)[:, None, None, None, None]  # devices must differ for the mean over them to matter
+    scale, bias = jnp.linspace(0.5, 2, 5), jnp.linspace(-1, 1, 5)
+
+    def apart(x: jax.Array, grad: jax.Array) -> Any:
+        return value_and_gradients(
+            lambda x, scale, bias: gpu.normalize_by_batch(x, scale, bias, EPSILON, True, 'batch'), grad, x, scale, bias
+        )
+
+    y, _, (x_grad, scale_grad, bias_grad) = jax.pmap(apart, 'batch')(x, grad)
+    whole = value_and_gradients(
+        lambda x, scale, bias: plain_batch_norm(x, scale, bias, True, None),
+        grad.reshape(8, 3, 3, 5),
+        x.reshape(8, 3, 3, 5),
+        scale,
+        bias,
+    )
+    parts = [y.reshape(8, 3, 3, 5), x_grad.reshape(8, 3, 3, 5), scale_grad.sum(0), bias_grad.sum(0)]
+    for a, b in zip(parts, [whole[0], *whole[2]], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('shape', [(2, 8, 8, 3), (2, 7, 9, 3), (1, 1, 2, 4)])
+def test_pooling_and_its_gradient_equal_plain_ones(shape: tuple[int, ...]) -> None:
+    x = jax.random.normal(jax.random.key(2), shape)
+    x = jnp.where(x > 0, x, 0)  # equals, as behind ReLU: the first of them has the gradient
+
+    def plain(x: jax.Array) -> jax.Array:
+        return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
+
+    y, pull = jax.vjp(gpu.max_pool_3x3, x)
+    expected, plain_pull = jax.vjp(plain, x)
+    np.testing.assert_array_equal(y, expected)
+    grad = jax.random.normal(jax.random.key(3), y.shape)
+    np.testing.assert_allclose(pull(grad)[0], plain_pull(grad)[0], rtol=1e-6)
+
+
+def test_relu_and_branches_have_the_gradients_of_plain_ones() -> None:
+    x = jax.random.normal(jax.random.key(4), (2, 5, 6, 3))
+    plain: list[Callable[[jax.Array], jax.Array]] = [nn.relu, lambda x: x]
+    for ours, other in zip((gpu.relu, gpu.separate), plain, strict=True):
+        y, pull = jax.vjp(ours, x)
+        expected, plain_pull = jax.vjp(other, x)
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(pull(y)[0], plain_pull(y)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('bottleneck', [False, True])
+def test_a_network_for_gpus_has_the_loss_and_gradients_of_the_plain_one(bottleneck: bool) -> None:
+    model = ResNet((1, 2, 1), width=4, bottleneck=bottleneck)
+    images = jax.random.normal(jax.random.key(5), (4, 48, 48, 3))
+    variables = random_variables(model, 48)
+    found = []
+    for platform in ('cuda', 'cpu'):
+
+        def loss(params: Any) -> Any:
+            logits, updates = model.apply({**variables, 'params': params}, images, train=True, mutable=['batch_stats'])
+            return jnp.square(logits - 1).mean(), updates
+
+        with layers.traced_for(platform):
+            found.append(jax.jit(jax.value_and_grad(loss, has_aux=True))(variables['params']))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-4), *found)
