@@ -55,7 +55,7 @@ def compare(configs: dict[str, Config], record: Callable[[dict[str, Any]], None]
     wrong = []
     for network, config in configs.items():
         rows = figures['networks'].setdefault(network, {})
-        variables = jax.device_get(first_variables(config))
+        variables = first_variables(config)
         cases = CASES[:2] if dry and network != 'cnn' else CASES  # a ResNet takes a CPU long to compile
         with concurrent.futures.ThreadPoolExecutor(1 if dry else len(cases)) as pool:
             taken = pool.map(functools.partial(take_step, config=config, variables=variables), cases)
@@ -71,7 +71,15 @@ def compare(configs: dict[str, Config], record: Callable[[dict[str, Any]], None]
 
 
 def first_variables(config: Config) -> dict[str, Any]:
-    return init_variables(create_model(config), config.data.image_size, config.seed)
+    """Initial weights, and noise where they are constant: behind a head of zeros, no other gradient would count."""
+    random = np.random.default_rng(0)
+    variables = jax.device_get(init_variables(create_model(config), config.data.image_size, config.seed))
+
+    def disturb(array: np.ndarray) -> np.ndarray:
+        noise = random.normal(0, 0.1, array.shape).astype(array.dtype)
+        return array + noise if np.ptp(array) == 0 else array
+
+    return {**variables, 'params': jax.tree.map(disturb, variables['params'])}
 
 
 def take_step(case: Case, config: Config, variables: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fakeimg.benchmarking import inputs, machine, roofline, stages, timing
+from fakeimg.benchmarking import inputs, machine, roofline, stages, steps, timing
 from fakeimg.config import Config
 from fakeimg.data import datasets
 from fakeimg.errors import UserError
+from fakeimg.training.program import build
 from tests.support.verbs import Verb, flags_of
 
 
@@ -123,6 +124,20 @@ def test_roofline_is_bound_by_traffic_and_arithmetic() -> None:
     assert found['fraction'] == pytest.approx(1 / found['bound'])
     assert found['copy_bytes_per_second'] > 1e8
     assert found['matmul_flop_per_second'] > 1e8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('cache', ['host', 'device'])
+def test_a_call_of_several_steps_counts_as_all_of_them(config: Config, cache: str) -> None:
+    config.steps_per_call, config.data.cache = 2, cache
+    program = build(config)
+    stepper = steps.Steps(program)
+    assert stepper.images == 2 * config.batch_size / program.devices.count
+    assert next(stepper.batches)['label'].size == 2 * config.batch_size
+    before = int(stepper.state.step)
+    rate = stepper.train_rate(program.splits['train'], 0.01)
+    calls = 2 + timing.WINDOWS * rate['steps_per_window']  # one before the clock runs, one that sets the window
+    assert int(stepper.state.step) - before == 2 * calls
 
 
 @pytest.mark.slow
