@@ -21,7 +21,7 @@ import gpu_table
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Part -> its share of the time that is left when it starts. What a part leaves over goes to those after it.
-PARTS = {'device': 1.2, 'parity': 4, 'steps': 9, 'train': 6, 'small': 3.5, 'state': 0.5}
+PARTS = {'device': 1.2, 'parity': 4.5, 'steps': 9, 'train': 6, 'small': 3.5, 'state': 0.5}
 
 
 class Parser(argparse.ArgumentParser):
