@@ -19,6 +19,8 @@ from fakeimg.data.datasets import Split
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import TrainingDiverged
 from fakeimg.models import crop, normalize
+from fakeimg.models.folding import fold
+from fakeimg.models.layers import runs_on_cpu
 from fakeimg.runtime import parallel, precision
 
 
@@ -78,7 +80,9 @@ def make_predict_step(
 
     def predict(variables: dict[str, Any], batch: dict[str, jax.Array]):
         images = normalize(crop(batch, config.data.image_size), config.data.mean, config.data.std, dtype)
-        outputs: Any = model.apply(variables, images, train=False, method='features' if features else None)
+        # For a GPU, which then writes activations once; a CPU gains nothing by it.
+        network, variables = (model, variables) if runs_on_cpu() else fold(model, variables)
+        outputs: Any = network.apply(variables, images, train=False, method='features' if features else None)
         return parallel.all_rows(outputs), parallel.all_rows(batch['weight'])
 
     return predict

@@ -95,7 +95,17 @@ class BatchNorm(nn.Module):
         return y
 
 
-def batch_norm(train: bool, frozen: bool, dtype: DTypeLike, axis: str | None) -> functools.partial:
+class Bias(nn.Module):
+    """What is left of a BatchNorm that `folding.fold` put into the convolution before it: `bias` [C], float32."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']:
+        return x + self.param('bias', nn.initializers.zeros, (x.shape[-1],)).astype(x.dtype)
+
+
+def batch_norm(
+    train: bool, frozen: bool, dtype: DTypeLike, axis: str | None, *, folded: bool = False
+) -> functools.partial:
     """A constructor of BatchNorm layers, see `_batch_norm`, with torch's constants.
 
     The running variance is that of the batch, where torch keeps n / (n - 1) of it.
@@ -105,8 +115,9 @@ def batch_norm(train: bool, frozen: bool, dtype: DTypeLike, axis: str | None) ->
         frozen: use the running statistics in training too, and leave them unchanged.
         dtype: of activations.
         axis: mapped axis over which batch statistics are averaged; None keeps them per device.
+        folded: a `Bias` takes the place of each.
     """
-    return functools.partial(_batch_norm, updating=train and not frozen, dtype=dtype, axis=axis)
+    return functools.partial(_batch_norm, updating=train and not frozen, dtype=dtype, axis=axis, folded=folded)
 
 
 def _batch_norm(
@@ -115,6 +126,7 @@ def _batch_norm(
     updating: bool,
     dtype: DTypeLike,
     axis: str | None,
+    folded: bool,
     relu: bool = False,
     scale_init: nn.initializers.Initializer = nn.initializers.ones,
 ) -> Callable[[jax.Array], jax.Array]:
@@ -122,7 +134,9 @@ def _batch_norm(
     if updating and not runs_on_cpu():
         normalize = functools.partial(gpu.normalize_by_batch, epsilon=EPSILON, relu=relu, axis=axis)
         return BatchNorm(normalize, scale_init, name=name)
-    if updating and axis is None and dtype == jnp.float32:
+    if folded:
+        layer = Bias(name=name)
+    elif updating and axis is None and dtype == jnp.float32:
         layer = BatchNorm(functools.partial(cpu.normalize_by_batch, epsilon=EPSILON), scale_init, name=name)
     else:
         layer = nn.BatchNorm(

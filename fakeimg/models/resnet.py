@@ -70,6 +70,7 @@ class ResNet(nn.Module):
         head: `sigmoid` or `softmax`, see `layers.classifier`.
         dtype: of activations; parameters, batch statistics and the logit are float32.
         norm_axis: mapped axis over which batch statistics are averaged; None keeps them per device.
+        folded: for evaluation, with variables of `folding.fold`.
     """
 
     stage_sizes: Sequence[int]
@@ -81,6 +82,7 @@ class ResNet(nn.Module):
     head: str = 'sigmoid'
     dtype: DTypeLike = jnp.float32
     norm_axis: str | None = None
+    folded: bool = False
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -101,7 +103,7 @@ class ResNet(nn.Module):
 
         def norm(stage: int) -> functools.partial:
             frozen = self.freeze_batch_norm or stage < self.frozen_stages
-            return batch_norm(train, frozen, self.dtype, self.norm_axis)
+            return batch_norm(train, frozen, self.dtype, self.norm_axis, folded=self.folded)
 
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, name='stem_conv')
         x = images.astype(self.dtype)

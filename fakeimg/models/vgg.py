@@ -25,6 +25,7 @@ class VGG19(nn.Module):
         head: `sigmoid` or `softmax`, see `layers.classifier`.
         dtype: of activations; parameters, batch statistics and the logit are float32.
         norm_axis: mapped axis over which batch statistics are averaged; None keeps them per device.
+        folded: for evaluation, with variables of `folding.fold`.
     """
 
     width: int = 64
@@ -36,6 +37,7 @@ class VGG19(nn.Module):
     head: str = 'sigmoid'
     dtype: DTypeLike = jnp.float32
     norm_axis: str | None = None
+    folded: bool = False
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -59,7 +61,7 @@ class VGG19(nn.Module):
             for number in range(1, convs + 1):
                 name = f'conv{stage}_{number}'
                 x = Conv(filters * self.width, (3, 3), padding=1, dtype=self.dtype, name=name)(x)
-                if self.batch_norm:
+                if self.batch_norm and not self.folded:
                     x = norm(name=f'bn{stage}_{number}', relu=True)(x)
                 else:
                     x = relu(x)

@@ -10,8 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fakeimg import scoring
+from fakeimg.config import Config
 from fakeimg.models import gpu, layers
+from fakeimg.models.cnn import SmallCNN
+from fakeimg.models.folding import fold
 from fakeimg.models.resnet import ResNet
+from fakeimg.models.vgg import VGG19
+from fakeimg.runtime import parallel
 from tests.support.variables import random_variables
 
 EPSILON = 1e-5
@@ -115,3 +121,44 @@ def test_a_network_for_gpus_has_the_loss_and_gradients_of_the_plain_one(bottlene
         with layers.traced_for(platform):
             found.append(jax.jit(jax.value_and_grad(loss, has_aux=True))(variables['params']))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-4), *found)
+
+
+@pytest.mark.parametrize(
+    'model',
+    [ResNet((1, 2), width=4), ResNet((1, 1), width=4, bottleneck=False), VGG19(width=2, dense=8, batch_norm=True)],
+)
+def test_batch_norm_folded_into_convolutions_computes_the_same(model: nn.Module) -> None:
+    variables, images = random_variables(model, 32), jax.random.normal(jax.random.key(6), (3, 32, 32, 3))
+    # Means of 0 would hide their part, and large ones would leave nothing behind ReLU.
+    moved = jax.tree.map(lambda value: 0.3 * value - 0.1 if value.min() <= 0 else value, variables['batch_stats'])
+    variables = {**variables, 'batch_stats': moved}
+    expected: Any = model.apply(variables, images, train=False)
+    folded, params = fold(model, variables)
+    assert params.keys() == {'params'}
+    found: Any = folded.apply(params, images, train=False)
+    assert np.ptp(expected) > 1e-3
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_a_network_without_batch_norm_stays_as_it_is() -> None:
+    model = SmallCNN(filters=4)
+    variables = random_variables(model, 8)
+    assert fold(model, variables) == (model, variables)
+
+
+def test_scores_for_a_gpu_are_those_of_a_cpu(config: Config) -> None:
+    model = ResNet((1, 1), width=4, small_stem=True)
+    devices = parallel.Devices.create('pmap', 16)
+    variables = devices.replicate(random_variables(model, 32))
+    random = np.random.default_rng(0)
+    batch = {
+        'image': random.integers(0, 256, (16, 32, 32, 3), np.uint8),
+        'label': np.zeros(16, np.int32),
+        'weight': np.ones(16, np.float32),
+    }
+    logits = []
+    for platform in ('cuda', 'cpu'):
+        with layers.traced_for(platform):
+            logits.append(scoring.Scorer.create(model, config, devices).predict(variables, devices.split(batch))[0])
+    np.testing.assert_allclose(*logits, rtol=1e-3, atol=1e-5)
+    assert np.abs(np.subtract(*logits)).max() > 0  # another program
