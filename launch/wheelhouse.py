@@ -9,7 +9,6 @@ has every requirement, with pip install --no-index --find-links wheelhouse fakei
 import argparse
 import importlib.metadata
 import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -56,13 +55,16 @@ def pip(*arguments: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--python_version', default='3.12', help='of the other machine, default %(default)s')
-    parser.add_argument('--out', type=pathlib.Path, default=ROOT / 'wheelhouse', help='folder, emptied first')
+    parser.add_argument(
+        '--out', type=pathlib.Path, default=ROOT / 'wheelhouse', help='folder; wheels in it are replaced'
+    )
     parser.add_argument('--all', action='store_true', help='packages that are required but not used, too')
     options = parser.parse_args()
     lacking = required(['fakeimg'], options.python_version) - required(list(PRESENT), options.python_version)
     lacking -= {'fakeimg'} if options.all else {'fakeimg', *UNUSED}
     out = options.out.absolute()
-    shutil.rmtree(out, ignore_errors=True)
+    for wheel in out.glob('*.whl'):
+        wheel.unlink()  # of an earlier run: pip would install both versions
     wheels = ('--quiet', '--no-deps', '--constraint', ROOT / 'constraints.txt')
     target = ('--only-binary=:all:', f'--python-version={options.python_version}', '--dest', out)
     pip('download', *wheels, *target, *sorted(lacking - SOURCES))
