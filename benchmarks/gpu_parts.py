@@ -121,7 +121,7 @@ def measure_training(task: Task) -> None:
         config = recipe(task, **{'batch_size': batch, 'data.path': str(path), 'data.cache': 'none'})
         program = build(config)
         stepper = steps.Steps(program)
-        figures['batch_size'] = batch
+        figures |= {'model': config.model.name, 'batch_size': batch}
         figures['first_step_seconds'] = stepper.first_step_seconds
         figures['step'] = stepper.step_rate(task.seconds)
         task.record(figures)

@@ -76,7 +76,7 @@ def step_rows(steps: Figures) -> list[str]:
     found = {(row['precision'], row['batch_size']): row for row in steps.get('rows', [])}
     for precision, batch in sorted(found.keys() | set(STEPS)):
         row = found.get((precision, batch), {})
-        network = {'resnet50': 'ResNet50'}.get(row.get('model', 'resnet50'), row.get('model'))
+        network = network_of(row)
         for kind, title in (('train', 'training'), ('eval', 'evaluation')):
             rates = row.get(kind, {})
             cells = [f'{network} {title} step, {precision}, batch {batch}', count(rates.get('fakeimg'))]
@@ -88,16 +88,22 @@ def step_rows(steps: Figures) -> list[str]:
     return lines
 
 
+def network_of(row: Figures) -> str:
+    """The network of a row; a dry run has a smaller one."""
+    name = row.get('model', 'resnet50')
+    return {'resnet50': 'ResNet50'}.get(name, name)
+
+
 def training_rows(train: Figures) -> list[str]:
-    lines = []
+    network, lines = network_of(train), []
     for name, title in (('prepared', 'from a prepared set'), ('memory', 'from decoded images in memory')):
         row = train.get(name)
         cell = f'{rate(row)} images/s, {row["over_step"]:.3f} of the step alone; waiting for input ' \
                f'{row["input_wait_share"]:.2%}' if row else ''  # fmt: skip
-        lines.append(table_row(f'ResNet50 training end to end, {title}', cell))
+        lines.append(table_row(f'{network} training end to end, {title}', cell))
     row = train.get('save')
     cell = f'{row["stall_ms"] / 1000:.2f} s, {row["stall_steps"]:.1f} steps' if row else ''
-    lines.append(table_row('a checkpoint of ResNet50 stops the loop for', cell))
+    lines.append(table_row(f'a checkpoint of {network} stops the loop for', cell))
     row = train.get('start')
     cell = f'{row["ratio"]:.2f} ({row["warm"]:.1f} and {row["cold"]:.1f} s)' if row else ''
     return [*lines, table_row('start to the end of the first step, second start ÷ first', cell)]

@@ -141,13 +141,13 @@ PEAK = """
     from fakeimg.pretrained import initial
     from fakeimg.runtime import parallel
 
-    fields = {'model.name': 'resnet50', 'model.width': 32, 'batch_size': 128}
+    fields = {'model.name': 'resnet50', 'model.width': 32, 'batch_size': 48}
     config = override(default_config(), {**fields, 'data.image_size': 96, 'data.resize_size': 96})
     config = initial.complete(config)
-    devices = parallel.Devices.create('shard_map', 128, jax.devices()[:1])
+    devices = parallel.Devices.create('shard_map', 48, jax.devices()[:1])
     lowered = plan.train_lowered(config, devices)
     compiled = lowered.compile()
-    memory = plan._memory(compiled, config, 128)
+    memory = plan._memory(compiled, config, 48)
 
     def ones(shape):
         return jnp.ones(shape.shape, shape.dtype)  # memory of XLA's own, which the step can take over
