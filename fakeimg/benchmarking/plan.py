@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import rich.table
 from jax.experimental import topologies
 
 from fakeimg.benchmarking.gpus import Gpu
@@ -28,6 +29,7 @@ from fakeimg.training.state import create_state
 MEMORY_SHARE = 0.75
 AHEAD = 2  # batches on the devices beside the one that a step reads, see Program.device_batches
 DEAREST = 10  # kernels that are listed
+_COLUMNS = ('kernels', 'MB an image', 'GFLOP an image')
 NUM_TRAIN = 100_000  # images; they set the length of the schedule, which no kernel depends on
 # Autotuning would run kernels, and the pass that fuses matrix products asks for a card.
 _FLAGS = '--xla_gpu_autotune_level=0 --xla_gpu_enable_triton_gemm=false'
@@ -88,6 +90,7 @@ def _devices(gpu: Gpu, count: int) -> Any:
             'or "jax[cuda12]". No GPU is needed.'
         )
     os.environ['JAX_SKIP_CUDA_CONSTRAINTS_CHECK'] = '1'
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # XLA warns of what does not fit, which is said below
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAGS}'.strip()
     try:
         topology = topologies.get_topology_desc('', platform='cuda', topology=f'1x1x{count}', target_config=gpu.target)
@@ -232,15 +235,18 @@ def _described(kernel: Kernel, images: int, share: float) -> dict[str, Any]:
     }
 
 
+def _in_words(size: float) -> str:
+    return f'{size / 1e9:.2f} GB' if size >= 1e8 else f'{size / 1e6:.1f} MB'
+
+
 def say(figures: dict[str, Any], console: Console) -> None:
     """Writes a plan in words."""
     memory, fits = figures['memory'], figures['fits']
-    batch = f'batch {figures["batch_size"]}'
-    gigabytes = {name: f'{size / 1e9:.2f} GB' for name, size in memory.items()}
+    size = {name: _in_words(number) for name, number in {**memory, 'usable': fits['usable_bytes']}.items()}
     console.say(
-        f'\n{figures["gpus"]} x {figures["gpu"]}, {batch}, computed, not measured\n'
-        f'memory a GPU: {gigabytes["total"]} of the {fits["usable_bytes"] / 1e9:.2f} GB that jax takes: '
-        f'state {gigabytes["state"]}, batches {gigabytes["batches"]}, temporaries {gigabytes["temporaries"]}'
+        f'\n{figures["gpus"]} x {figures["gpu"]}, batch {figures["batch_size"]}, computed, not measured\n'
+        f'memory a GPU: {size["total"]} of the {size["usable"]} that jax takes: state {size["state"]}, batches '
+        f'{size["batches"]}, temporaries {size["temporaries"]}'
     )
     largest = fits['largest_batch_per_device']
     if memory['total'] <= fits['usable_bytes']:
@@ -256,11 +262,11 @@ def say(figures: dict[str, Any], console: Console) -> None:
             f'{part["flop_per_image"] / 1e9:,.2f} GFLOP an image, at best {part["images_per_second_at_best"]:,.0f} '
             'images/s a GPU'
         )
+        table = rich.table.Table('kind', *(rich.table.Column(name, justify='right') for name in _COLUMNS))
         for kind, sums in sorted(part['kinds'].items(), key=lambda item: -item[1]['bytes_per_image']):
-            console.say(
-                f'  {kind:14} {sums["kernels"]:6,.0f} kernels {sums["bytes_per_image"] / 1e6:9,.2f} MB '
-                f'{sums["flop_per_image"] / 1e9:7,.2f} GFLOP'
-            )
+            megabytes, operations = sums['bytes_per_image'] / 1e6, sums['flop_per_image'] / 1e9
+            table.add_row(kind, f'{sums["kernels"]:,.0f}', f'{megabytes:,.2f}', f'{operations:,.2f}')
+        console.table(table)
         if part['all_reduce_bytes']:
             console.say(f'  all-reduce of {part["all_reduce_bytes"] / 1e6:,.1f} MB a step')
     console.say('\ndearest kernels of the training step (share of its time, MB an image, where from):')
