@@ -90,7 +90,7 @@ def _devices(gpu: Gpu, count: int) -> Any:
             'or "jax[cuda12]". No GPU is needed.'
         )
     os.environ['JAX_SKIP_CUDA_CONSTRAINTS_CHECK'] = '1'
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # XLA warns of what does not fit, which is said below
+    os.environ['TF_CPP_MIN_LOG_LEVEL'] = '2'  # XLA warns of what does not fit, which is said below
     os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {_FLAGS}'.strip()
     try:
         topology = topologies.get_topology_desc('', platform='cuda', topology=f'1x1x{count}', target_config=gpu.target)
