@@ -50,9 +50,14 @@ class Gpu:
     half: float
     single: float
 
+    @property
+    def precision(self) -> str:
+        """What `config.precision=auto` means on it, see `runtime.precision`."""
+        return 'bfloat16' if self.capability >= (8, 0) else 'float16'
+
     def peak(self, dtype: str) -> float:
         """FLOP/s of matrix products in `dtype`."""
-        has_dtype = dtype == 'float16' or (dtype == 'bfloat16' and self.capability >= (8, 0))
+        has_dtype = dtype in ('float16', self.precision)
         return self.half if has_dtype else self.single
 
 

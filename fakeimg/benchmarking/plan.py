@@ -51,7 +51,7 @@ def plan(config: Config, gpu: Gpu, count: int, console: Console) -> dict[str, An
         UserError: no compiler for GPUs, one that refuses this GPU, a batch size that the devices do not divide, or a
             network that does not fit with one image.
     """
-    config = initial.complete(config)
+    config = for_gpu(config, gpu)
     devices = parallel.Devices.create('shard_map', config.batch_size, _devices(gpu, count))
     images = config.batch_size // count
     if images % config.microbatches:
@@ -62,22 +62,28 @@ def plan(config: Config, gpu: Gpu, count: int, console: Console) -> dict[str, An
     compiled = _compile(train_lowered, config, devices)
     memory = _memory(compiled, config, images)
     console.say('compiling it for a smaller batch, to see how memory grows ...')
-    fewer = max(1, images // 4)
-    if fewer == images:
-        fewer = 2
+    rows = images // config.microbatches
+    fewer = max(1, rows // 4) if rows > 1 else 2
     smaller = override(config, {'batch_size': fewer * count, 'microbatches': 1})
     less = _memory(_compile(train_lowered, smaller, devices), smaller, fewer)
     figures = {
         'gpu': gpu.title,
         'gpus': count,
         'batch_size': config.batch_size,
+        'precision': config.precision,
         'memory': memory,
         'fits': _fits(memory, less, images, fewer, config, gpu),
-        'train': _figures(compiled, images, gpu, precision.resolve(config.precision).name),
+        'train': _figures(compiled, images, gpu, config.precision),
     }
     console.say('compiling the evaluation step ...')
     compiled = _compile(predict_lowered, config, devices)
-    return {**figures, 'eval': _figures(compiled, images, gpu, precision.resolve(config.precision).name)}
+    return {**figures, 'eval': _figures(compiled, images, gpu, config.precision)}
+
+
+def for_gpu(config: Config, gpu: Gpu) -> Config:
+    """The configuration as it would be on a GPU: `precision=auto` follows from that, not from this machine."""
+    config = initial.complete(config)
+    return override(config, {'precision': gpu.precision}) if config.precision == 'auto' else config
 
 
 def _devices(gpu: Gpu, count: int) -> Any:
@@ -167,16 +173,16 @@ def _fits(
 ) -> dict[str, Any]:
     """The largest batch of one device, and the least number of microbatches for the configured one.
 
-    Memory grows along a line through two compilations.
+    Memory grows along a line through two compilations: `memory`, of as many rows at once as a microbatch has, and
+    `less`, of `fewer`.
 
     Raises:
         UserError: one image does not fit.
     """
     usable = gpu.memory * float(os.environ.get('XLA_PYTHON_CLIENT_MEM_FRACTION', MEMORY_SHARE))
     rows = images // config.microbatches
-    steps = max(rows - fewer, 1) if rows != fewer else 1
     waiting = memory['batches'] / images
-    each = max((memory['temporaries'] - less['temporaries']) / steps, 1.0)
+    each = max((memory['temporaries'] - less['temporaries']) / (rows - fewer), 1.0)
     fixed = memory['state'] + memory['temporaries'] - rows * each
     if fixed + each + waiting > usable:
         raise UserError(
@@ -244,13 +250,17 @@ def say(figures: dict[str, Any], console: Console) -> None:
     memory, fits = figures['memory'], figures['fits']
     size = {name: _in_words(number) for name, number in {**memory, 'usable': fits['usable_bytes']}.items()}
     console.say(
-        f'\n{figures["gpus"]} x {figures["gpu"]}, batch {figures["batch_size"]}, computed, not measured\n'
+        f'\n{figures["gpus"]} x {figures["gpu"]}, batch {figures["batch_size"]}, {figures["precision"]}; computed, '
+        'not measured\n'
         f'memory a GPU: {size["total"]} of the {size["usable"]} that jax takes: state {size["state"]}, batches '
         f'{size["batches"]}, temporaries {size["temporaries"]}'
     )
     largest = fits['largest_batch_per_device']
     if memory['total'] <= fits['usable_bytes']:
-        console.say(f'it fits; the largest batch would be about {largest * figures["gpus"]:,}')
+        console.say(
+            f'it fits; the largest batch would be about {largest * figures["gpus"]:,}, without images that stay on a '
+            'GPU (config.data.cache)'
+        )
     else:
         parts = fits['microbatches']
         way = f', or config.microbatches={parts}' if parts else ''

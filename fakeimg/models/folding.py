@@ -13,7 +13,7 @@ def fold(model: nn.Module, variables: dict[str, Any]) -> tuple[nn.Module, dict[s
     """Scales every kernel by what BatchNorm multiplies its channels with, and leaves a bias of BatchNorm.
 
     y = scale (kernel x + bias' - mean) / sqrt(var + epsilon) + bias is a convolution again (Jacob et al. 2018, section
-    3.2). Within the compiled step this costs nothing: kernels are cast there in any case.
+    3.2). Within the compiled step this costs little: in half precision kernels are read and cast there in any case.
 
     Args:
         model: a network; one without BatchNorm is returned as it is.

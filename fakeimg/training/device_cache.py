@@ -19,7 +19,7 @@ from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
 from fakeimg.runtime import parallel
 
-AUTO_SHARE = 0.25  # of a device's free memory that `config.data.cache=auto` gives to images; the rest is the step's
+AUTO_SHARE = 0.1  # of a device's free memory that `config.data.cache=auto` gives to images: a step should still fit
 
 
 @dataclasses.dataclass(frozen=True)

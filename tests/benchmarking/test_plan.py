@@ -117,6 +117,13 @@ def test_without_the_compiler_for_gpus_the_plan_says_what_to_install(monkeypatch
         plan.plan(default_config(), gpus.KNOWN['t4'], 1, SILENT)
 
 
+def test_precision_is_that_of_the_gpu_and_not_of_this_machine() -> None:
+    for name, precision in (('t4', 'float16'), ('l4', 'bfloat16'), ('h100', 'bfloat16')):
+        assert plan.for_gpu(default_config(), gpus.KNOWN[name]).precision == precision
+    chosen = override(default_config(), {'precision': 'float32'})
+    assert plan.for_gpu(chosen, gpus.KNOWN['t4']).precision == 'float32'
+
+
 def test_the_largest_batch_lies_on_the_line_through_two() -> None:
     config, gpu = override(default_config(), {'batch_size': 64}), gpus.KNOWN['t4']
     memory = {'state': 1e9, 'batches': 64e6, 'temporaries': 1e9 + 64 * 1e8}
@@ -128,6 +135,10 @@ def test_the_largest_batch_lies_on_the_line_through_two() -> None:
     assert fits['microbatches'] == 1
     larger = {'state': 1e9, 'batches': 256e6, 'temporaries': 1e9 + 256 * 1e8}
     assert plan._fits(larger, less, 256, 16, config, gpu)['microbatches'] == 4  # 64 images at once
+    # The same line, when the configured batch is computed in parts that are smaller than the other compilation.
+    parts = override(config, {'microbatches': 32})
+    of_two = {'state': 1e9, 'batches': 64e6, 'temporaries': 1e9 + 2 * 1e8}
+    assert plan._fits(of_two, less, 64, 16, parts, gpu)['fixed_bytes'] == pytest.approx(2e9)
     with pytest.raises(UserError, match='with one image'):
         plan._fits({**memory, 'state': 12e9}, {**less, 'state': 12e9}, 64, 16, config, gpu)
 

@@ -154,6 +154,6 @@ def test_auto_takes_devices_that_have_room(config: Config, monkeypatch: pytest.M
     assert not build(config).caches_on_devices  # a CPU has no memory of its own
     program = build(config)
     needed = program.num_train * 32 * 32 * 3
-    for limits, fits in (((4 * needed, 8 * needed), True), ((4 * needed - 1, 8 * needed), False)):
+    for limits, fits in (((10 * needed, 20 * needed), True), ((10 * needed - 1, 20 * needed), False)):
         monkeypatch.setattr(type(program.devices), 'local', [Gpu(limit) for limit in limits])
         assert device_cache.is_used(config, program.devices, program.splits['train']) == fits
