@@ -29,6 +29,7 @@ from fakeimg.training.state import create_state
 MEMORY_SHARE = 0.75
 AHEAD = 2  # batches on the devices beside the one that a step reads, see Program.device_batches
 DEAREST = 10  # kernels that are listed
+MOST_IMAGES = 1 << 16  # that a step is compiled for
 _COLUMNS = ('kernels', 'MB an image', 'GFLOP an image')
 NUM_TRAIN = 100_000  # images; they set the length of the schedule, which no kernel depends on
 # Autotuning would run kernels, and the pass that fuses matrix products asks for a card.
@@ -61,18 +62,17 @@ def plan(config: Config, gpu: Gpu, count: int, console: Console) -> dict[str, An
     console.say(f'compiling the training step for {count} x {gpu.title}, about a minute ...')
     compiled = _compile(train_lowered, config, devices)
     memory = _memory(compiled, config, images)
-    console.say('compiling it for a smaller batch, to see how memory grows ...')
-    rows = images // config.microbatches
-    fewer = max(1, rows // 4) if rows > 1 else 2
-    smaller = override(config, {'batch_size': fewer * count, 'microbatches': 1})
-    less = _memory(_compile(train_lowered, smaller, devices), smaller, fewer)
+    console.say('compiling it for about as many images as fit, to see how memory grows ...')
+    other = _other_batch(memory, images, images // config.microbatches, gpu)
+    changed = override(config, {'batch_size': other * count, 'microbatches': 1})
+    other_memory = _memory(_compile(train_lowered, changed, devices), changed, other)
     figures = {
         'gpu': gpu.title,
         'gpus': count,
         'batch_size': config.batch_size,
         'precision': config.precision,
         'memory': memory,
-        'fits': _fits(memory, less, images, fewer, config, gpu),
+        'fits': _fits(memory, other_memory, images, other, config, gpu),
         'train': _figures(compiled, images, gpu, config.precision),
     }
     console.say('compiling the evaluation step ...')
@@ -168,21 +168,31 @@ def _memory(compiled: Any, config: Config, images: int) -> dict[str, float]:
     return {**parts, 'total': sum(parts.values())}
 
 
+def _usable(gpu: Gpu) -> float:
+    return gpu.memory * float(os.environ.get('XLA_PYTHON_CLIENT_MEM_FRACTION', MEMORY_SHARE))
+
+
+def _other_batch(memory: dict[str, float], images: int, rows: int, gpu: Gpu) -> int:
+    """About as many images as fit at once, if all but the state grew with them: near there the line must be right."""
+    each = memory['temporaries'] / rows + memory['batches'] / images
+    other = min(max(1, int((_usable(gpu) - memory['state']) / each)), MOST_IMAGES)
+    return other if other != rows else 2 * rows
+
+
 def _fits(
-    memory: dict[str, float], less: dict[str, float], images: int, fewer: int, config: Config, gpu: Gpu
+    memory: dict[str, float], other_memory: dict[str, float], images: int, other: int, config: Config, gpu: Gpu
 ) -> dict[str, Any]:
     """The largest batch of one device, and the least number of microbatches for the configured one.
 
-    Memory grows along a line through two compilations: `memory`, of as many rows at once as a microbatch has, and
-    `less`, of `fewer`.
+    Memory grows along a line through two compilations: `memory`, of as many images at once as a microbatch has, and
+    `other_memory`, of `other`.
 
     Raises:
         UserError: one image does not fit.
     """
-    usable = gpu.memory * float(os.environ.get('XLA_PYTHON_CLIENT_MEM_FRACTION', MEMORY_SHARE))
-    rows = images // config.microbatches
+    usable, rows = _usable(gpu), images // config.microbatches
     waiting = memory['batches'] / images
-    each = max((memory['temporaries'] - less['temporaries']) / (rows - fewer), 1.0)
+    each = max((memory['temporaries'] - other_memory['temporaries']) / (rows - other), 1.0)
     fixed = memory['state'] + memory['temporaries'] - rows * each
     if fixed + each + waiting > usable:
         raise UserError(
@@ -257,9 +267,9 @@ def say(figures: dict[str, Any], console: Console) -> None:
     )
     largest = fits['largest_batch_per_device']
     if memory['total'] <= fits['usable_bytes']:
+        number = f'{largest * figures["gpus"]:,}'
         console.say(
-            f'it fits; the largest batch would be about {largest * figures["gpus"]:,}, without images that stay on a '
-            'GPU (config.data.cache)'
+            f'it fits; at once about {number} images would, without those that config.data.cache keeps on a GPU'
         )
     else:
         parts = fits['microbatches']
