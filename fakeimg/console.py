@@ -11,6 +11,8 @@ import rich.console
 import rich.progress
 import rich.table
 
+from fakeimg.streams import Stream
+
 Item = TypeVar('Item')
 LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
 _REFRESH = 0.2  # seconds between looks at a counter, for a bar
@@ -27,7 +29,7 @@ class Console:
     """
 
     def __init__(self, stream: IO[str] | None):
-        self._stream = None if stream is None else _Stream(stream)
+        self._stream = None if stream is None else Stream(stream)
         self._rich = rich.console.Console(file=self._stream, highlight=False) if self._stream else None  # pyright: ignore
         self._bar: rich.progress.Progress | None = None
 
@@ -145,52 +147,6 @@ def format_seconds(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f'{hours}:{minutes:02}:{rest:02}' if hours else f'{minutes}:{rest:02}'
-
-
-class _Stream:
-    """A stream that stays quiet once a write to it has failed."""
-
-    def __init__(self, stream: IO[str]):
-        self._stream: IO[str] | None = stream
-        self.encoding = getattr(stream, 'encoding', None) or 'utf-8'
-
-    def write(self, text: str) -> int:
-        with self._given_up_on_failure():
-            if self._stream:
-                try:
-                    self._stream.write(text)
-                except UnicodeEncodeError:  # the name of a file, on a terminal of another encoding
-                    self._stream.write(text.encode(self.encoding, 'backslashreplace').decode(self.encoding))
-        return len(text)
-
-    def flush(self) -> None:
-        with self._given_up_on_failure():
-            if self._stream:
-                self._stream.flush()
-
-    def isatty(self) -> bool:
-        try:
-            return self._stream is not None and self._stream.isatty()
-        except ValueError:  # closed
-            return False
-
-    def fileno(self) -> int:
-        if self._stream is None:
-            raise OSError('the stream was given up')
-        return self._stream.fileno()
-
-    @contextlib.contextmanager
-    def _given_up_on_failure(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError):
-            stream, self._stream = self._stream, None
-            # What its buffer still holds would fail again, with a message, when Python flushes it at the end.
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                number = stream.fileno()  # pyright: ignore[reportOptionalMemberAccess]
-                null = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(null, number)
-                os.close(null)
 
 
 @contextlib.contextmanager

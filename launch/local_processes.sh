@@ -6,7 +6,7 @@
 # PYTHON               interpreter, default python3
 # DEVICES_PER_PROCESS  default 1. GPUs are assigned in order; with JAX_PLATFORMS=cpu, the devices are virtual
 #
-# SIGTERM and Ctrl-C are passed to every process, so that training saves and stops. When one process fails, the others
+# SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 and Ctrl-C are passed to every process, so that training saves and stops. When one process fails, the others
 # are stopped too. The exit status is that of the first process that failed, or 0.
 set -euo pipefail
 
@@ -40,6 +40,9 @@ forward() {
 pids=()
 trap 'forward TERM 15' TERM
 trap 'forward INT 2' INT
+trap 'forward HUP 1' HUP # has no effect under nohup
+trap 'forward USR1 10' USR1
+trap 'forward USR2 12' USR2
 set -m # one process group each: Ctrl-C in the terminal reaches them once, through the trap, and not twice
 for ((rank = 0; rank < count; rank++)); do
     ids=$((rank * devices))

@@ -7,6 +7,7 @@ import sys
 from typing import NoReturn
 
 import fakeimg
+from fakeimg.streams import guard_standard_streams
 
 VERBS = {
     'train': 'train a detector; the same command continues a run that stopped',
@@ -31,6 +32,7 @@ def main(verb: str | None = None) -> NoReturn:
             os.fstat(descriptor)
         except OSError:  # closed: a file of ours would get its number, and all that libraries print there
             os.open(os.devnull, os.O_RDWR)
+    guard_standard_streams()
     arguments = sys.argv[1:]
     if verb is None:
         verb, *arguments = arguments or ['--help']
@@ -46,9 +48,14 @@ def main(verb: str | None = None) -> NoReturn:
         print(f'fakeimg: there is no verb {verb!r}; {advice}', file=sys.stderr)
         sys.exit(2)
     # Only what was asked for is imported: flags are global, and jax takes a second.
-    from fakeimg.cli import verb as runner
+    try:
+        from fakeimg.cli import verb as runner
 
-    runner.run(importlib.import_module(f'fakeimg.cli.{verb}'), arguments)
+        module = importlib.import_module(f'fakeimg.cli.{verb}')
+    except KeyboardInterrupt:
+        print('fakeimg: interrupted.', file=sys.stderr)
+        sys.exit(130)
+    runner.run(module, arguments)
 
 
 def shim(module: str, verb: str | None = None) -> None:

@@ -50,7 +50,7 @@ class Result:
 
 
 def train(config: Config, workdir: pathlib.Path, console: Console = SILENT) -> Result:
-    """Trains until the configured number of steps, or until SIGTERM or Ctrl-C asks to stop.
+    """Trains until the configured number of steps, or until SIGTERM, Ctrl-C or the like asks to stop.
 
     Where `workdir` holds a checkpoint, the run continues from it, bit for bit on a CPU.
 
@@ -93,18 +93,17 @@ def _train(
     batches = iter(program.device_batches(program.train_batches(unreadable), program.schedule.call_length))
     if restored:
         batches.set_state(restored.data['iterator'])
-    try:
-        with (
-            Interrupts() as interrupts,
-            console.progress('compiling', program.schedule.total_steps, start_step, lines=False) as bar,
-        ):
-            log = StepLog(program, start_step, checkpoints, console, bar, writer)
-            return _Loop(program, workdir, checkpoints, log, unreadable, interrupts).run(state, batches)
-    finally:
-        checkpoints.close()  # first of what can fail: a save may be under way
-        batches.close()
-        writer.close()
-        unreadable.write(run.unreadable_file(workdir))
+    with Interrupts() as interrupts:
+        try:
+            title, total = 'compiling', program.schedule.total_steps
+            with console.progress(title, total, start_step, lines=False) as bar:
+                log = StepLog(program, start_step, checkpoints, console, bar, writer)
+                return _Loop(program, workdir, checkpoints, log, unreadable, interrupts).run(state, batches)
+        finally:
+            checkpoints.close()  # first of what can fail: a save may be under way
+            batches.close()
+            writer.close()
+            unreadable.write(run.unreadable_file(workdir))
 
 
 @dataclasses.dataclass

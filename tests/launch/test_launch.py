@@ -188,7 +188,7 @@ def test_slurm_job_trains_like_one_process(one_process: pathlib.Path, tmp_path: 
     assert_same_run(workdir, one_process)
 
 
-@pytest.mark.parametrize(('status', 'asked'), [(143, 'requeue 4711\n'), (2, None), (0, None)])
+@pytest.mark.parametrize(('status', 'asked'), [(143, 'requeue 4711\n'), (138, 'requeue 4711\n'), (2, None), (0, None)])
 def test_slurm_job_queues_itself_again_only_after_its_time_limit(
     status: int, asked: str | None, tmp_path: pathlib.Path
 ) -> None:
