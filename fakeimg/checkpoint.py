@@ -4,23 +4,28 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-import sys
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint import checkpoint_managers
 
-from fakeimg.errors import UserError
+from fakeimg.errors import UserError, system_error
+from fakeimg.leaves import check_intact, check_same_tree, checksums, describe, late_reads_unreported, quiet_closed_loops
 from fakeimg.meta import Meta
 
 BEST_BY = 'auc'
+ATTEMPTS = 10  # at a checkpoint that a running training deletes meanwhile
 Item = TypeVar('Item')
+
+
+class CheckpointDeleted(UserError):
+    """A checkpoint is not there, or no longer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +57,9 @@ class Checkpoints:
         if read_only and not folder.is_dir():
             raise _no_checkpoints(folder)
         self.folder = folder.absolute()
+        self._saving: int | None = None  # the step whose save may still fail
+        if not read_only:
+            quiet_closed_loops()  # a write that fails leaves others behind, too
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(2),  # the one before the last is what a damaged last falls back to
@@ -93,6 +101,20 @@ class Checkpoints:
             raise UserError(f'step is {step!r}; it must be best, latest, or the number of a checkpoint.')
         return int(step)
 
+    def read_named(self, step: str | int, read: Callable[[int | None], Item]) -> Item:
+        """What `read` returns of the checkpoint that `resolve` finds; of the next one where that is deleted meanwhile.
+
+        A training that goes on deletes the checkpoints that it no longer keeps.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                return read(self.resolve(step))
+            except CheckpointDeleted:
+                if step not in ('best', 'latest') or attempt == ATTEMPTS - 1:
+                    raise
+                self._manager.reload()
+        raise AssertionError
+
     def is_validated(self, step: int) -> bool:
         """Whether there is a checkpoint of `step` that was saved with its validation metrics."""
         return (self.folder / str(step) / 'metrics').exists()
@@ -110,6 +132,9 @@ class Checkpoints:
             data: state of the data iterator, JSON.
             meta: of the run; `state_tree` and `checksums` of the leaves are added to it.
             metrics: validation metrics; without them the checkpoint cannot become the best.
+
+        Raises:
+            UserError: this checkpoint, or the one before, cannot be written; the disk is full, for example.
         """
         if step in self._manager.all_steps():
             if metrics is None or self.is_validated(step):
@@ -121,7 +146,10 @@ class Checkpoints:
             data=ocp.args.JsonSave(data),
             meta=ocp.args.JsonSave(meta.to_json()),
         )
-        self._manager.save(step, args=items, metrics=metrics and {BEST_BY: metrics[BEST_BY]})
+        with self._failing_in_words():
+            self._manager.wait_until_finished()  # its failure is one of the step before
+            self._saving = step
+            self._manager.save(step, args=items, metrics=metrics and {BEST_BY: metrics[BEST_BY]})
 
     def restore(self, abstract_state: Any, step: int | None = None) -> Restored:
         """Reads one checkpoint onto the devices of `abstract_state`.
@@ -143,9 +171,9 @@ class Checkpoints:
         restore_args = ocp.checkpoint_utils.construct_restore_args(abstract_state)
         # A partial restore can pass silently by itself, hence the check above.
         state = ocp.args.PyTreeRestore(abstract_state, restore_args=restore_args, partial_restore=True)
-        with _late_reads_unreported():
+        with late_reads_unreported():
             items = self._manager.restore(step, args=ocp.args.Composite(state=state, data=ocp.args.JsonRestore()))
-        _check_intact(meta.checksums, checksums(items['state']))
+        check_intact(meta.checksums, checksums(items['state']))
         return Restored(step, items['state'], items['data'], meta, [])
 
     def restore_variables(self, abstract_variables: Any, step: int | None = None) -> Restored:
@@ -177,15 +205,29 @@ class Checkpoints:
             raise _no_checkpoints(self.folder)
         listed = f'there are {", ".join(map(str, steps))}'
         if step is not None and step not in steps:
-            raise UserError(f'there is no checkpoint {step} in {self.folder} ({listed}); choose one of these.')
+            raise CheckpointDeleted(f'there is no checkpoint {step} in {self.folder} ({listed}); choose one of these.')
+        deleted = []
         for candidate in reversed(steps) if step is None else [step]:
+            before = self._files(candidate)
             try:
                 return read(candidate), notes
             except UserError:
                 raise
             except Exception as error:  # whatever tensorstore, zarr or json make of damaged bytes
-                notes.append(f'checkpoint {candidate} is damaged ({_short(error)})')
-        raise UserError(f'{self.folder}: {"; ".join(notes)}; choose another checkpoint or run ({listed}).')
+                if not before or before - self._files(candidate):
+                    deleted.append(candidate)
+                else:
+                    notes.append(f'checkpoint {candidate} is damaged ({_short(error)})')
+        if not deleted:
+            raise UserError(f'{self.folder}: {"; ".join(notes)}; choose another checkpoint or run ({listed}).')
+        self._manager.reload()
+        if step is None and set(self.steps()) - set(steps):
+            return self._first_readable(None, read)  # newer ones, for which the others were deleted
+        named = ', '.join(map(str, deleted))
+        raise CheckpointDeleted(f'checkpoint {named} of {self.folder} was deleted while it was read; try again.')
+
+    def _files(self, step: int) -> set[str]:
+        return {name for _, _, names in os.walk(self.folder / str(step)) for name in names}
 
     def set_aside_after(self, step: int) -> None:
         """Moves checkpoints later than `step` out of the way, to `damaged/` beside the folder, deleting nothing."""
@@ -196,88 +238,43 @@ class Checkpoints:
                 os.rename(self.folder / str(later), target)
         self._manager.reload()
 
+    def check(self) -> None:
+        """Raises UserError if the save under way has failed."""
+        with self._failing_in_words():
+            self._manager.check_for_errors()
+
     def wait(self) -> None:
-        """Blocks until the save under way is complete on disk."""
-        self._manager.wait_until_finished()
+        """Blocks until the save under way is complete on disk. Raises UserError if it cannot be."""
+        with self._failing_in_words():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits for the save under way and releases the manager."""
-        self._manager.close()
+        """Waits for the save under way and releases the manager. Raises UserError if the save fails."""
+        with self._failing_in_words():
+            self._manager.close()
 
-
-def describe(tree: Any) -> dict[str, str]:
-    """Names every leaf with dtype and shape: `{'params/conv1/kernel': 'float32[3,3,3,32]'}`."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator='/'): f'{leaf.dtype}[{",".join(map(str, leaf.shape))}]'
-        for path, leaf in leaves
-    }
-
-
-def checksums(tree: Any) -> dict[str, int]:
-    """Returns a 32-bit sum over the bits of every leaf, by name, that any single changed bit changes.
-
-    Neither zarr nor tensorstore notices a flipped bit in what they read back.
-    """
-    sums = jax.device_get(_bit_sums(jax.tree.leaves(tree)))
-    return {name: int(value) for name, value in zip(describe(tree), sums, strict=True)}
-
-
-@jax.jit
-def _bit_sums(leaves: list[jax.Array]) -> list[jax.Array]:
-    def bit_sum(leaf: jax.Array) -> jax.Array:
-        words = jnp.ravel(leaf).view(jnp.uint32 if leaf.dtype.itemsize % 4 == 0 else jnp.uint8).astype(jnp.uint32)
-        # Odd weights, so that no change of one bit can vanish modulo 2^32, and swapped values show too.
-        return jnp.sum(words * (2 * jnp.arange(words.size, dtype=jnp.uint32) + 1), dtype=jnp.uint32)
-
-    return [bit_sum(leaf) for leaf in leaves]
-
-
-@contextlib.contextmanager
-def _late_reads_unreported() -> Iterator[None]:
-    """Keeps tensorstore's other reads quiet once one has failed.
-
-    Orbax closes its event loop at the first error; every read that ends later then prints a traceback of its own, and
-    every read that had not begun a warning. Some do after this ends, so the silence lasts when there was an error.
-    """
-    previous = sys.unraisablehook
-
-    def report(event: 'sys.UnraisableHookArgs') -> None:
-        if str(event.exc_value) != 'Event loop is closed':
-            previous(event)
-
-    sys.unraisablehook = report
-    try:
-        yield
-    except BaseException:
-        warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
-        raise
-    sys.unraisablehook = previous
-
-
-def _check_intact(saved: dict[str, int], found: dict[str, int]) -> None:
-    changed = [name for name, value in found.items() if saved[name] != value]
-    if changed:
-        raise ValueError(f'{len(changed)} leaves are not what was saved, first {changed[0]}')
-
-
-def check_same_tree(saved: dict[str, str], wanted: dict[str, str], where: str) -> None:
-    """Raises UserError naming the leaves in which a checkpoint and the model differ.
-
-    Top-level parts of the checkpoint that are not wanted at all (the optimizer's, in evaluation) may be there.
-    """
-    parts = {name.split('/')[0] for name in wanted}
-    saved = {name: leaf for name, leaf in saved.items() if name.split('/')[0] in parts}
-    differing = [name for name in sorted(saved.keys() | wanted.keys()) if saved.get(name) != wanted.get(name)]
-    if differing:
-        # Optimizer leaves mirror the parameters; naming the parameters says more.
-        shown = ([name for name in differing if name.startswith('params')] or differing)[:4]
-        lines = ', '.join(f'{name} ({saved.get(name, "absent")} there, {wanted.get(name, "absent")} here)'
-                          for name in shown)  # fmt: skip
-        raise UserError(
-            f'{where} is a checkpoint of another model or optimizer: {len(differing)} leaves differ, among them '
-            f'{lines}; choose another run folder, or the configuration it was trained with.'
-        )
+    @contextlib.contextmanager
+    def _failing_in_words(self) -> Iterator[None]:
+        """Turns what the file system refuses to a save into a UserError, once, and removes what was written of it."""
+        try:
+            yield
+        except Exception as error:
+            reason, step = system_error(error), self._saving
+            if reason is None:
+                raise
+            self._saving = None
+            if step is None:  # said before
+                return
+            warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)  # those after this one
+            if jax.process_index() == 0:
+                for partial in self.folder.glob(f'{step}.orbax-checkpoint-tmp*'):
+                    shutil.rmtree(partial, ignore_errors=True)
+            complete = sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+            last = f'the last complete one is {complete[-1]}' if complete else 'there is none before it'
+            raise UserError(
+                f'checkpoint {step} cannot be written to {self.folder} ({reason}); {last}; make that possible, and the '
+                'same command continues from there.'
+            ) from error
 
 
 def _score(metrics: dict[str, Any]) -> float:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 
-from fakeimg.checkpoint import Checkpoints
+from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.config import Config, from_plain
 from fakeimg.console import SILENT, Console
 from fakeimg.data import pipeline
@@ -180,7 +180,7 @@ def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: i
     Args:
         run: the run folder.
         step: of the checkpoint: `best` (validation AUC), `latest`, or a number.
-        batch_size: images per step over all devices; 0 takes the run's.
+        batch_size: images per step over all devices; 0 takes the run's, or the next that the devices divide.
 
     Raises:
         UserError: no run folder, no such or no readable checkpoint, one of a newer fakeimg, or a batch size that the
@@ -193,14 +193,17 @@ def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: i
         raise UserError(f'{folder} is not a run folder (there are no checkpoints in it); check the path.')
     start()
     checkpoints = Checkpoints(folder / 'checkpoints', read_only=True)
-    try:
-        number = checkpoints.resolve(step)
+
+    def read(number: int | None) -> tuple[Config, nn.Module, parallel.Devices, Restored]:
         config = from_plain(checkpoints.read_meta(number).config)
-        config.batch_size = batch_size or config.batch_size
+        config.batch_size = parallel.batch_size(batch_size, config.batch_size)
         devices = parallel.Devices.create(config.parallel, config.batch_size)
         model = create_model(config, precision.resolve(config.precision))
         shapes = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))
-        restored = checkpoints.restore_variables(devices.abstract(shapes), number)
+        return config, model, devices, checkpoints.restore_variables(devices.abstract(shapes), number)
+
+    try:
+        config, model, devices, restored = checkpoints.read_named(step, read)
     finally:
         checkpoints.close()
     return Detector(

@@ -1,5 +1,8 @@
 """The one kind of error that a person is meant to read; everything else is a bug and keeps its traceback."""
 
+import os
+import re
+
 
 class UserError(Exception):
     """One sentence: what is wrong, where, and what to do. Verbs print it and exit with 2."""
@@ -11,3 +14,14 @@ class TrainingDiverged(UserError):
     """The loss or the gradients are no longer finite. Verbs print it and exit with 1."""
 
     exit_code = 1
+
+
+def system_error(error: BaseException | None) -> str | None:
+    """The words of the operating system for what is behind an exception: `No space left on device`; None if nothing."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno:
+            return os.strerror(error.errno)
+        if match := re.search(r"\[os_error_code='(\d+)'\]", str(error)):  # tensorstore's, in a ValueError
+            return os.strerror(int(match[1]))
+        error = error.__cause__ or error.__context__
+    return None

@@ -14,6 +14,7 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,9 +75,13 @@ class MetricsWriter:
     Args:
         workdir: the run folder.
         start_step: later rows, left by a run that died after its last checkpoint, are dropped.
+
+    Attributes:
+        failure: why a row could not be written, or None; nothing is written from then on.
     """
 
     def __init__(self, workdir: pathlib.Path, start_step: int):
+        self.failure: OSError | None = None
         self._file = self._board = None
         if jax.process_index() != 0:
             return
@@ -86,21 +91,37 @@ class MetricsWriter:
             file.writelines(json.dumps(row) + '\n' for row in rows if row['step'] <= start_step)
         self._file = open(path, 'a', buffering=1)
         with _as_if_not_installed('torch'):  # slow to import, and tensorboardX needs it only for a type
-            import tensorboardX
-        self._board = tensorboardX.SummaryWriter(str(workdir / 'tensorboard'), purge_step=start_step + 1)
+            import tensorboardX.event_file_writer
+        (workdir / 'tensorboard').mkdir(exist_ok=True)
+        # In this thread: the one of SummaryWriter dies of a full disk, and `add_scalar` then waits for it for ever.
+        self._board = tensorboardX.event_file_writer.EventsWriter(str(workdir / 'tensorboard' / 'events'))
+        self._event(step=start_step + 1, session_log={'status': 1})  # START: TensorBoard drops later rows too
 
     def write(self, step: int, scalars: dict[str, float | None]) -> None:
         """Writes one row; names are `train/loss`, `validation/auc` and the like. None is left out."""
         present = {name: value for name, value in scalars.items() if value is not None}
-        if self._file and self._board:
+        if self._file is None or self.failure is not None:
+            return
+        try:
             self._file.write(json.dumps({'step': step, **present}) + '\n')
-            for name, value in present.items():
-                self._board.add_scalar(name, value, step)
+            values = [{'tag': name, 'simple_value': value} for name, value in present.items()]
+            self._event(step=step, summary={'value': values})
+        except OSError as error:  # full, for example; the run can save and then stop
+            self.failure = error
+
+    def _event(self, **fields: Any) -> None:
+        from tensorboardX.proto import event_pb2
+
+        assert self._board is not None
+        event: Any = event_pb2.Event  # pyright: ignore[reportAttributeAccessIssue]  # made at import
+        self._board.write_event(event(wall_time=time.time(), **fields))
 
     def close(self) -> None:
-        if self._file and self._board:
-            self._file.close()
-            self._board.close()
+        for file in (self._file, self._board):
+            if file is not None:
+                # What is left in a buffer after a failure would fail again.
+                with contextlib.suppress(OSError) if self.failure else contextlib.nullcontext():
+                    file.close()
 
 
 @contextlib.contextmanager

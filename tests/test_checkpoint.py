@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fakeimg.checkpoint import Checkpoints, checksums, describe
+from fakeimg.checkpoint import Checkpoints
 from fakeimg.errors import UserError
+from fakeimg.leaves import checksums, describe
 from fakeimg.meta import FORMAT, Meta
 from fakeimg.runtime import parallel
 

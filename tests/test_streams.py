@@ -61,9 +61,7 @@ def test_a_stream_that_is_full_for_the_moment_is_not_given_up() -> None:
     assert slow.text == 'kept'
 
 
-@pytest.mark.parametrize(
-    'arguments', [['--help'], ['nothing'], ['audit', 'none']]
-)
+@pytest.mark.parametrize('arguments', [['--help'], ['nothing'], ['audit', 'none']])
 def test_verbs_end_with_their_code_though_nobody_reads(arguments: list[str], tmp_path: pathlib.Path) -> None:
     codes = set()
     for streams in ('>/dev/full 2>&1', '>&- 2>&-'):

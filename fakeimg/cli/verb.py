@@ -1,5 +1,6 @@
 """How every verb starts: flags in, errors out as one sentence and an exit code."""
 
+import errno
 import gc
 import logging as py_logging
 import os
@@ -16,6 +17,14 @@ from fakeimg.cli import recipe
 from fakeimg.console import SILENT, Console
 from fakeimg.errors import UserError
 
+# What no code can help, and what to do then.
+_OF_THE_MACHINE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 'make space there or name another folder'),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), 'make it writable or name another folder'),
+    **dict.fromkeys((errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EREMOTEIO), 'see to the disk or the network'),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), 'allow more open files (ulimit -n)'),
+}
+
 
 def run(module: types.ModuleType, arguments: Sequence[str]) -> NoReturn:
     """Parses the flags of a verb, runs its `main(argv)`, and exits with what that returns.
@@ -27,7 +36,9 @@ def run(module: types.ModuleType, arguments: Sequence[str]) -> NoReturn:
         arguments: what the user typed after the verb.
     """
     gc.freeze()  # imported modules stay until the end; the garbage collector need not visit them
-    logging.set_verbosity(logging.ERROR)  # orbax and grain narrate every save at INFO
+    # Orbax and grain narrate every save, and log every error that they raise as well.
+    logging.set_verbosity(logging.FATAL)
+    py_logging.getLogger('asyncio').setLevel(py_logging.CRITICAL)
     py_logging.getLogger('jax').setLevel(py_logging.ERROR)
 
     def guarded(argv: Sequence[str]) -> int | None:
@@ -37,7 +48,9 @@ def run(module: types.ModuleType, arguments: Sequence[str]) -> NoReturn:
             _fail(str(error), error.exit_code)
         except KeyboardInterrupt:
             _fail('interrupted.', 130)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+                _fail(_machine_sentence(error))
             if not _has_other_processes():
                 raise
             traceback.print_exc()
@@ -76,6 +89,11 @@ def _parallel() -> Any:
 
 def _has_other_processes() -> bool:
     return _parallel() is not None and _parallel().has_other_processes()
+
+
+def _machine_sentence(error: OSError) -> str:
+    what = f'{error.filename}: {error.strerror}' if error.filename else f'{error.strerror}'
+    return f'{what}; {_OF_THE_MACHINE[error.errno or 0]}, and run the same command again.'
 
 
 def _fail(sentence: str, exit_code: int = 2) -> NoReturn:

@@ -61,12 +61,7 @@ class Devices:
         """
         # Process by process, as pmap orders them, so that both modes give row i to the same device.
         devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
-        if batch_size % len(devices):
-            below = batch_size // len(devices) * len(devices)
-            choices = ' or '.join(str(size) for size in (below, below + len(devices)) if size)
-            raise UserError(
-                f'config.batch_size={batch_size} cannot be split over {len(devices)} devices; use {choices}.'
-            )
+        _check_divides(len(devices), batch_size, 'config.batch_size')
         return cls(mode, Mesh(np.array(devices), (AXIS,)))
 
     @property
@@ -124,6 +119,28 @@ class Devices:
         if jax.process_count() == 1 or self.mode == 'shard_map':
             return tree
         return multihost_utils.host_local_array_to_global_array(tree, self.mesh, _REPLICATED)
+
+
+def batch_size(chosen: int, trained: int) -> int:
+    """Images per step for scoring, which may be any number that the devices divide.
+
+    Args:
+        chosen: by the user; 0 for none, and then that of training, rounded up.
+        trained: images per step in training.
+
+    Raises:
+        UserError: the devices do not divide `chosen`.
+    """
+    count = jax.device_count()
+    _check_divides(count, chosen, 'batch_size')
+    return chosen or -(-trained // count) * count
+
+
+def _check_divides(devices: int, batch_size: int, name: str) -> None:
+    if batch_size % devices:
+        below = batch_size // devices * devices
+        choices = ' or '.join(str(size) for size in (below, below + devices) if size)
+        raise UserError(f'{name}={batch_size} cannot be split over {devices} devices; use {choices}.')
 
 
 def is_first_process() -> bool:

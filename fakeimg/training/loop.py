@@ -14,7 +14,7 @@ from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data.unreadable import UnreadableImages
-from fakeimg.errors import TrainingDiverged, UserError
+from fakeimg.errors import TrainingDiverged, UserError, system_error
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.fields import to_plain
 from fakeimg.runtime import parallel
@@ -131,6 +131,7 @@ class _Loop:
             with self.log.meter.waiting():
                 batch = next(batches)
             self.unreadable.check()
+            self.checkpoints.check()
             dispatched = time.monotonic()
             state, outputs = self.program.advance(step, state, batch)
             step += count
@@ -140,6 +141,11 @@ class _Loop:
         if not self.is_done_with(step):
             self.validate_and_save(step, state, batches, last=True)
         self.checkpoints.wait()
+        if self.log.writer.failure is not None:
+            raise UserError(
+                f'metrics cannot be written to {self.workdir} ({system_error(self.log.writer.failure)}); step {step} '
+                'is saved; make that possible, and the same command continues.'
+            )
         finished = step == total and not self.validation_cut_short
         return Result(step, total, finished, self.interrupts.received, list(self.program.splits))
 
@@ -148,8 +154,8 @@ class _Loop:
         return step == 0 or (step == self.log.start_step and self.checkpoints.is_validated(step))
 
     def must_stop(self, step: int) -> bool:
-        """Whether a signal came; several processes agree on it once an interval."""
-        received = self.interrupts.received is not None
+        """Whether a signal came, or no more can be written; several processes agree on it once an interval."""
+        received = self.interrupts.received is not None or self.log.writer.failure is not None
         if jax.process_count() == 1:
             return received
         return step % self.program.config.log_every_steps == 0 and parallel.any_process(received)
