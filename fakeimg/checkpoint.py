@@ -151,22 +151,27 @@ class Checkpoints:
             self._saving = step
             self._manager.save(step, args=items, metrics=metrics and {BEST_BY: metrics[BEST_BY]})
 
-    def restore(self, abstract_state: Any, step: int | None = None) -> Restored:
+    def restore(self, abstract_state: Any, step: int | None = None, *, optional: str = '') -> Restored:
         """Reads one checkpoint onto the devices of `abstract_state`.
 
         Args:
             abstract_state: a pytree of jax.ShapeDtypeStruct with shardings, the whole saved state or some of its
                 top-level parts (`{'params': ..., 'batch_stats': ...}`).
             step: which one; None takes the last, and the one before if that is damaged, and so on.
+            optional: field of `abstract_state` that stays None where the checkpoint has none.
 
         Raises:
             UserError: nothing there, nothing readable, or a checkpoint of another model (the leaves are named).
         """
-        restored, notes = self._first_readable(step, lambda candidate: self._restore(abstract_state, candidate))
+        restored, notes = self._first_readable(
+            step, lambda candidate: self._restore(abstract_state, candidate, optional)
+        )
         return dataclasses.replace(restored, notes=[f'{note}, falling back to the one before' for note in notes])
 
-    def _restore(self, abstract_state: Any, step: int) -> Restored:
+    def _restore(self, abstract_state: Any, step: int, optional: str = '') -> Restored:
         meta = self._read_meta(step)
+        if optional and not any(name.startswith(f'{optional}/') for name in meta.state_tree):
+            abstract_state = abstract_state.replace(**{optional: None})
         check_same_tree(meta.state_tree, describe(abstract_state), f'{self.folder}/{step}')
         restore_args = ocp.checkpoint_utils.construct_restore_args(abstract_state)
         # A partial restore can pass silently by itself, hence the check above.

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -80,5 +81,19 @@ def hold_folder(folder: pathlib.Path, what: str, index: int = 0) -> Iterator[Non
 
 
 def cache_folder() -> pathlib.Path:
-    """$XDG_CACHE_HOME/fakeimg, or ~/.cache/fakeimg: converted weights and compiled programs, all of it replaceable."""
-    return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'fakeimg'
+    """$XDG_CACHE_HOME/fakeimg, or ~/.cache/fakeimg: converted weights and compiled programs, all of it replaceable.
+
+    A user without a home, as containers have, gets a folder in that of temporary files.
+    """
+    try:
+        return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'fakeimg'
+    except RuntimeError:
+        return pathlib.Path(tempfile.gettempdir()) / f'fakeimg-{os.getuid()}'
+
+
+def ensure_home() -> None:
+    """Lets libraries find a home where the user has none, in the folder of temporary files."""
+    try:
+        pathlib.Path.home()
+    except RuntimeError:
+        os.environ['HOME'] = str(pathlib.Path(tempfile.gettempdir()) / f'fakeimg-{os.getuid()}')

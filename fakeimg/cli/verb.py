@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
+from fakeimg import files
 from fakeimg.cli import recipe
 from fakeimg.console import SILENT, Console
 from fakeimg.errors import UserError
@@ -38,8 +39,10 @@ def run(module: types.ModuleType, arguments: Sequence[str]) -> NoReturn:
     gc.freeze()  # imported modules stay until the end; the garbage collector need not visit them
     # Orbax and grain narrate every save, and log every error that they raise as well.
     logging.set_verbosity(logging.FATAL)
+    files.ensure_home()
     py_logging.getLogger('asyncio').setLevel(py_logging.CRITICAL)
-    py_logging.getLogger('jax').setLevel(py_logging.ERROR)
+    for library in ('jax', 'matplotlib'):  # of a home that cannot be written to, for example
+        py_logging.getLogger(library).setLevel(py_logging.ERROR)
 
     def guarded(argv: Sequence[str]) -> int | None:
         try:

@@ -46,10 +46,16 @@ class CachedImages(Images):
     """Keeps images in memory once they are decoded, so that from the second epoch on nothing is read.
 
     Only squares of `side` pixels stay. Others are resized for each crop, from all their pixels.
+
+    Args:
+        files: the images.
+        side: of a square, pixels.
+        expected_share: of the images that are such squares, as far as is known.
     """
 
-    def __init__(self, files: Files, side: int):
+    def __init__(self, files: Files, side: int, expected_share: float = 1.0):
         super().__init__(files, side)
+        self._expected_share = expected_share
         self._memory = np.empty((len(files), side, side, 3), np.uint8)  # taken when an image is written
         self._is_complete = np.zeros(len(files), bool)
         self._is_claimed = np.zeros(len(files), bool)
@@ -57,8 +63,8 @@ class CachedImages(Images):
 
     @property
     def size_in_bytes(self) -> int:
-        """Memory that is taken once all images are cached."""
-        return self._memory.nbytes
+        """Memory that is taken once all images are cached that can be."""
+        return round(self._memory.nbytes * self._expected_share)
 
     @property
     def images(self) -> UInt8[np.ndarray, 'n s s 3']:

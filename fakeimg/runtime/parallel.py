@@ -40,6 +40,23 @@ def join_processes() -> None:
         jax.distributed.initialize()
 
 
+def find_devices() -> None:
+    """Raises UserError, in a sentence, when jax finds no devices of the kind it is told to use."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        platforms = os.environ.get('JAX_PLATFORMS')
+        reason = (str(error).strip().splitlines() or ['its plugin is not installed'])[0].rstrip('.')
+        if not platforms:
+            raise UserError(
+                f'jax cannot use the devices of this machine ({reason}); see to its installation.'
+            ) from None
+        raise UserError(
+            f'JAX_PLATFORMS is {platforms}, and jax cannot use that here ({reason}); install it, with '
+            'pip install "jax[cuda12]" for a GPU, or unset JAX_PLATFORMS.'
+        ) from None
+
+
 def has_other_processes() -> bool:
     """Whether this process has joined a run of several; unlike jax.process_count, it touches no device."""
     return jax.distributed.is_initialized()
@@ -53,14 +70,26 @@ class Devices:
     mesh: Mesh
 
     @classmethod
-    def create(cls, mode: str, batch_size: int, devices: Sequence[Any] | None = None) -> 'Devices':
+    def create(
+        cls, mode: str, batch_size: int, devices: Sequence[Any] | None = None, *, continues: bool = False
+    ) -> 'Devices':
         """Uses `devices`, or every device of the run.
+
+        A run that `continues` cannot choose another batch size; one process then leaves some of its devices out.
 
         Raises:
             UserError: the devices do not divide the global `batch_size`.
         """
         # Process by process, as pmap orders them, so that both modes give row i to the same device.
         devices = sorted(devices or jax.devices(), key=lambda device: (device.process_index, device.id))
+        if continues and batch_size % len(devices):
+            count = max(number for number in range(1, len(devices)) if batch_size % number == 0)
+            if jax.process_count() > 1:
+                raise UserError(
+                    f'this run was started with config.batch_size={batch_size}, which cannot be split over '
+                    f'{len(devices)} devices; start it on {count} of them.'
+                )
+            devices = devices[:count]
         _check_divides(len(devices), batch_size, 'config.batch_size')
         return cls(mode, Mesh(np.array(devices), (AXIS,)))
 

@@ -58,7 +58,8 @@ def train(config: Config, workdir: pathlib.Path, console: Console = SILENT) -> R
         UserError: configuration, data, run folder or weights cannot work; nothing has been written then.
         TrainingDiverged: loss or gradients are not finite.
     """
-    program = build(resume.continued(config, workdir / 'checkpoints'))
+    folder = workdir / 'checkpoints'
+    program = build(resume.continued(config, folder), continues=resume.has_checkpoints(folder))
     state, restored, origin = resume.starting_point(program, workdir / 'checkpoints')
     with run.open_workdir(workdir):
         return _train(program, workdir, state, restored, origin, console)

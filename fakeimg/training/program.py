@@ -24,7 +24,7 @@ from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel, precision
 from fakeimg.training import device_cache, optimizer
 from fakeimg.training.schedule import Schedule
-from fakeimg.training.state import TrainState, create_state
+from fakeimg.training.state import TrainState, create_state, initial_scale
 from fakeimg.training.step import Step, balanced_weights, take_steps, train_step
 
 
@@ -100,6 +100,11 @@ class Program:
     def _fresh_state(self, variables: dict[str, Any]) -> TrainState:
         return create_state(variables, self.tx, self.dtype, averaged=self.config.optimizer.ema_decay > 0)
 
+    def with_loss_scale(self, state: TrainState) -> TrainState:
+        """A restored state with the loss scale that this precision needs: a new one after bfloat16 or float32."""
+        scale = initial_scale(self.dtype) if state.dynamic_scale is None else None
+        return state if scale is None else state.replace(dynamic_scale=self.devices.replicate(scale))
+
     def advance(self, step: int, state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         """Takes the steps of `batch`, the first of them `step` (from 0), with or without the head alone.
 
@@ -156,14 +161,16 @@ class Program:
         return detector.describe(self.config, self.data.digest)
 
 
-def build(config: Config, devices: Sequence[Any] | None = None) -> Program:
+def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bool = False) -> Program:
     """Checks a configuration against data and devices (None: every device there is) and builds the run.
+
+    One that `continues` leaves devices out where its batch size cannot be split over all of them.
 
     Raises:
         UserError: anything in the configuration or the data that cannot work.
     """
     config = initial.complete(config)
-    mapped = parallel.Devices.create(config.parallel, config.batch_size, devices)
+    mapped = parallel.Devices.create(config.parallel, config.batch_size, devices, continues=continues)
     images = config.batch_size // mapped.count
     if images % config.microbatches:
         raise UserError(

@@ -24,9 +24,11 @@ def preflight(program: Program, workdir: pathlib.Path, state: TrainState, origin
         real, fake = class_counts(source)
         splits.append(f'{name} {len(source):,} ({real:,} real, {fake:,} fake)')
     parameters = clu.parameter_overview.count_parameters(state.params)
+    left_out = devices.count < jax.device_count()
+    count = f'{devices.count} of {jax.device_count()} (which divide the batch)' if left_out else devices.count
     lines = [
         f'fakeimg {fakeimg.__version__}, run folder {workdir}',
-        f'  devices    {devices.count} x {kinds}, {jax.process_count()} process(es); '
+        f'  devices    {count} x {kinds}, {jax.process_count()} process(es); '
         f'jax {jax.__version__}, flax {flax.__version__}',
         f'  batch      {config.batch_size} images, {config.batch_size // devices.count} per device, '
         f'{program.dtype.name}, {config.parallel}',

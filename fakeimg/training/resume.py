@@ -1,5 +1,6 @@
 """Where a run starts: at its last checkpoint, at converted weights, or from scratch."""
 
+import dataclasses
 import pathlib
 
 from fakeimg.checkpoint import Checkpoints, Restored
@@ -23,13 +24,19 @@ def starting_point(program: Program, folder: pathlib.Path) -> tuple[TrainState, 
         checkpoints = Checkpoints(folder, read_only=True)
         try:
             if checkpoints.steps():
-                restored = checkpoints.restore(program.abstract_state())
+                restored = checkpoints.restore(program.abstract_state(), optional='dynamic_scale')
+                restored = dataclasses.replace(restored, state=program.with_loss_scale(restored.state))
                 _check_same_steps(program, restored)
                 return restored.state, restored, f'from checkpoint {restored.step}'
         finally:
             checkpoints.close()
     state, origin = program.initial_state()
     return state, None, origin
+
+
+def has_checkpoints(folder: pathlib.Path) -> bool:
+    """Whether a run goes on here, rather than starts."""
+    return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
 
 
 def continued(config: Config, folder: pathlib.Path) -> Config:

@@ -38,10 +38,6 @@ def create_state(
     variables: dict[str, Any], tx: optax.GradientTransformation, dtype: jnp.dtype, *, averaged: bool = False
 ) -> TrainState:
     """Wraps initial variables into the state of step 0; with `averaged`, the average starts with them."""
-    scale = None
-    if dtype == jnp.float16:
-        scale = dynamic_scale_lib.DynamicScale(fin_steps=0, scale=65536.0)
-        scale = jax.tree.map(jnp.asarray, scale)  # leaves like all others: with a dtype, to be saved and donated
 
     @jax.jit  # as one: a copy for each shape, compiled by itself, is 15 ms of a start
     def start(variables: dict[str, Any]) -> tuple[optax.OptState, Any]:
@@ -54,9 +50,17 @@ def create_state(
         params=variables['params'],
         batch_stats=variables['batch_stats'],
         opt_state=opt_state,
-        dynamic_scale=scale,
+        dynamic_scale=initial_scale(dtype),
         ema=ema,
     )
+
+
+def initial_scale(dtype: jnp.dtype) -> dynamic_scale_lib.DynamicScale | None:
+    """The loss scale that a run in float16 begins with; None for other dtypes."""
+    if dtype != jnp.float16:
+        return None
+    scale = dynamic_scale_lib.DynamicScale(fin_steps=0, scale=65536.0)
+    return jax.tree.map(jnp.asarray, scale)  # leaves like all others: with a dtype, to be saved and donated
 
 
 def update_average(ema: Any, variables: Any, step: jax.Array, decay: float) -> Any:

@@ -1,7 +1,5 @@
 """What stays in memory, by how much is available."""
 
-import pathlib
-
 import pytest
 
 from fakeimg.config import Config
@@ -26,13 +24,3 @@ def test_auto_caches_what_fits_and_is_used_again(config: Config, monkeypatch: py
     monkeypatch.setattr(memory, 'available_memory', lambda: 1000)
     with pytest.raises(UserError, match='config.data.cache=host needs .* leave it auto'):
         program.build(config)
-
-
-def test_a_container_has_its_own_limit(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory.available_memory() > 100_000_000
-    monkeypatch.setattr(memory, 'CGROUP', tmp_path)
-    (tmp_path / 'memory.current').write_text('40\n')
-    (tmp_path / 'memory.max').write_text('100\n')
-    assert memory.available_memory() == 60
-    (tmp_path / 'memory.max').write_text('max\n')
-    assert memory.available_memory() > 100_000_000

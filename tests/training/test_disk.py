@@ -93,11 +93,11 @@ def test_evaluation_takes_the_next_checkpoint_when_training_deletes_the_one_it_r
     best, read = Checkpoints(tmp_path / 'checkpoints', read_only=True).best_step(), Checkpoints._restore
     tried = []
 
-    def restore(self: Checkpoints, shapes: Any, step: int) -> Any:
+    def restore(self: Checkpoints, shapes: Any, step: int, *optional: Any) -> Any:
         if not tried:
             shutil.rmtree(self.folder / str(step))
         tried.append(step)
-        return read(self, shapes, step)
+        return read(self, shapes, step, *optional)
 
     monkeypatch.setattr(Checkpoints, '_restore', restore)
     loaded = detector.load(tmp_path)
