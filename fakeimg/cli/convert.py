@@ -5,6 +5,7 @@ fakeimg convert resnet50 --source microsoft/resnet-50
 """
 
 import pathlib
+import shlex
 from collections.abc import Sequence
 
 from absl import flags
@@ -31,4 +32,7 @@ def main(argv: Sequence[str]) -> None:
     out = pathlib.Path(_OUT.value or f'weights/{model}.safetensors')
     header = convert.convert(model, _SOURCE.value, out)
     head = f'without its classifier of {header.classes} classes' if header.classes else 'which had no classifier'
-    verb.console().say(f'{header.source} -> {out}: {model}, {head}; train with --config.init.weights={out}')
+    prefix = f'its names without "{header.prefix}", ' if header.prefix else ''
+    verb.console().say(
+        f'{header.source} -> {out}: {model}, {prefix}{head}; train with --config.init.weights={shlex.quote(str(out))}'
+    )

@@ -39,6 +39,7 @@ def convert(model: str, source_name: str, out: pathlib.Path) -> weights_file.Hea
         classes=renamed.classes,
         mean=renamed.mean or source.mean or naming.MEAN,
         std=source.std or naming.STD,
+        prefix=renamed.prefix,
     )
     weights_file.write(out, renamed.flat, header)
     return header

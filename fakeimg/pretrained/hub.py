@@ -3,10 +3,16 @@
 import json
 import logging
 import pathlib
+import queue
 import re
+import socket
+import threading
+import urllib.parse
+import urllib.request
 from typing import Any
 
 import huggingface_hub
+from huggingface_hub import constants
 
 from fakeimg.errors import UserError
 
@@ -19,7 +25,8 @@ DEFAULTS = {
     'vgg19': 'timm/vgg19.tv_in1k',
     'vgg19_bn': 'timm/vgg19_bn.tv_in1k',
 }
-TIMEOUT = 10.0  # seconds
+TIMEOUT = 10.0  # seconds that the Hub has for an answer
+CONNECTION_TIMEOUT = 2.0  # seconds in which a machine that is online can reach it at all
 
 
 def is_name(text: str) -> bool:
@@ -41,7 +48,8 @@ def download(name: str) -> tuple[pathlib.Path, tuple[float, ...] | None, tuple[f
     logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # every retry would be a warning
     repository, _, revision = name.partition('@')
     refusal: Exception | None = None
-    try:  # one request: hf_hub_download would retry for 25 s without a connection
+    try:  # one request, where there is anybody to ask: hf_hub_download would retry for 25 s without a connection
+        _check_connection()
         huggingface_hub.model_info(repository, revision=revision or None, timeout=TIMEOUT)
     except Exception as error:  # its HTTP library may raise anything
         refusal = error
@@ -72,3 +80,34 @@ def download(name: str) -> tuple[pathlib.Path, tuple[float, ...] | None, tuple[f
         if mean and std:
             return path, tuple(mean), tuple(std)
     return path, None, None
+
+
+def _check_connection() -> None:
+    """Raises ConnectionError when the Hub, or the proxy on the way to it, cannot be reached in CONNECTION_TIMEOUT.
+
+    Libraries take longer, for they try again.
+    """
+    url = urllib.parse.urlsplit(constants.ENDPOINT)
+    proxies = {} if urllib.request.proxy_bypass(url.hostname or '') else urllib.request.getproxies()
+    through = proxies.get(url.scheme) or proxies.get('all')
+    if through:
+        url = urllib.parse.urlsplit(through if '//' in through else f'//{through}')
+    if constants.HF_HUB_OFFLINE or not url.hostname:
+        return  # `model_info` says so
+    address = url.hostname, url.port or (80 if url.scheme == 'http' else 443)
+    answers: queue.SimpleQueue[OSError | None] = queue.SimpleQueue()
+
+    def connect() -> None:
+        try:
+            socket.create_connection(address, CONNECTION_TIMEOUT).close()
+            answers.put(None)
+        except OSError as error:
+            answers.put(error)
+
+    threading.Thread(target=connect, daemon=True).start()  # a name server that is silent blocks for longer
+    try:
+        error = answers.get(timeout=CONNECTION_TIMEOUT)
+    except queue.Empty:
+        error = TimeoutError('no answer')
+    if error is not None:
+        raise ConnectionError(f'{address[0]} cannot be reached: {error.strerror or error}')

@@ -1,8 +1,10 @@
 """Published names and layouts to ours: torchvision's and timm's, Hugging Face's, Keras'."""
 
+import collections
 import dataclasses
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -27,6 +29,7 @@ _HUGGING_FACE_BLOCK = re.compile(
 _KERAS_VGG = re.compile(
     r'(?:.*/)?(?:block(\d)_conv(\d)|(fc[12]|predictions))(?:_\d+)?/(?:\w+?_)?(kernel|bias|W|b)(?:_1)?(?::0)?'
 )
+_RESNET_HEAD = re.compile(r'(fc|classifier|head|linear|last_linear)(\..+)?')
 _HEADS = ('fc', 'classifier.1', 'classifier.6', 'head.fc', 'head')
 
 
@@ -38,11 +41,13 @@ class Renamed:
         flat: float32 by `params/stage1_block1/conv1/kernel` and so on; kernels are HWIO, dense ones [in, out].
         classes: of the classifier, which is left out; None if there was none.
         mean: of RGB in [0, 1], which the network needs subtracted; None if the names do not tell.
+        prefix: what the names began with before those of the publisher, such as `module.`; it says nothing.
     """
 
     flat: dict[str, np.ndarray]
     classes: int | None
     mean: tuple[float, ...] | None
+    prefix: str = ''
 
 
 def rename(model: str, tensors: Mapping[str, np.ndarray], source: str) -> Renamed:
@@ -67,8 +72,9 @@ def rename(model: str, tensors: Mapping[str, np.ndarray], source: str) -> Rename
     flat: dict[str, np.ndarray] = {}
     unknown: dict[str, tuple[int, ...]] = {}
     classes, mean = None, None
+    prefix = _common_prefix(tensors, place)
     for name, value in tensors.items():
-        name = name.removeprefix('module.')  # DataParallel's
+        name = _without(prefix, name)
         stem, _, leaf = name.rpartition('.')
         if leaf == 'num_batches_tracked':
             continue
@@ -78,7 +84,7 @@ def rename(model: str, tensors: Mapping[str, np.ndarray], source: str) -> Rename
                 'the float32 file, as quantised ones have lost precision.'
             )
         keras = _KERAS_VGG.fullmatch(name) if model == 'vgg19' else None
-        if stem in _HEADS or (keras and keras[3] == 'predictions'):
+        if _is_head(model, stem) or (keras and keras[3] == 'predictions'):
             classes = value.shape[0] if leaf == 'bias' or value.ndim == 1 else classes
             continue
         if keras:
@@ -99,7 +105,34 @@ def rename(model: str, tensors: Mapping[str, np.ndarray], source: str) -> Rename
         raise UserError(
             f'{source} is not a {model} that can be converted: it holds {listed(unknown)}, which {model} does not have.'
         )
-    return Renamed(flat, classes, mean)
+    return Renamed(flat, classes, mean, '.'.join([*prefix, '']) if prefix else '')
+
+
+def _common_prefix(names: Iterable[str], place: Callable[[str], str | None]) -> list[str]:
+    """The parts that most tensors have before a name that the network knows.
+
+    DataParallel, torch.compile, Lightning and every class that holds the network as a field put one there.
+    """
+    found: collections.Counter[str] = collections.Counter()
+    for name in names:
+        parts = name.split('.')[:-1]
+        start = next((start for start in range(len(parts)) if place('.'.join(parts[start:]))), None)
+        if start is not None:
+            found['.'.join(parts[:start])] += 1
+    prefix = max(found, key=lambda text: found[text], default='')
+    return prefix.split('.') if prefix else []
+
+
+def _without(prefix: list[str], name: str) -> str:
+    """The name after what it shares with the prefix: a classifier is often beside the rest, not in it."""
+    parts = name.split('.')
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(parts[:-1], prefix, strict=False))
+    return '.'.join(parts[sum(1 for _ in shared) :])
+
+
+def _is_head(model: str, stem: str) -> bool:
+    """Whether a module is the classifier, or a part of one that somebody has put in its place."""
+    return stem in _HEADS or bool(model.startswith('resnet') and _RESNET_HEAD.fullmatch(stem))
 
 
 def listed(shapes: Mapping[str, tuple[int, ...]] | Iterable[tuple[str, tuple[int, ...]]]) -> str:

@@ -15,6 +15,9 @@ import safetensors.numpy
 from fakeimg.errors import UserError
 from fakeimg.pretrained import hub
 
+# Where training scripts keep the weights, beside epochs and the optimizer's state; the first that is there counts.
+_WRAPPERS = ('state_dict', 'model_state_dict', 'model', 'net', 'network', 'weights')
+
 
 @dataclasses.dataclass(frozen=True)
 class Published:
@@ -87,13 +90,22 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             f'{path} is not a state dict that can be read without running code from the file ({reason}); take a newer '
             'file or a safetensors one.'
         ) from error
-    for wrapper in ('state_dict', 'model'):
-        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
-            state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(hasattr(value, 'numpy') for value in state.values()):
+    state = _innermost(state)
+    if state is None:
         raise UserError(f'{path} is not a state dict: it does not map names to tensors.')
     # numpy has no bfloat16; other tensors stay unchanged, and `naming.rename` refuses them by name.
     return {name: (value.float() if value.is_floating_point() else value).numpy() for name, value in state.items()}
+
+
+def _innermost(state: Any) -> Mapping[str, Any] | None:
+    """The names and tensors in what `torch.load` gave: itself, or what a training script wrapped them in."""
+    if not isinstance(state, Mapping):
+        return None
+    if state and all(isinstance(name, str) and hasattr(value, 'numpy') for name, value in state.items()):
+        return state
+    known = [state[name] for name in _WRAPPERS if name in state]
+    found = [inner for value in (known or state.values()) if (inner := _innermost(value)) is not None]
+    return found[0] if found and (known or len(found) == 1) else None
 
 
 def _read_keras(path: pathlib.Path) -> dict[str, np.ndarray]:

@@ -29,6 +29,7 @@ class Header:
         source_sha256: of that file.
         classes: of the classifier that was left out; None if there was none.
         mean, std: of RGB in [0, 1]; the network takes images normalised with them.
+        prefix: that the source's names had and that was left out.
     """
 
     model: str
@@ -37,6 +38,7 @@ class Header:
     classes: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    prefix: str = ''
 
 
 def write(path: pathlib.Path, flat: Mapping[str, np.ndarray], header: Header) -> None:
@@ -47,6 +49,7 @@ def write(path: pathlib.Path, flat: Mapping[str, np.ndarray], header: Header) ->
         'source': header.source,
         'source_sha256': header.source_sha256,
         'classes': str(header.classes or ''),
+        'prefix': header.prefix,
         'preprocessing': json.dumps(preprocessing),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
