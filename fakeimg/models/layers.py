@@ -42,7 +42,7 @@ def convolve(
 ) -> Float[Array, 'b h2 w2 f']:
     """jax.lax.conv_general_dilated of NHWC, also as the `conv_general_dilated` of nn.Conv."""
     options = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), **options}
-    conv = cpu.convolve if runs_on_cpu() else jax.lax.conv_general_dilated
+    conv = cpu.convolve if runs_on_cpu() else gpu.convolve
     return conv(x, kernel, strides, padding, **options)
 
 

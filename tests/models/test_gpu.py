@@ -37,6 +37,21 @@ def value_and_gradients(function: Callable[..., Any], grad: jax.Array, *argument
     return y, rest, pull(grad)
 
 
+@pytest.mark.parametrize('side', [(32, 32), (31, 36), (7, 8)])
+@pytest.mark.parametrize(('length', 'border'), [(7, ((3, 3), (3, 3))), (5, ((2, 2), (1, 3))), (4, ((0, 1), (2, 0)))])
+def test_convolving_blocks_equals_convolving_pixels(side: tuple[int, int], length: int, border: Any) -> None:
+    x = jax.random.normal(jax.random.key(9), (2, *side, 3))
+    kernel = jax.random.normal(jax.random.key(10), (length, length, 3, 5))
+    options: dict[str, Any] = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), 'precision': 'highest'}
+    y, pull = jax.vjp(lambda x, kernel: gpu.convolve(x, kernel, (2, 2), border, **options), x, kernel)
+    expected, plain_pull = jax.vjp(
+        lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, (2, 2), border, **options), x, kernel
+    )
+    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
+    for a, b in zip(pull(expected), plain_pull(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(('dtype', 'close'), [('float32', 2e-5), ('bfloat16', 0.1)])
 @pytest.mark.parametrize('relu', [False, True])
 def test_normalization_and_its_gradients_equal_flax(dtype: str, close: float, relu: bool) -> None:
