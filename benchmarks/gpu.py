@@ -4,7 +4,8 @@ Each part runs in a process of its own with its own time limit and writes FOLDER
 loses nothing; FOLDER/PART.log has what it printed. A part that fails says so in `error`, and the next one goes on.
 Parts: device (bandwidth, matrix product), parity (against the CPU, between precisions and mappings), steps (ResNet50
 beside PyTorch, where that is installed), train (end to end), small (the small CNN), state (memory, clocks, power).
---dry runs all of them in small on a CPU; --table FOLDER prints the rows of docs/performance.md.
+--dry runs all of them in small on a CPU. --table FOLDER prints the rows of docs/performance.md, with what a plan says
+where `fakeimg benchmark --stage plan --json FOLDER/plan.json` has written one.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import gpu_table
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Part -> its share of the time that is left when it starts. What a part leaves over goes to those after it.
-PARTS = {'device': 1.2, 'parity': 4.5, 'steps': 9, 'train': 6, 'small': 3.5, 'state': 0.5}
+PARTS = {'device': 1, 'parity': 4, 'steps': 9, 'train': 7, 'small': 3, 'state': 0.3}
 
 
 class Parser(argparse.ArgumentParser):
@@ -96,7 +97,7 @@ def run_part(part: str, out: pathlib.Path, seconds: float, limit: float, dry: bo
             stdin=subprocess.PIPE,  # closed when this process dies, whereupon the part ends too
             stdout=log,
             stderr=log,
-            env=environment(dry),
+            env=environment(part, dry),
             start_new_session=True,
         )
         try:
@@ -127,11 +128,14 @@ def last_line(log: pathlib.Path) -> str:
     return next((line for line in reversed(lines) if line), 'it said nothing')[:300]
 
 
-def environment(dry: bool) -> dict[str, str]:
+def environment(part: str, dry: bool) -> dict[str, str]:
     """Finds this fakeimg wherever it is, and lets several processes share a GPU."""
     paths = [str(HERE), str(HERE.parent), os.environ.get('PYTHONPATH', '')]
     variables = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
     variables['XLA_PYTHON_CLIENT_PREALLOCATE'] = 'false'
+    variables['OPENBLAS_NUM_THREADS'] = '1'  # faces are drawn by as many processes as there are cores
+    if part == 'parity':  # several steps are compiled at once: kernels timed meanwhile would be slow to choose
+        variables['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_gpu_autotune_level=0'.strip()
     if dry:
         variables |= {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
     return variables

@@ -61,13 +61,14 @@ def compare(configs: dict[str, Config], record: Callable[[dict[str, Any]], None]
             results = {cases[0].name: take_step(cases[0], config, variables)}
         with concurrent.futures.ThreadPoolExecutor(1 if dry else len(cases)) as pool:
             taken = pool.map(functools.partial(take_step, config=config, variables=variables), cases[1:])
-            results |= {case.name: result for case, result in zip(cases[1:], taken, strict=True)}
-        for case in cases[1:]:
-            row = difference(results[case.name], results[case.reference])
-            rows[case.name] = {'reference': case.reference, **row, 'least_cosine': case.least_cosine}
-            if not row['gradient_cosine'] >= case.least_cosine:
-                wrong.append(f'{network}, {case.name} ({row["gradient_cosine"]:.4f} of at least {case.least_cosine})')
-        record(figures)
+            for case, results[case.name] in zip(cases[1:], taken, strict=True):
+                row = difference(results[case.name], results[case.reference])
+                rows[case.name] = {'reference': case.reference, **row, 'least_cosine': case.least_cosine}
+                if not row['gradient_cosine'] >= case.least_cosine:
+                    wrong.append(
+                        f'{network}, {case.name} ({row["gradient_cosine"]:.4f} of at least {case.least_cosine})'
+                    )
+                record(figures)
     if wrong:
         raise SystemExit(f'gradients differ in direction from their reference: {"; ".join(wrong)}.')
 

@@ -117,7 +117,7 @@ def measure_training(task: Task) -> None:
     batch = 8 if task.dry else 256
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, 'faces')
-        figures['data'] = draw_set(path, 32 if task.dry else 256, 32 if task.dry else 2048, 2 if task.dry else 8)
+        figures['data'] = draw_set(path, *((32, 32, 2) if task.dry else (256, 512, 32)))
         config = recipe(task, **{'batch_size': batch, 'data.path': str(path), 'data.cache': 'none'})
         program = build(config)
         stepper = steps.Steps(program)
@@ -173,7 +173,7 @@ def measure_small(task: Task) -> None:
     figures: dict[str, Any] = {'rows': [], 'left_out': []}
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, 'faces')
-        figures['data'] = draw_set(path, 32, 64 if task.dry else 5000, 2 if task.dry else 20)
+        figures['data'] = draw_set(path, 32, *((64, 2) if task.dry else (5000, 20)))
         on_host = None
         for batch, count, cache in SMALL_DRY if task.dry else SMALL:
             began = time.monotonic()

@@ -111,12 +111,13 @@ def measure(
         left = end - time.monotonic() - plain
         if left < 0:
             figures['left_out'] = [list(row) for row in rows[place:]]
+            record(figures)
             break
         modes = MODES if dry or (batch == gpu_table.COMPILED_BATCH and left > compiling) else MODES[:1]
         config = recipe(precision=precision, batch_size=batch)
         if config.model.name == 'resnet50' and precision not in figures['ceilings']:
             figures['ceilings'][precision] = roofline.ceilings(jax.numpy.dtype(precision))
-        row: dict[str, Any] = {'precision': precision, 'batch_size': batch, 'model': config.model.name, 'plan': None}
+        row: dict[str, Any] = {'precision': precision, 'batch_size': batch, 'model': config.model.name}
         figures['rows'].append(row)
         start = time.monotonic()
         theirs = Theirs(config) if has_torch else None

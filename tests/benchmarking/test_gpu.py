@@ -96,16 +96,19 @@ def test_figures_become_rows_and_what_is_missing_empty_cells(tmp_path: pathlib.P
         'precision': 'bfloat16',
         'batch_size': 256,
         'model': 'resnet50',
-        'plan': 6000.0,
         'train': {'fakeimg': 5478.4, 'eager': 3950.1, 'over_eager': 1.387},
         'serial_fraction': 0.893,
     }
     failed = {'part': 'train', 'error': 'it was stopped after 9 s, before it had finished.'}
     (tmp_path / 'steps.json').write_text(json.dumps({'rows': [row], 'error': None}))
     (tmp_path / 'train.json').write_text(json.dumps(failed))
+    rates = {kind: {'images_per_second_at_best': rate} for kind, rate in (('train', 6000.0), ('eval', 9000.0))}
+    for name, batch in (('plan', 256), ('plan_other', 64)):
+        plan = {'precision': 'bfloat16', 'batch_size': batch, **rates}
+        (tmp_path / f'{name}.json').write_text(json.dumps(plan))
     lines = run(tmp_path, '--table', tmp_path).stdout.splitlines()
     assert '| ResNet50 training step, bfloat16, batch 256 | 5,478 | 3,950 (ratio 1.39) |  | 0.89 | 6,000 |' in lines
-    assert '| ResNet50 evaluation step, bfloat16, batch 256 |  |  |  |  |  |' in lines
+    assert '| ResNet50 evaluation step, bfloat16, batch 256 |  |  |  |  | 9,000 |' in lines
     assert '| a checkpoint of ResNet50 stops the loop for |  |' in lines
     assert f'train: {failed["error"]}' in lines
 
