@@ -91,7 +91,7 @@ def recipe(task: Task, name: str = 'resnet50', **fields: Any) -> Config:
         config.data.image_size = config.data.resize_size = 32
     else:
         config.data.resize_size = 256
-    config.data.demo_examples = 64  # opened, but never drawn
+    config.data.path, config.data.demo_examples = 'demo', 64  # opened, but never drawn
     return override(config, fields)
 
 
@@ -132,7 +132,7 @@ def measure_training(task: Task) -> None:
         figures['save'] = stepper.save_stall(pathlib.Path(folder, 'checkpoints'))
         figures['peak_memory'] = machine.peak_memory()
         task.record(figures)
-    fields = {'batch_size': batch, 'data.path': '', 'init.weights': 'none'}
+    fields = {'batch_size': batch, 'data.path': 'demo', 'init.weights': 'none'}
     names = ('model.name', 'model.width', 'model.small_stem', 'data.image_size', 'data.resize_size') if task.dry else ()
     fields |= {'data.demo_examples': batch} | {name: get_field(config, name) for name in names}
     flags = [f'--config.{name}={value}' for name, value in fields.items()]

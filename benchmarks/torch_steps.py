@@ -16,7 +16,7 @@ from fakeimg.config import Config, Model, complete, default_config
 def recipe(name: str, size: int, batch_size: int, **model: Any) -> Config:
     """A configuration with random weights on the demo faces, which are not looked at."""
     config = default_config()
-    config.batch_size, config.data.demo_examples = batch_size, max(16, batch_size)
+    config.data.path, config.batch_size, config.data.demo_examples = 'demo', batch_size, max(16, batch_size)
     config.data.image_size, config.data.resize_size = size, 256 if size == 224 else size
     config.model = Model(name, **model)
     return complete(config)

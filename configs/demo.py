@@ -7,6 +7,7 @@ def get_config() -> Config:
     config = default_config()
     config.batch_size = 128
     config.epochs = 6.0
+    config.data.path = 'demo'
     config.data.image_size = 64
     config.data.resize_size = 64
     config.model.name = 'cnn'

@@ -21,6 +21,7 @@ from fakeimg.meta import Meta
 
 BEST_BY = 'auc'
 ATTEMPTS = 10  # at a checkpoint that a running training deletes meanwhile
+_NOT_RANKED = -2.0
 Item = TypeVar('Item')
 
 
@@ -51,6 +52,10 @@ class Checkpoints:
     """The checkpoints of one run folder: the last two and the best by validation AUC are kept.
 
     Saving is asynchronous; `close` waits for what is under way. A checkpoint is complete or it is not listed.
+
+    Attributes:
+        folder: where they are.
+        ranked_since: the first step whose score counts for the best, see `Meta`; of a run that goes on, set by it.
     """
 
     def __init__(self, folder: pathlib.Path, *, read_only: bool = False):
@@ -60,10 +65,11 @@ class Checkpoints:
         self._saving: int | None = None  # the step whose save may still fail
         if not read_only:
             quiet_closed_loops()  # a write that fails leaves others behind, too
+        self.ranked_since = 0
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
                 checkpoint_managers.LatestN(2),  # the one before the last is what a damaged last falls back to
-                checkpoint_managers.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
+                checkpoint_managers.BestN(get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False),
             ]
         )
         handlers = {
@@ -75,7 +81,10 @@ class Checkpoints:
         logging.set_verbosity(logging.ERROR)  # Orbax warns about each option that read_only implies
         try:
             options = ocp.CheckpointManagerOptions(
-                best_fn=_score, preservation_policy=policy, read_only=read_only, cleanup_tmp_directories=not read_only
+                best_fn=self._score,
+                preservation_policy=policy,
+                read_only=read_only,
+                cleanup_tmp_directories=not read_only,
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
         finally:
@@ -87,8 +96,14 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step of the highest validation AUC, or the last one where none was validated."""
-        best = self._manager.best_step()
-        return self._manager.latest_step() if best is None else best
+        if self.steps():
+            self.ranked_since = max(self.ranked_since, self.read_meta().ranked_since)
+        scores = {}
+        for step in filter(self.is_validated, self.steps()):
+            with contextlib.suppress(FileNotFoundError):  # a running training deletes some
+                scores[step] = self._score(self._manager.metrics(step) or {})
+        ranked = [step for step, score in scores.items() if score > _NOT_RANKED]
+        return max(ranked, key=lambda step: (scores[step], step)) if ranked else self._manager.latest_step()
 
     def resolve(self, step: str | int) -> int | None:
         """The number of the checkpoint that a user names: `best` (validation AUC), `latest`, or a number.
@@ -140,7 +155,9 @@ class Checkpoints:
             if metrics is None or self.is_validated(step):
                 return
             self._manager.delete(step)  # a signal had cut its validation short; now it comes with its metrics
-        meta = dataclasses.replace(meta, state_tree=describe(state), checksums=checksums(state))
+        meta = dataclasses.replace(
+            meta, state_tree=describe(state), checksums=checksums(state), ranked_since=self.ranked_since
+        )
         items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
             data=ocp.args.JsonSave(data),
@@ -149,7 +166,14 @@ class Checkpoints:
         with self._failing_in_words():
             self._manager.wait_until_finished()  # its failure is one of the step before
             self._saving = step
-            self._manager.save(step, args=items, metrics=metrics and {BEST_BY: metrics[BEST_BY]})
+            self._manager.save(step, args=items, metrics=metrics and {BEST_BY: metrics[BEST_BY], 'step': step})
+
+    def _score(self, metrics: dict[str, Any]) -> float:
+        """What the best is chosen by; early checkpoints do not say their step."""
+        if metrics.get('step', 0) < self.ranked_since:
+            return _NOT_RANKED
+        value = metrics.get(BEST_BY)
+        return -1.0 if value is None else value  # one class only: AUC is undefined
 
     def restore(self, abstract_state: Any, step: int | None = None, *, optional: str = '') -> Restored:
         """Reads one checkpoint onto the devices of `abstract_state`.
@@ -280,11 +304,6 @@ class Checkpoints:
                 f'checkpoint {step} cannot be written to {self.folder} ({reason}); {last}; make that possible, and the '
                 'same command continues from there.'
             ) from error
-
-
-def _score(metrics: dict[str, Any]) -> float:
-    value = metrics.get(BEST_BY)
-    return -1.0 if value is None else value  # one class only: AUC is undefined
 
 
 def _no_checkpoints(folder: pathlib.Path) -> UserError:

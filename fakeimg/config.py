@@ -26,13 +26,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
     'vgg19': {'dropout': 0.5},
     'vgg19_bn': {'dropout': 0.5, **_BATCH_NORM},
 }
+DEMO = 'demo'  # data.path of faces drawn by code
 VGG_MIN_SIZE = 32  # pixels; five poolings leave nothing of less
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of RGB in [0, 1]
 
 
 @dataclasses.dataclass
 class Data(Section):
-    path: str = ''  # prepared set, folder, zip, tar or table; empty: the built-in demo faces
+    path: str = ''  # prepared set, folder, zip, tar or table; demo: faces drawn by code, which stand for nothing real
     train_split: str = 'train'  # the images to learn from; a part of a split is written as in TFDS: train[:10%]
     validation_split: str = 'validation'  # the images that choose the best checkpoint
     demo_examples: int = 4000  # training faces of the demo; validation and test have a quarter each

@@ -21,7 +21,7 @@ import numpy as np
 import PIL.Image
 
 from fakeimg.checkpoint import Checkpoints, Restored
-from fakeimg.config import Config, from_plain
+from fakeimg.config import DEMO, Config, from_plain
 from fakeimg.console import SILENT, Console
 from fakeimg.data import pipeline
 from fakeimg.data.datasets import Split
@@ -197,6 +197,7 @@ def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: i
     def read(number: int | None) -> tuple[Config, nn.Module, parallel.Devices, Restored]:
         config = from_plain(checkpoints.read_meta(number).config)
         config.batch_size = parallel.batch_size(batch_size, config.batch_size)
+        config.data.path = config.data.path or DEMO  # what early runs left empty
         devices = parallel.Devices.create(config.parallel, config.batch_size)
         model = create_model(config, precision.resolve(config.precision))
         shapes = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))

@@ -62,6 +62,8 @@ def hold(path: pathlib.Path, refusal: str) -> Iterator[None]:
 def hold_folder(folder: pathlib.Path, what: str, index: int = 0) -> Iterator[None]:
     """Makes a folder and keeps other processes that would write the same thing out of it.
 
+    Where nothing was written to a folder that it made, an error takes the folder away again.
+
     Args:
         folder: to be made and locked.
         what: is written there, for the message: `training`.
@@ -71,13 +73,30 @@ def hold_folder(folder: pathlib.Path, what: str, index: int = 0) -> Iterator[Non
         UserError: the folder cannot be made or written to, or another process holds it.
     """
     refusal = f'another {what} is using {folder}; wait for it, or choose another folder.'
+    lock, made = folder / ('.lock' if index == 0 else f'.lock.{index}'), []
     with contextlib.ExitStack() as stack:
         try:
+            made = [path for path in (folder, *folder.parents) if not path.exists()]
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(hold(folder / ('.lock' if index == 0 else f'.lock.{index}'), refusal))
+            stack.enter_context(hold(lock, refusal))
         except OSError as error:
             raise UserError(f'{folder} cannot be written to ({error.strerror}); choose another folder.') from error
-        yield
+        try:
+            yield
+        except BaseException:
+            if made and os.listdir(folder) == [lock.name]:
+                lock.unlink()
+                with contextlib.suppress(OSError):
+                    for path in made:
+                        path.rmdir()
+            raise
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A path as a person would type it: relative if it is below the working directory."""
+    absolute = os.path.abspath(path)
+    relative = os.path.relpath(absolute)
+    return absolute if relative.startswith('..') else relative
 
 
 def cache_folder() -> pathlib.Path:

@@ -22,6 +22,7 @@ class Meta:
         data_digest: identifies the data set that the weights were trained on; None where they were not trained here.
         state_tree: leaf -> dtype and shape, see `checkpoint.describe`.
         checksums: leaf -> sum over its bits, see `checkpoint.checksums`.
+        ranked_since: validation scores of earlier steps are of another validation, and are not compared with its own.
     """
 
     fakeimg: str = fakeimg.__version__
@@ -32,6 +33,7 @@ class Meta:
     data_digest: str | None
     state_tree: dict[str, str] = dataclasses.field(default_factory=dict)
     checksums: dict[str, int] = dataclasses.field(default_factory=dict)
+    ranked_since: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Returns the plain values that `from_json` takes."""

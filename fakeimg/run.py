@@ -29,7 +29,6 @@ PACKAGES = ('fakeimg', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'gr
 def open_workdir(workdir: pathlib.Path) -> Iterator[None]:
     """Makes the run folder and keeps other trainings out of it, see `files.hold_folder`."""
     with files.hold_folder(workdir, 'training', jax.process_index()):
-        (workdir / 'checkpoints').mkdir(exist_ok=True)
         yield
 
 

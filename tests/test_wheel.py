@@ -60,7 +60,7 @@ def test_an_installed_wheel_trains_evaluates_and_predicts(
 
     script = site / 'bin/fakeimg'
     assert run(script, '--version') == f'fakeimg {fakeimg.__version__}\n'
-    small = ('--config.steps=2', '--config.data.demo_examples=32', '--config.batch_size=8')
+    small = ('--config.steps=2', '--config.data.path=demo', '--config.data.demo_examples=32', '--config.batch_size=8')
     assert 'finished: 2 steps, run folder runs/demo' in run(script, 'train', '--config', 'demo', *small)
     run(script, 'evaluate', '--workdir', 'runs/demo')
     metrics = json.loads((work / 'runs/demo/evaluations/test/metrics.json').read_text())

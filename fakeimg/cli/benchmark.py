@@ -19,7 +19,7 @@ from fakeimg import files, run
 from fakeimg.benchmarking import gpus, plan, table
 from fakeimg.benchmarking import stages as stages_lib
 from fakeimg.cli import recipe, verb
-from fakeimg.config import Config
+from fakeimg.config import DEMO, Config
 from fakeimg.console import Console
 from fakeimg.errors import UserError
 from fakeimg.fields import to_plain
@@ -45,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
     if _STAGE.value == 'plan':
         _plan(config, name)
         return
+    config.data.path = config.data.path or DEMO
     start()
     console = verb.console()
     if _STAGE.value == 'first':

@@ -1,12 +1,14 @@
 """Opens data: prepared sets, folders, archives, tables, and the demo faces."""
 
+import copy
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fakeimg.config import Config
+from fakeimg.config import DEMO, Config
 from fakeimg.data import demo, layouts, records, splits
 from fakeimg.data.files import Files
 from fakeimg.data.images import CachedImages
@@ -134,6 +136,17 @@ def demo_split(faces: demo.DemoFaces) -> Split:
     return Split(_all_of([faces]), faces.labels, ['demo'] * len(faces), [''] * len(faces))
 
 
+def located(config: Config) -> Config:
+    """A copy that says where its images and weights are whatever the working directory: with absolute paths."""
+    config = copy.deepcopy(config)
+    if config.data.path not in ('', DEMO):
+        config.data.path = os.path.abspath(os.path.expanduser(config.data.path))
+    weights = os.path.expanduser(config.init.weights)
+    if os.path.isfile(weights):
+        config.init.weights = os.path.abspath(weights)
+    return config
+
+
 def open_data(config: Config) -> DataSet:
     """Opens the data of a training.
 
@@ -141,18 +154,20 @@ def open_data(config: Config) -> DataSet:
         config: the whole configuration; `data.path`, `data.demo_examples`, `data.validation_fraction` are read.
 
     Raises:
-        UserError: see `open_path`.
+        UserError: no path was given; otherwise see `open_path`.
     """
-    if config.data.path:
+    if not config.data.path:
+        raise UserError(
+            f'there are no images; say where they are with config.data.path=DIR, or set config.data.path={DEMO} for '
+            'faces drawn by code, to try fakeimg.'
+        )
+    if config.data.path != DEMO:
         # Where validation is a slice of another split, nothing is split off for it.
         is_whole = config.data.validation_split == 'validation'
         return open_path(config.data.path, config.data.validation_fraction if is_whole else 0.0)
     counts = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in demo.SPLIT_SIZES}
     parts = {split: demo_split(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
-    warning = (
-        'DEMO FACES: config.data.path is empty, so the images are drawn by code; '
-        'nothing learned from them holds for real ones'
-    )
+    warning = 'DEMO FACES: the images are drawn by code; nothing learned from them holds for real ones'
     return DataSet(parts, _listing_digest(parts), 'demo faces', False, [warning])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fakeimg import config as config_lib
 from fakeimg import files
-from fakeimg.config import Config
+from fakeimg.config import DEMO, Config
 from fakeimg.errors import UserError
 from fakeimg.pretrained import convert, hub, weights_file
 
@@ -74,7 +74,7 @@ def find_weights(config: Config) -> pathlib.Path | None:
                 'Hugging Face Hub (OWNER/NAME), imagenet, none or auto.'
             )
         return path
-    demo = weights == 'auto' and not config.data.path
+    demo = weights == 'auto' and config.data.path in ('', DEMO)
     if name not in convert.CONVERTIBLE or (name.startswith('resnet') and config.model.small_stem):
         if demo:
             return None

@@ -10,7 +10,7 @@ import grain
 import jax
 
 from fakeimg import files, run, scoring
-from fakeimg.checkpoint import Checkpoints, Restored
+from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data.unreadable import UnreadableImages
@@ -49,35 +49,35 @@ class Result:
         return None if self.is_finished else self.received
 
 
-def train(config: Config, workdir: pathlib.Path, console: Console = SILENT) -> Result:
+def train(config: Config, workdir: pathlib.Path, console: Console = SILENT, *, with_changes: bool = False) -> Result:
     """Trains until the configured number of steps, or until SIGTERM, Ctrl-C or the like asks to stop.
 
     Where `workdir` holds a checkpoint, the run continues from it, bit for bit on a CPU.
 
+    Args:
+        config: of the run.
+        workdir: the run folder.
+        console: for what the run says.
+        with_changes: continue also what another recipe, other images or another seed began, see `identity`.
+
     Raises:
-        UserError: configuration, data, run folder or weights cannot work; nothing has been written then.
+        UserError: configuration, data, run folder or weights cannot work, or it belongs to another run; nothing has
+            been written then.
         TrainingDiverged: loss or gradients are not finite.
     """
-    folder = workdir / 'checkpoints'
-    program = build(resume.continued(config, folder), continues=resume.has_checkpoints(folder))
-    state, restored, origin = resume.starting_point(program, workdir / 'checkpoints')
-    with run.open_workdir(workdir):
-        return _train(program, workdir, state, restored, origin, console)
+    with run.open_workdir(workdir):  # first: another process may be training here
+        folder = workdir / 'checkpoints'
+        program = build(resume.continued(config, folder), continues=resume.has_checkpoints(folder))
+        start = resume.starting_point(program, folder, with_changes=with_changes)
+        return _train(program, workdir, start, console)
 
 
-def _train(
-    program: Program,
-    workdir: pathlib.Path,
-    state: TrainState,
-    restored: Restored | None,
-    origin: str,
-    console: Console,
-) -> Result:
+def _train(program: Program, workdir: pathlib.Path, start: resume.Start, console: Console) -> Result:
     """Opens everything that writes to the run folder, runs the loop, and closes it again."""
-    config, start_step = program.config, restored.step if restored else 0
-    for line in progress.preflight(program, workdir, state, origin, start_step):
+    config = program.config
+    for line in progress.preflight(program, workdir, start):
         console.say(line)
-    for note in program.data.notes + resume.changes(program, restored):
+    for note in program.data.notes + start.notes:
         console.warn(note)
     unreadable = UnreadableImages('train', program.num_train, config.data.max_bad_fraction)
     try:
@@ -85,21 +85,23 @@ def _train(
     finally:
         unreadable.write(run.unreadable_file(workdir))
     checkpoints = Checkpoints(workdir / 'checkpoints')
-    if restored:
-        checkpoints.set_aside_after(restored.step)
-    if parallel.is_first_process():
+    checkpoints.ranked_since = start.ranked_since
+    if start.restored:
+        checkpoints.set_aside_after(start.step)
+    # A run that trains nothing leaves what is written there alone.
+    if parallel.is_first_process() and start.step < program.schedule.total_steps:
         files.write_json(workdir / 'config.json', to_plain(config))
         files.write_json(workdir / 'environment.json', run.environment())
-    writer = run.MetricsWriter(workdir, start_step)
+    writer = run.MetricsWriter(workdir, start.step)
     batches = iter(program.device_batches(program.train_batches(unreadable), program.schedule.call_length))
-    if restored:
-        batches.set_state(restored.data['iterator'])
+    if start.restored:
+        batches.set_state(start.restored.data['iterator'])
     with Interrupts() as interrupts:
         try:
             title, total = 'compiling', program.schedule.total_steps
-            with console.progress(title, total, start_step, lines=False) as bar:
-                log = StepLog(program, start_step, checkpoints, console, bar, writer)
-                return _Loop(program, workdir, checkpoints, log, unreadable, interrupts).run(state, batches)
+            with console.progress(title, total, start.step, lines=False) as bar:
+                log = StepLog(program, start.step, checkpoints, console, bar, writer)
+                return _Loop(program, workdir, checkpoints, log, unreadable, interrupts).run(start.state, batches)
         finally:
             checkpoints.close()  # first of what can fail: a save may be under way
             batches.close()

@@ -169,7 +169,7 @@ def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bo
     Raises:
         UserError: anything in the configuration or the data that cannot work.
     """
-    config = initial.complete(config)
+    config = datasets_lib.located(initial.complete(config))
     mapped = parallel.Devices.create(config.parallel, config.batch_size, devices, continues=continues)
     images = config.batch_size // mapped.count
     if images % config.microbatches:

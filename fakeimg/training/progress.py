@@ -10,12 +10,14 @@ import flax
 import jax
 
 import fakeimg
+from fakeimg import files
+from fakeimg.config import DEMO
 from fakeimg.data.datasets import class_counts
 from fakeimg.training.program import Program
-from fakeimg.training.state import TrainState
+from fakeimg.training.resume import Start
 
 
-def preflight(program: Program, workdir: pathlib.Path, state: TrainState, origin: str, start_step: int) -> list[str]:
+def preflight(program: Program, workdir: pathlib.Path, start: Start) -> list[str]:
     """Describes the run in a few lines, before anything compiles."""
     config, devices = program.config, program.devices
     kinds = ', '.join(sorted({device.device_kind for device in jax.devices()}))
@@ -23,7 +25,8 @@ def preflight(program: Program, workdir: pathlib.Path, state: TrainState, origin
     for name, source in program.splits.items():
         real, fake = class_counts(source)
         splits.append(f'{name} {len(source):,} ({real:,} real, {fake:,} fake)')
-    parameters = clu.parameter_overview.count_parameters(state.params)
+    where = 'demo faces' if config.data.path == DEMO else files.shown(config.data.path)
+    parameters = clu.parameter_overview.count_parameters(start.state.params)
     left_out = devices.count < jax.device_count()
     count = f'{devices.count} of {jax.device_count()} (which divide the batch)' if left_out else devices.count
     lines = [
@@ -32,15 +35,15 @@ def preflight(program: Program, workdir: pathlib.Path, state: TrainState, origin
         f'jax {jax.__version__}, flax {flax.__version__}',
         f'  batch      {config.batch_size} images, {config.batch_size // devices.count} per device, '
         f'{program.dtype.name}, {config.parallel}',
-        f'  data       {config.data.path or "demo faces"}: {"; ".join(splits)}',
-        f'  model      {config.model.name}, {parameters:,} parameters, {config.data.image_size} px, {origin}',
+        f'  data       {where}: {"; ".join(splits)}',
+        f'  model      {config.model.name}, {parameters:,} parameters, {config.data.image_size} px, {start.origin}',
         f'  schedule   {program.schedule.total_steps:,} steps, {program.schedule.steps_per_epoch:,.1f} per epoch; '
         f'{config.optimizer.name}, peak learning rate {program.schedule.peak_learning_rate:.3g}',
     ]
     if options := _options(program):
         lines.append(f'  options    {", ".join(options)}')
-    if start_step:
-        lines.append(f'  continues  at step {start_step:,} of {program.schedule.total_steps:,}')
+    if start.step:
+        lines.append(f'  continues  at step {start.step:,} of {program.schedule.total_steps:,}')
     return lines
 
 

@@ -6,32 +6,64 @@ import pathlib
 from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.config import Config, from_plain, override
 from fakeimg.errors import UserError
-from fakeimg.fields import changed_fields
+from fakeimg.meta import Meta
+from fakeimg.training import identity
 from fakeimg.training.program import Program
 from fakeimg.training.state import TrainState
 
 
-def starting_point(program: Program, folder: pathlib.Path) -> tuple[TrainState, Restored | None, str]:
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Where a run starts.
+
+    Attributes:
+        state: on the devices.
+        origin: where it comes from, in words.
+        restored: the checkpoint that it comes from, or None.
+        notes: warnings for the user: what changed since, and damaged checkpoints that were skipped.
+        ranked_since: see `Meta`.
+    """
+
+    state: TrainState
+    origin: str
+    restored: Restored | None = None
+    notes: list[str] = dataclasses.field(default_factory=list)
+    ranked_since: int = 0
+
+    @property
+    def step(self) -> int:
+        """Steps taken so far."""
+        return self.restored.step if self.restored else 0
+
+
+def starting_point(program: Program, folder: pathlib.Path, *, with_changes: bool = False) -> Start:
     """Which weights win: this run's newest readable checkpoint, else what `config.init.weights` says.
 
-    Returns:
-        The state on the devices, the checkpoint it comes from (or None), and its origin in words.
+    Args:
+        program: of the run.
+        folder: of its checkpoints, which need not exist.
+        with_changes: continue whatever changed, see `identity.check`.
 
     Raises:
-        UserError: the checkpoint belongs to another model, or to a run with another batch size.
+        UserError: the checkpoint belongs to another run or another model.
     """
     if folder.is_dir():
         checkpoints = Checkpoints(folder, read_only=True)
         try:
             if checkpoints.steps():
+                meta = checkpoints.read_meta()
+                _check_same_batch(program, meta)
+                notes, same = identity.check(program, meta, with_changes=with_changes)
                 restored = checkpoints.restore(program.abstract_state(), optional='dynamic_scale')
                 restored = dataclasses.replace(restored, state=program.with_loss_scale(restored.state))
-                _check_same_steps(program, restored)
-                return restored.state, restored, f'from checkpoint {restored.step}'
+                _check_length(program, restored.step)
+                since = restored.meta.ranked_since if same else restored.step + 1
+                return Start(
+                    restored.state, f'from checkpoint {restored.step}', restored, [*restored.notes, *notes], since
+                )
         finally:
             checkpoints.close()
-    state, origin = program.initial_state()
-    return state, None, origin
+    return Start(*program.initial_state())
 
 
 def has_checkpoints(folder: pathlib.Path) -> bool:
@@ -53,28 +85,18 @@ def continued(config: Config, folder: pathlib.Path) -> Config:
     return override(config, {'data.mean': config.data.mean or before.mean, 'data.std': config.data.std or before.std})
 
 
-def _check_same_steps(program: Program, restored: Restored) -> None:
-    if restored.step > program.schedule.total_steps:
+def _check_length(program: Program, step: int) -> None:
+    if step > program.schedule.total_steps:
         raise UserError(
-            f'this run has taken {restored.step} steps already, more than the {program.schedule.total_steps} of the '
+            f'this run has taken {step} steps already, more than the {program.schedule.total_steps} of the '
             'configuration; raise config.epochs or config.steps, or choose another run folder.'
         )
-    before = restored.meta.config['batch_size']
+
+
+def _check_same_batch(program: Program, meta: Meta) -> None:
+    before = meta.config['batch_size']
     if before != program.config.batch_size:
         raise UserError(
             f'this run was started with config.batch_size={before}, not {program.config.batch_size}, which '
             'would change what a step means; continue with the old value, or choose another run folder.'
         )
-
-
-def changes(program: Program, restored: Restored | None) -> list[str]:
-    """Notes for the user: what changed since the checkpoint, and damaged checkpoints that were skipped."""
-    if restored is None:
-        return []
-    notes = list(restored.notes)
-    fields = changed_fields(from_plain(restored.meta.config), program.config)
-    if fields:
-        notes.append(f'the configuration changed since the checkpoint: {"; ".join(fields)}')
-    if restored.meta.data_digest != program.data.digest:
-        notes.append('the images are not those that this run was started on')
-    return notes

@@ -19,7 +19,7 @@ from tests.support.verbs import Verb, assert_refused, train_flags
 def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathlib.Path) -> None:
     trained = verb('main', *train_flags(config))
     assert trained.returncode == 0, trained.stderr
-    run = tmp_path / 'work/runs/cnn'  # named after the recipe
+    run = tmp_path / 'work/runs/cnn-faces'  # named after the recipe and the images
     for line in ('devices    1 x cpu', 'train 72 (36 real, 36 fake)', 'parameters', '12 steps', 'split off train'):
         assert line in trained.stdout
     assert 'step 12/12  ETA 0:00  loss' in trained.stdout
@@ -49,7 +49,7 @@ def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathl
     # The same scores whether one device computes or two.
     results = []
     for devices in (1, 2):
-        evaluated = verb('evaluate', '--workdir', 'runs/cnn', '--split', 'test', '--step', 'latest', devices=devices)
+        evaluated = verb('evaluate', '--workdir', 'runs/cnn-faces', '--split', 'test', '--step', 'latest', devices=devices)
         assert evaluated.returncode == 0, evaluated.stderr
         folder = run / 'evaluations/test'
         assert f'report: {folder.relative_to(tmp_path / "work")}/report.html' in evaluated.stdout
@@ -80,11 +80,11 @@ def test_broken_images_are_listed_in_the_run_folder(
 @pytest.mark.slow
 def test_resnet50_trains_on_a_cpu(verb: Verb) -> None:
     flags = ('--config.init.weights=none', '--config.steps=3', '--config.batch_size=4')
-    trained = verb('main', '--config', 'configs/resnet50.py', *flags, '--config.data.demo_examples=16')
+    trained = verb('main', '--config', 'configs/resnet50.py', *flags, '--config.data.path=demo', '--config.data.demo_examples=16')
     assert trained.returncode == 0, trained.stderr
     assert '23,510,081 parameters' in trained.stdout
     assert '!! DEMO FACES' in trained.stdout
-    assert 'finished: 3 steps, run folder runs/resnet50' in trained.stdout
+    assert 'finished: 3 steps, run folder runs/resnet50-demo' in trained.stdout
 
 
 def test_convert_weights_writes_what_training_starts_from(verb: Verb, tmp_path: pathlib.Path) -> None:

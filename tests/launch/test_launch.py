@@ -32,6 +32,7 @@ SMALL_CNN = (
     '--config.model.name=cnn',
     '--config.data.image_size=16',
     '--config.data.resize_size=16',
+    '--config.data.path=demo',
     '--config.data.demo_examples=88',  # 22 to validate and 22 to test: neither is a multiple of the batch size
     '--config.batch_size=16',
 )

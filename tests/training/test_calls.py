@@ -56,7 +56,7 @@ def test_a_run_stopped_between_calls_continues_as_if_it_had_not(config: Config, 
 @pytest.mark.slow
 def test_a_call_is_of_one_phase(config: Config, tmp_path: pathlib.Path) -> None:
     """The head alone for 4 steps, then all; the optimizer starts anew in between."""
-    config.data.path, config.data.demo_examples = '', 72
+    config.data.path, config.data.demo_examples = 'demo', 72
     config.init.weights = 'auto'
     config.finetune.head_epochs = 1.0
     config.steps = 12

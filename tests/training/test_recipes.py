@@ -34,7 +34,7 @@ def config() -> Config:
     config = default_config()
     config.batch_size = BATCH
     config.steps = 6
-    config.data.demo_examples = 32  # four steps an epoch
+    config.data.path, config.data.demo_examples = 'demo', 32  # four steps an epoch
     config.data.image_size = config.data.resize_size = 16
     config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
     config.model.name = 'cnn'

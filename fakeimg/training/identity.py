@@ -1,0 +1,63 @@
+"""What makes a run what it is: its recipe, its images and its seed. Only the same run goes on in a run folder."""
+
+from fakeimg.config import from_plain
+from fakeimg.errors import UserError
+from fakeimg.fields import changed_fields
+from fakeimg.meta import Meta
+from fakeimg.training.program import Program
+
+# What may change while a run goes on. Its length is among it; where the images lie is too, for their digest says which
+# they are.
+FREE = (
+    *('epochs', 'steps', 'steps_per_call', 'precision', 'parallel', 'log_every_steps', 'validate_every_epochs'),
+    *('checkpoint_every_steps', 'data.path', 'data.demo_examples', 'data.cache', 'data.threads'),
+    'data.max_bad_fraction',
+)
+# What the scores of a validation depend on besides the weights: those before and after a change cannot be ranked.
+VALIDATION = ('data.validation_split', 'data.image_size', 'data.resize_size', 'data.mean', 'data.std')
+
+
+def changes(program: Program, meta: Meta) -> tuple[list[str], list[str]]:
+    """What differs between a run and the configuration and images that would continue it, one phrase each.
+
+    Returns:
+        What makes another run of it, and what does not.
+    """
+    fields = changed_fields(from_plain(meta.config), program.config)
+    free = [field for field in fields if _name(field) in FREE]
+    others = [field for field in fields if field not in free]
+    if meta.data_digest != program.data.digest:
+        others.insert(0, 'the images are not those that this run was started on')
+    return others, free
+
+
+def check(program: Program, meta: Meta, *, with_changes: bool) -> tuple[list[str], bool]:
+    """Whether a run may go on from a checkpoint.
+
+    Args:
+        program: what would continue.
+        meta: of the checkpoint.
+        with_changes: whether the user has asked for it, whatever changed.
+
+    Returns:
+        Notes for the user, and whether validation scores can be compared with those before.
+
+    Raises:
+        UserError: it would be another run, and nobody asked for that.
+    """
+    others, free = changes(program, meta)
+    if others and not with_changes:
+        raise UserError(
+            f'this run folder holds another run ({"; ".join(others[:4])}); choose another folder with --workdir, or '
+            'add --continue_with_changes to go on with what changed.'
+        )
+    notes = [f'the configuration changed since the checkpoint: {"; ".join(free)}'] if free else []
+    notes += [f'continues with changes: {change}' for change in others]
+    same = meta.data_digest == program.data.digest and not any(_name(field) in VALIDATION for field in others)
+    if not same:
+        notes.append('validation is another one now: the best checkpoint is chosen among those that come')
+    return notes, same
+
+
+def _name(field: str) -> str:
+    return field.split(':')[0]
