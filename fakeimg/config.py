@@ -39,6 +39,7 @@ class Data(Section):
     demo_examples: int = 4000  # training faces of the demo; validation and test have a quarter each
     image_size: int = 224  # side of the square that the model sees, pixels
     resize_size: int = 0  # pixels of the short side before cropping; 0: 8 / 7 of image_size, which is 256 for 224
+    resize_version: int = 2  # 1: as in runs before it had a number, which scaled some JPEGs otherwise; see docs/data.md
     validation_fraction: float = 0.1  # split off train where a folder has no validation split
     balanced_sampling: bool = False  # True: every batch is half real, half fake, whatever train holds of each
     max_bad_fraction: float = 0.01  # of a split: more unreadable images than this stop the run
@@ -54,6 +55,7 @@ class Data(Section):
         self.require('resize_size', self.resize_size == 0 or self.resize_size >= self.image_size, wanted)
         self.require('validation_fraction', 0 < self.validation_fraction < 0.5, 'between 0 and 0.5')
         self.require('max_bad_fraction', 0 <= self.max_bad_fraction <= 1, 'between 0 and 1')
+        self.require('resize_version', self.resize_version in (1, 2), '1 or 2')
         self.require('threads', self.threads >= 0, '0 (one per core) or more')
         self.require_one_of('cache', 'auto', 'none', 'host', 'device')
         numbers = 'three numbers, one per colour'
@@ -284,11 +286,12 @@ def override(config: Config, fields: dict[str, Any]) -> Config:
 
 
 def from_plain(values: dict[str, Any]) -> Config:
-    """Inverse of `to_plain`. Fields that are newer than `values` get their defaults, unknown ones are ignored.
+    """Inverse of `to_plain`. Fields that are newer than `values` get their defaults, but for the version of the resize.
 
-    So are options of other networks, which early configurations held.
+    Unknown fields are ignored, and options of other networks, which early configurations held.
     """
     config = default_config()
+    config.data.resize_version = 1
     update(config, values)
     for option in _OPTIONS:
         if option not in NETWORKS.get(config.model.name, _OPTIONS):

@@ -248,4 +248,5 @@ def describe(config: Config, data_digest: str | None) -> Meta:
     """What the checkpoints of a run say about themselves."""
     plain = to_plain(config)
     preprocessing = {name: plain['data'][name] for name in ('image_size', 'resize_size', 'mean', 'std')}
+    preprocessing['version'] = config.data.resize_version
     return Meta(config=plain, labels=LABELS, preprocessing=preprocessing, data_digest=data_digest)

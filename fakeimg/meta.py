@@ -18,7 +18,8 @@ class Meta:
         format: layout of the checkpoint; those without the number are of layout 1.
         config: the run's configuration as plain values, see `fields.to_plain`.
         labels: class name -> label.
-        preprocessing: `image_size`, `resize_size` (pixels), `mean`, `std` (of channels in [0, 1]).
+        preprocessing: `image_size`, `resize_size` (pixels), `mean`, `std` (of channels in [0, 1]), `version` (of the
+            resize; checkpoints without it have version 1).
         data_digest: identifies the data set that the weights were trained on; None where they were not trained here.
         state_tree: leaf -> dtype and shape, see `checkpoint.describe`.
         checksums: leaf -> sum over its bits, see `checkpoint.checksums`.

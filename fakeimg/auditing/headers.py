@@ -10,19 +10,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from fakeimg.data import jpeg_tables
+from fakeimg.data import formats, jpeg_tables
 
-FORMATS = ('jpeg', 'png', 'webp', 'bmp', 'tiff', 'gif')  # anything else is 'other'
-_MAGIC = {
-    b'\xff\xd8': 'jpeg',
-    b'\x89PNG\r\n\x1a\n': 'png',
-    b'BM': 'bmp',
-    b'GIF8': 'gif',
-    b'II*\0': 'tiff',
-    b'MM\0*': 'tiff',
-    b'II+\0': 'tiff',
-    b'MM\0+': 'tiff',
-}
 _MODES = {
     '1': 'bilevel',
     'L': 'grey',
@@ -72,10 +61,8 @@ def read_header(data: bytes) -> Header:
 
 
 def image_format(data: bytes) -> str:
-    """One of FORMATS by the first bytes, else 'other'."""
-    if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
-        return 'webp'
-    return next((kind for magic, kind in _MAGIC.items() if data.startswith(magic)), 'other')
+    """One of `formats.FORMATS` by the first bytes, else 'other'."""
+    return formats.image_format(data[: formats.START])
 
 
 def _complete(kind: str, data: bytes) -> bool:

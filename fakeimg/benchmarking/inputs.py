@@ -52,7 +52,7 @@ class DecodeRate:
 
     def __init__(self, encoded: list[bytes], min_side: int, threads: int):
         self._encoded = encoded
-        self._min_side = min_side
+        self._least_side = min_side * decode.LEAST_RATIO  # as the pipeline scales in the DCT domain
         self._threads = threads
         self._pixels = max(width * height for _, width, height in map(decode.identify, encoded))
 
@@ -65,12 +65,12 @@ class DecodeRate:
             return times * len(self._encoded) / (time.perf_counter() - start)
 
     def _decode(self, thread: int, times: int) -> None:
-        side, buffer = self._min_side, np.empty(max(self._pixels * 3, decode.LEAST_SCRATCH), np.uint8)
+        side, buffer = self._least_side, np.empty(max(self._pixels * 3, decode.LEAST_SCRATCH), np.uint8)
         for data in self._encoded[thread :: self._threads] * times:
             try:
                 simplejpeg.decode_jpeg(data, 'RGB', min_height=side, min_width=side, min_factor=2, buffer=buffer)
             except ValueError:
-                decode.decode_rgb(data, side)  # no JPEG
+                decode.decode_rgb(data)  # no JPEG
 
 
 class PipelineRate:

@@ -1,46 +1,71 @@
-"""Encoded bytes to a square RGB crop: JPEG through simplejpeg into reused memory, everything else through Pillow."""
+"""Encoded bytes to a square RGB crop: JPEG through simplejpeg into reused memory, everything else through Pillow.
 
-import contextlib
-import io
-import struct
+What comes out depends on the decoded pixels alone, whatever held them: one resize for all formats.
+"""
+
+import dataclasses
+import re
 import threading
-import warnings
-import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import simplejpeg
 from jaxtyping import Float, UInt8
 
-MAX_PIXELS = 178_956_970  # Pillow's bound against decompression bombs, here for both decoders
-_PILLOW_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, KeyError, IndexError,
-                  TypeError, PIL.Image.DecompressionBombError, MemoryError)  # fmt: skip
-_ORIENTATION_TAG = 0x0112
+from fakeimg.data import metadata, pillow_formats
+from fakeimg.data.pillow_formats import BadImage, check_pixels, to_rgb
+
+__all__ = ['BadImage', 'Decoded', 'crop_square', 'decode', 'decode_rgb', 'identify', 'to_rgb']
+
+MAX_PIXELS = 178_956_970  # Pillow's bound against decompression bombs, here for every decoder
+# A JPEG is scaled in the DCT domain only down to this many times the size that is wanted. The resize that follows then
+# gives what it gives from all pixels, within a grey level: measured on noise, edges and patches of saturated colour.
+LEAST_RATIO = 16
+# Version 1, which older runs keep, scaled every JPEG without an Exif segment in the DCT domain, down to the size that was
+# wanted: sharper than what any other file gave.
+RESIZE_VERSION = 2
 _thread = threading.local()
 # Bytes. From this size on numpy asks for huge pages, with which decoding 256 px takes 0.95 of the time.
 LEAST_SCRATCH = 4 << 20
+_PADDING = 16  # bytes before the end of a JPEG that may be anything
 
 
-class BadImage(Exception):
-    """Bytes that are not a whole image. The message says why."""
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """An image as its decoder left it, in memory that the next decoding in the same thread may overwrite.
+
+    Attributes:
+        pixels: uint8[h, w, 3], RGB, as stored.
+        orientation: how they are to be turned, 1 to 8 as in Exif; turning is cheaper after resizing.
+    """
+
+    pixels: np.ndarray
+    orientation: int = 1
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width, upright."""
+        height, width = self.pixels.shape[:2]
+        return (height, width) if self.orientation < 5 else (width, height)
+
+    def upright(self) -> UInt8[np.ndarray, 'h2 w2 3']:
+        """The pixels, turned."""
+        return metadata.upright(self.pixels, self.orientation)
 
 
 def decode_rgb(
     data: bytes, min_side: int = 0, out: UInt8[np.ndarray, 's s 3'] | None = None
 ) -> UInt8[np.ndarray, 'h w 3']:
-    """Decodes an image of any common format to plain RGB.
+    """Decodes an image of any common format to plain RGB, upright.
 
-    EXIF orientation is applied; grey, palette, CMYK and 16-bit images are converted; transparent parts become
-    white. A large JPEG is decoded at a fraction of its size by scaling in the DCT domain, as long as no side
-    gets smaller than `min_side`.
+    Grey, palette, CMYK, 16-bit and float images are converted; transparent parts become white; of several frames it
+    is the first one.
 
     Args:
         data: the file's bytes.
-        min_side: least height and width to decode to, pixels; 0 decodes at full size.
-        out: a JPEG of just this size is decoded into it.
+        min_side: length that the short side will be resized to, see `decode`; 0 keeps all pixels.
+        out: an upright JPEG of just this size is decoded into it.
 
     Returns:
         `out` itself, or memory that the next call in the same thread may overwrite.
@@ -48,34 +73,67 @@ def decode_rgb(
     Raises:
         BadImage: empty, truncated, not an image, or of more than MAX_PIXELS.
     """
+    return decode(data, min_side, out).upright()
+
+
+def decode(
+    data: bytes, target: int = 0, out: UInt8[np.ndarray, 's s 3'] | None = None, version: int = RESIZE_VERSION
+) -> Decoded:
+    """Decodes an image as `decode_rgb` does, and leaves turning it to the caller.
+
+    Args:
+        data: the file's bytes.
+        target: length that the short side will be resized to, pixels; 0 keeps all pixels. A JPEG of far more is decoded
+            at a fraction of its size (1/2, 1/4 or 1/8, by scaling in the DCT domain), see LEAST_RATIO.
+        out: an upright JPEG of just this size is decoded into it.
+        version: of the resize, see RESIZE_VERSION.
+
+    Raises:
+        BadImage: see `decode_rgb`.
+    """
     if not data:
         raise BadImage('empty file')
-    if data[:2] == b'\xff\xd8' and (size := _frame_size(data)) is not None:
+    if data[:2] == b'\xff\xd8' and (header := metadata.read_jpeg_header(data)) is not None:
+        check_pixels(header.width * header.height, MAX_PIXELS)
         try:
-            return _decode_jpeg(data, size, min_side, out)
-        except ValueError:
-            pass  # simplejpeg is strict about harmless oddities; Pillow has the last word
-    return _decode_pillow(data)
+            least_side = target * LEAST_RATIO if version > 1 else 0 if header.exif is not None else target
+            return _decode_jpeg(data, header, least_side, out)
+        except ValueError as error:  # simplejpeg is strict about harmless oddities; Pillow has the last word
+            _check_whole(data, str(error))
+    return Decoded(pillow_formats.decode(data, MAX_PIXELS))
 
 
-def _frame_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width of a JPEG; None of one for Pillow: with Exif, whose orientation counts, of CMYK, or odd.
+def _decode_jpeg(data: bytes, header: metadata.JpegHeader, least_side: int, out: np.ndarray | None) -> Decoded:
+    orientation = metadata.orientation(header.exif)
+    if header.components == 4:
+        # As Adobe's programs write them, which is how everyone reads them: inverted.
+        inks = PIL.Image.fromarray(255 - simplejpeg.decode_jpeg(data, 'CMYK'), 'CMYK')
+        return Decoded(np.asarray(inks.convert('RGB')), orientation)
+    size = header.height, header.width
+    if out is not None and out.shape[:2] == size and orientation == 1:
+        image = simplejpeg.decode_jpeg(data, 'RGB', buffer=out)
+        return Decoded(out if image.shape == out.shape else image)
+    # Page faults of fresh arrays would cost as much as decoding.
+    needed = size[0] * size[1] * 3
+    scratch = getattr(_thread, 'scratch', None)
+    if scratch is None or scratch.size < needed:
+        scratch = _thread.scratch = np.empty(max(needed, LEAST_SCRATCH), np.uint8)
+    # Scaling by less than two costs more than it saves (libjpeg-turbo's odd-sized inverse DCTs).
+    image = simplejpeg.decode_jpeg(
+        data, 'RGB', min_height=least_side, min_width=least_side, min_factor=2 if least_side else 1, buffer=scratch
+    )
+    return Decoded(image, orientation)
 
-    simplejpeg's header reader is slower and does not know Exif.
-    """
-    place, end = 2, len(data) - 10
-    # Segments: marker (2 bytes), length (2 bytes, itself included), content. Exif is an APP1, before the frame, whose
-    # content is precision (1 byte), height, width (2 bytes each), components (1 byte).
-    while place < end and data[place] == 0xFF:
-        marker = data[place + 1]
-        if 0xC0 <= marker <= 0xC3:
-            height, width = data[place + 5] << 8 | data[place + 6], data[place + 7] << 8 | data[place + 8]
-            is_plain = data[place + 9] in (1, 3) and 0 < height * width <= MAX_PIXELS
-            return (height, width) if is_plain else None
-        if marker == 0xE1 and data[place + 4 : place + 10] == b'Exif\0\0':
-            return None
-        place += 2 + (data[place + 2] << 8 | data[place + 3])
-    return None
+
+def _check_whole(data: bytes, warning: str) -> None:
+    """Raises BadImage where libjpeg's warning says that pixels are missing, which Pillow would leave grey."""
+    if re.search(r'premature end|Huffman|instead of RST', warning, re.IGNORECASE):
+        raise BadImage(f'truncated or damaged JPEG ({warning})')
+    extraneous = re.search(r'(\d+) extraneous bytes before marker 0xd9', warning)
+    if extraneous and (count := int(extraneous[1])) > _PADDING:
+        end = data.rfind(b'\xff\xd9')
+        if len(set(data[end - count + 1 : end])) > 1:
+            raise BadImage(f'damaged JPEG ({warning})')
 
 
 def identify(data: bytes) -> tuple[str, int, int]:
@@ -97,77 +155,14 @@ def identify(data: bytes) -> tuple[str, int, int]:
         except ValueError:
             pass
     if not kind:
-        with _pillow(data) as image:
+        with pillow_formats.opened(data, MAX_PIXELS) as image:
             kind, (width, height) = (image.format or '').lower(), image.size
-    if height * width > MAX_PIXELS:
-        raise BadImage(f'{width} x {height} pixels, more than {MAX_PIXELS}')
+    check_pixels(width * height, MAX_PIXELS)
     return 'jpeg' if kind == 'mpo' else kind, width, height
 
 
-def _decode_jpeg(data: bytes, size: tuple[int, int], min_side: int, out: np.ndarray | None) -> np.ndarray:
-    if out is not None and out.shape[:2] == size:
-        image = simplejpeg.decode_jpeg(data, 'RGB', buffer=out)
-        return out if image.shape == out.shape else image
-    # Page faults of fresh arrays would cost as much as decoding.
-    needed = size[0] * size[1] * 3
-    scratch = getattr(_thread, 'scratch', None)
-    if scratch is None or scratch.size < needed:
-        scratch = _thread.scratch = np.empty(max(needed, LEAST_SCRATCH), np.uint8)
-    # Scaling by less than two costs more than it saves (libjpeg-turbo's odd-sized inverse DCTs).
-    return simplejpeg.decode_jpeg(
-        data, 'RGB', min_height=min_side, min_width=min_side, min_factor=2 if min_side else 1, buffer=scratch
-    )
-
-
-def _decode_pillow(data: bytes) -> np.ndarray:
-    with _pillow(data) as opened:
-        return to_rgb(opened)
-
-
-def to_rgb(image: PIL.Image.Image) -> UInt8[np.ndarray, 'h w 3']:
-    """Converts an image that Pillow has opened as `decode_rgb` does. Raises BadImage if it is none."""
-    with _errors_as_bad_images():
-        image.load()
-        if image.getexif().get(_ORIENTATION_TAG, 1) != 1:
-            image = PIL.ImageOps.exif_transpose(image)
-        return np.asarray(_plain_rgb(image))
-
-
-@contextlib.contextmanager
-def _pillow(data: bytes) -> Iterator[PIL.Image.Image]:
-    with _errors_as_bad_images(), PIL.Image.open(io.BytesIO(data)) as opened:
-        yield opened
-
-
-@contextlib.contextmanager
-def _errors_as_bad_images() -> Iterator[None]:
-    """Turns what Pillow raises, when it opens an image or while the image is used, into BadImage."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('error', PIL.Image.DecompressionBombWarning)
-            yield
-    except PIL.UnidentifiedImageError:
-        raise BadImage('not an image of a known format') from None
-    except PIL.Image.DecompressionBombWarning as error:
-        raise BadImage(str(error)) from None
-    except _PILLOW_ERRORS as error:
-        raise BadImage(f'{type(error).__name__}: {error}') from None
-
-
-def _plain_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-    if image.mode.startswith('I') or image.mode == 'F':
-        values = np.asarray(image).astype(np.float32)
-        # 16-bit files say so by their mode or by a value no 8-bit file has.
-        scale = 257.0 if image.mode != 'F' and (image.mode != 'I' or values.max() > 255) else 1.0
-        return PIL.Image.fromarray(np.clip(values / scale + 0.5, 0, 255).astype(np.uint8)).convert('RGB')
-    if image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or 'transparency' in image.info:
-        layer = image.convert('RGBA')
-        return PIL.Image.alpha_composite(PIL.Image.new('RGBA', layer.size, 'white'), layer).convert('RGB')
-    return image.convert('RGB')
-
-
 def crop_square(
-    image: UInt8[np.ndarray, 'h w 3'],
+    image: Decoded | UInt8[np.ndarray, 'h w 3'],
     resize_size: int,
     image_size: int,
     position: tuple[float, float] | Float[np.ndarray, '2'],
@@ -184,16 +179,19 @@ def crop_square(
         position: (vertical, horizontal) place of the crop, each in [0, 1); (0.5, 0.5) is the centre.
         out: the crop is written to it.
     """
-    height, width = image.shape[:2]
+    image = image if isinstance(image, Decoded) else Decoded(image)
+    height, width = image.shape
     short = min(height, width)
     if short == resize_size:
         # As `pipeline.Batches` places crops of squares.
         top = int(position[0] * (height - image_size + 1))
         left = int(position[1] * (width - image_size + 1))
-        out[...] = image[top : top + image_size, left : left + image_size]
+        out[...] = image.upright()[top : top + image_size, left : left + image_size]
         return
     side = image_size * short / resize_size
     top, left = position[0] * (height - side), position[1] * (width - side)
     box = (left, top, min(left + side, width), min(top + side, height))
-    resized = PIL.Image.fromarray(image).resize((image_size, image_size), PIL.Image.Resampling.BILINEAR, box=box)
-    out[...] = np.asarray(resized)
+    box = metadata.stored_box(box, image.shape, image.orientation)
+    stored = PIL.Image.fromarray(image.pixels)
+    resized = stored.resize((image_size, image_size), PIL.Image.Resampling.BILINEAR, box=box)
+    out[...] = metadata.upright(np.asarray(resized), image.orientation)

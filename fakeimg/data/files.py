@@ -151,6 +151,14 @@ class ZipFiles(_ArchiveFiles):
         return data
 
 
+def read_start(files: Files, index: int, size: int) -> bytes:
+    """Returns the first `size` bytes of a file, or all if there are fewer; raises OSError as `read` does."""
+    if not isinstance(files, FolderFiles):
+        return files.read(index)[:size]
+    with open(os.path.join(files.root, files.names[index]), 'rb', buffering=0) as file:
+        return file.read(size)
+
+
 def prefetched(files: Files) -> Iterator[int]:
     """Yields 0, 1, ... for each file in turn, and lets the disk fetch the next READ_AHEAD files meanwhile."""
     ahead = files if isinstance(files, FolderFiles | _ArchiveFiles) and hasattr(os, 'posix_fadvise') else None
@@ -229,7 +237,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    return name.startswith(('.', '__MACOSX'))
+    return name.startswith(('.', '__MACOSX')) or name in ('Thumbs.db', 'desktop.ini')
 
 
 def _is_listed(name: str, path: str) -> bool:

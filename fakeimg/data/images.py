@@ -15,26 +15,29 @@ class Images:
     Args:
         files: the images.
         side: of a square, pixels.
+        version: of the resize, see `decode.RESIZE_VERSION`.
     """
 
-    def __init__(self, files: Files, side: int):
+    def __init__(self, files: Files, side: int, version: int = decode.RESIZE_VERSION):
         self.side = side
         self._files = files
+        self._version = version
 
-    def read(self, index: int, out: UInt8[np.ndarray, 's s 3']) -> UInt8[np.ndarray, 'h w 3']:
+    def read(self, index: int, out: UInt8[np.ndarray, 's s 3']) -> UInt8[np.ndarray, 's s 3'] | decode.Decoded:
         """Writes image `index` to `out` if it is a square of `side` pixels.
 
         Returns:
-            `out`; or an image of another size, with sides of at least `side` pixels where the file has them, in memory
-            that the next call in the same thread may overwrite.
+            `out`; or an image of another size, to be resized.
 
         Raises:
             OSError, decode.BadImage: the image cannot be read.
         """
-        image = decode.decode_rgb(self._files.read(index), self.side, out)
-        if image is out or image.shape != out.shape:
+        image = decode.decode(self._files.read(index), self.side, out, self._version)
+        if image.pixels is out:
+            return out
+        if image.shape != out.shape[:2]:
             return image
-        out[...] = image
+        out[...] = image.upright()
         return out
 
     def gather(self, indices: Int[np.ndarray, ' b'], out: UInt8[np.ndarray, 'b s s 3']) -> bool:
@@ -50,11 +53,14 @@ class CachedImages(Images):
     Args:
         files: the images.
         side: of a square, pixels.
+        version: of the resize, see `decode.RESIZE_VERSION`.
         expected_share: of the images that are such squares, as far as is known.
     """
 
-    def __init__(self, files: Files, side: int, expected_share: float = 1.0):
-        super().__init__(files, side)
+    def __init__(
+        self, files: Files, side: int, version: int = decode.RESIZE_VERSION, expected_share: float = 1.0
+    ):
+        super().__init__(files, side, version)
         self._expected_share = expected_share
         self._memory = np.empty((len(files), side, side, 3), np.uint8)  # taken when an image is written
         self._is_complete = np.zeros(len(files), bool)
@@ -79,7 +85,7 @@ class CachedImages(Images):
     def num_cached(self) -> int:
         return int(self._is_complete.sum())
 
-    def read(self, index: int, out: UInt8[np.ndarray, 's s 3']) -> UInt8[np.ndarray, 'h w 3']:
+    def read(self, index: int, out: UInt8[np.ndarray, 's s 3']) -> UInt8[np.ndarray, 's s 3'] | decode.Decoded:
         place = self._memory[index]
         if not self._is_complete[index]:
             # Another thread may meet the same image, and must not write where this one does.

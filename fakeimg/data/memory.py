@@ -48,12 +48,11 @@ def cache_decoded(splits: dict[str, Split], config: Config, num_steps: int, proc
     fits, is_read_again = needed <= DECODED_SHARE * available, num_steps * config.batch_size > len(splits['train'])
     if config.data.cache == 'none' or (config.data.cache == 'auto' and not (fits and is_read_again)):
         return splits
-    share = _share_that_holds(splits, names, side)
+    share, version = _share_that_holds(splits, names, side), config.data.resize_version
     if config.data.cache == 'auto' and share == 0:
         return splits
-    cached = {
-        name: dataclasses.replace(splits[name], cache=CachedImages(splits[name].files, side, share)) for name in names
-    }
+    caches = {name: CachedImages(splits[name].files, side, version, share) for name in names}
+    cached = {name: dataclasses.replace(splits[name], cache=cache) for name, cache in caches.items()}
     return {**splits, **cached}
 
 

@@ -44,7 +44,7 @@ class Batches(grain.sources.RandomAccessDataSource):
         self._config = config
         process, self._processes = shard
         self._split = split
-        self._images = split.cache or Images(split.files, self.side)
+        self._images = split.cache or Images(split.files, self.side, config.data.resize_version)
         self._unreadable = unreadable
         self._batch_size = config.batch_size
         rows = config.batch_size // self._processes
@@ -81,7 +81,7 @@ class Batches(grain.sources.RandomAccessDataSource):
         """Maps [0, 1) onto the whole offsets 0 to side - size, each as likely as the next."""
         return (positions * (self.side - self._image_size + 1)).astype(np.int32)
 
-    def _read(self, index: int, out: np.ndarray) -> np.ndarray | None:
+    def _read(self, index: int, out: np.ndarray) -> np.ndarray | decode.Decoded | None:
         try:
             return self._images.read(index, out)
         except (decode.BadImage, OSError) as error:

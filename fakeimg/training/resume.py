@@ -72,8 +72,11 @@ def has_checkpoints(folder: pathlib.Path) -> bool:
 
 
 def continued(config: Config, folder: pathlib.Path) -> Config:
-    """`config` with the mean and std of the run that it continues where it sets none: its weights file may be gone."""
-    if not folder.is_dir() or (config.data.mean and config.data.std):
+    """`config` with the resize of the run that it continues, and its mean and std where it sets none.
+
+    The file of weights that the latter came from may be gone.
+    """
+    if not folder.is_dir():
         return config
     checkpoints = Checkpoints(folder, read_only=True)
     try:
@@ -82,7 +85,12 @@ def continued(config: Config, folder: pathlib.Path) -> Config:
         before = from_plain(checkpoints.read_meta().config).data
     finally:
         checkpoints.close()
-    return override(config, {'data.mean': config.data.mean or before.mean, 'data.std': config.data.std or before.std})
+    fields = {
+        'data.mean': config.data.mean or before.mean,
+        'data.std': config.data.std or before.std,
+        'data.resize_version': before.resize_version,
+    }
+    return override(config, fields)
 
 
 def _check_length(program: Program, step: int) -> None:

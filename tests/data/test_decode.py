@@ -112,9 +112,11 @@ def test_harmless_oddities_of_a_jpeg_are_forgiven() -> None:
 
 def test_large_jpeg_is_decoded_smaller_but_not_too_small() -> None:
     data = encode(PIL.Image.fromarray(ramp(400, 600)), 'JPEG')
-    assert decode_rgb(data, min_side=100).shape[:2] == (100, 150)
-    assert min(decode_rgb(data, min_side=64).shape[:2]) >= 64
+    assert decode_rgb(data, min_side=100).shape[:2] == (400, 600)
+    assert decode_rgb(data, min_side=12).shape[:2] == (200, 300)
     assert decode_rgb(data).shape[:2] == (400, 600)
+    assert decode.decode(data, 100, version=1).shape == (100, 150)
+    assert min(decode.decode(data, 64, version=1).shape) >= 64
 
 
 def test_crop_without_resizing_is_a_slice() -> None:

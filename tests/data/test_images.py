@@ -54,8 +54,8 @@ def test_batches_are_those_of_decoding_each_time(config: Config, image_size: int
 def test_nothing_is_decoded_twice(config: Config, image_size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     config.data.image_size = image_size
     decoded = []
-    real = decode.decode_rgb
-    monkeypatch.setattr(decode, 'decode_rgb', lambda *args: decoded.append(1) or real(*args))
+    real = decode.decode
+    monkeypatch.setattr(decode, 'decode', lambda *args: decoded.append(1) or real(*args))
     batches = train_batches(config, cached_images(config))
     for step in range(STEPS):
         batches[step]
