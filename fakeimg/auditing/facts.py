@@ -60,7 +60,9 @@ _EXTENSIONS = {
     **dict.fromkeys(('.jpg', '.jpeg', '.jpe', '.jfif'), 'jpeg'),
     **dict.fromkeys(('.tif', '.tiff'), 'tiff'),
     **dict.fromkeys(('.bmp', '.dib'), 'bmp'),
-    **{f'.{kind}': kind for kind in ('png', 'webp', 'gif')},
+    **dict.fromkeys(('.jp2', '.j2k', '.jpf', '.jpx'), 'jp2'),
+    **dict.fromkeys(('.heic', '.heif', '.hif'), 'heif'),
+    **{f'.{kind}': kind for kind in ('png', 'webp', 'gif', 'avif')},
 }
 # Longest first, so that '0_real' is not taken for a number and 'real'.
 _WORDS = '|'.join(

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fakeimg.config import DEMO, Config
-from fakeimg.data import demo, layouts, records, splits
+from fakeimg.data import demo, formats, layouts, records, splits
 from fakeimg.data.files import Files
 from fakeimg.data.images import CachedImages
 from fakeimg.data.labels import CLASS_NAMES, SPLITS
@@ -68,6 +68,7 @@ class DataSet:
         layout: what was recognised, in words.
         is_prepared: True for records, whose order within a split is a shuffled one already.
         notes: warnings for the user.
+        left_out: how many files that are no images that can be read, by kind, see `formats.find_images`.
     """
 
     splits: dict[str, Split]
@@ -75,6 +76,7 @@ class DataSet:
     layout: str
     is_prepared: bool
     notes: list[str]
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def get(self, name: str) -> Split:
         """Returns a split, or a part of some in TFDS' notation: `train[:10%]`, `train[:100]+validation`.
@@ -208,7 +210,8 @@ def open_path(
         return DataSet(_in_order(parts), prepared.summary['digest'], layout, True, notes)
     listing = layouts.read_listing(path, class_names)
     parts, notes = split_listing(listing, validation_fraction, unsorted_split)
-    return DataSet(parts, _listing_digest(parts), listing.layout, False, [*listing.notes, *notes])
+    notes = [*listing.notes, *formats.describe_left_out(listing.left_out), *notes]
+    return DataSet(parts, _listing_digest(parts), listing.layout, False, notes, listing.left_out)
 
 
 def split_listing(

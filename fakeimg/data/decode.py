@@ -22,8 +22,8 @@ MAX_PIXELS = 178_956_970  # Pillow's bound against decompression bombs, here for
 # A JPEG is scaled in the DCT domain only down to this many times the size that is wanted. The resize that follows then
 # gives what it gives from all pixels, within a grey level: measured on noise, edges and patches of saturated colour.
 LEAST_RATIO = 16
-# Version 1, which older runs keep, scaled every JPEG without an Exif segment in the DCT domain, down to the size that was
-# wanted: sharper than what any other file gave.
+# Version 1, which older runs keep, scaled every JPEG without an Exif segment in the DCT domain, down to the size that
+# was wanted: sharper than what any other file gave.
 RESIZE_VERSION = 2
 _thread = threading.local()
 # Bytes. From this size on numpy asks for huge pages, with which decoding 256 px takes 0.95 of the time.

@@ -2,7 +2,7 @@
 
 import collections
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -90,9 +90,10 @@ def find_images(files: Files) -> tuple[np.ndarray, dict[str, int]]:
     return np.flatnonzero(is_image), dict(left_out.most_common())
 
 
-def describe_left_out(left_out: dict[str, int]) -> str:
-    """Says in words what `find_images` left out."""
-    return 'left out: ' + ', '.join(f'{count:,} {what}' for what, count in left_out.items())
+def describe_left_out(left_out: Mapping[str, int]) -> list[str]:
+    """Says in words what `find_images` left out: one note, or none."""
+    listed = ', '.join(f'{count:,} {what}' for what, count in left_out.items())
+    return [f'left out, as no images that can be read: {listed}'] if listed else []
 
 
 def _suffix(name: str) -> str:

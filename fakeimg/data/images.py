@@ -57,9 +57,7 @@ class CachedImages(Images):
         expected_share: of the images that are such squares, as far as is known.
     """
 
-    def __init__(
-        self, files: Files, side: int, version: int = decode.RESIZE_VERSION, expected_share: float = 1.0
-    ):
+    def __init__(self, files: Files, side: int, version: int = decode.RESIZE_VERSION, expected_share: float = 1.0):
         super().__init__(files, side, version)
         self._expected_share = expected_share
         self._memory = np.empty((len(files), side, side, 3), np.uint8)  # taken when an image is written

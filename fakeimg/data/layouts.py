@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from fakeimg.data import tables
+from fakeimg.data import formats, tables
 from fakeimg.data.files import Files, FolderFiles, list_files
 from fakeimg.data.labels import CLASS_NAMES, SPLIT_NAMES, known_names
 from fakeimg.errors import UserError
 
-SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.bmp', '.tif', '.tiff')
 # Folders below a class are generators up to this number, and identities or videos beyond.
 MAX_GENERATORS_BELOW_CLASS = 20
 
@@ -29,6 +28,7 @@ class Listing:
         generators: generator or data set of each image.
         groups: what must stay in one split (a photo, an identity); '' for an image without a group.
         notes: warnings for the user.
+        left_out: how many files that are no images that can be read, by kind, see `formats.find_images`.
     """
 
     layout: str
@@ -38,6 +38,7 @@ class Listing:
     generators: list[str]
     groups: list[str]
     notes: list[str]
+    left_out: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def set_name(path: str) -> str:
@@ -66,10 +67,11 @@ def read_listing(path: str, class_names: Mapping[str, int] = CLASS_NAMES, files:
         folder, name = os.path.split(os.path.abspath(path))
         return _from_table(path, FolderFiles(folder, [name]), name, class_names)
     files = list_files(path) if files is None else files
-    images = np.flatnonzero([name.lower().endswith(SUFFIXES) for name in files.names])
+    images, left_out = formats.find_images(files)
     if not len(images):
+        others = ''.join(f'; {note}' for note in formats.describe_left_out(left_out))
         raise UserError(
-            f'data path {path} holds no images ({", ".join(SUFFIXES)}); '
+            f'data path {path} holds no images ({", ".join(formats.SUFFIXES)}{others}); '
             'give the folder that holds train/real, train/fake and so on.'
         )
     folders = _read_folders((files.names[index] for index in images), class_names)
@@ -83,7 +85,7 @@ def read_listing(path: str, class_names: Mapping[str, int] = CLASS_NAMES, files:
                 f'run fakeimg prepare {path}.'
             )
         raise _unknown_class(path, folders, class_names)
-    return _from_folders(path, files.take(images), folders)
+    return dataclasses.replace(_from_folders(path, files.take(images), folders), left_out=left_out)
 
 
 @dataclasses.dataclass

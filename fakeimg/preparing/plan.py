@@ -10,7 +10,7 @@ import numpy as np
 
 import fakeimg
 from fakeimg.console import SILENT, Console
-from fakeimg.data import datasets, layouts, openforensics, records, splits
+from fakeimg.data import datasets, formats, layouts, openforensics, records, splits
 from fakeimg.data import files as files_lib
 from fakeimg.errors import UserError
 from fakeimg.preparing.dedupe import Dropped, describe, drop_copies
@@ -105,7 +105,8 @@ def make_plan(path: str, options: Options, workers: int = 1, console: Console = 
         has_splits = None not in listing.splits
         default = 0.0 if has_splits else _DEFAULT_FRACTION
         listed_splits, warnings = datasets.split_listing(listing, default if fraction is None else fraction)
-        layout, notes = listing.layout, [*listing.notes, *warnings]
+        layout = listing.layout
+        notes = [*listing.notes, *formats.describe_left_out(listing.left_out), *warnings]
         parts = {name: ImageItems(name, split, options.encoding) for name, split in listed_splits.items()}
     dropped: list[Dropped] = []
     if options.dedupe:
