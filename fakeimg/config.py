@@ -286,12 +286,11 @@ def override(config: Config, fields: dict[str, Any]) -> Config:
 
 
 def from_plain(values: dict[str, Any]) -> Config:
-    """Inverse of `to_plain`. Fields that are newer than `values` get their defaults, but for the version of the resize.
+    """Inverse of `to_plain`. Newer fields get their defaults, but `resize_version` 1; unknown ones are ignored.
 
-    Unknown fields are ignored, and options of other networks, which early configurations held.
+    So are options of other networks, which early configurations held.
     """
-    config = default_config()
-    config.data.resize_version = 1
+    config = Config(data=Data(resize_version=1))
     update(config, values)
     for option in _OPTIONS:
         if option not in NETWORKS.get(config.model.name, _OPTIONS):
