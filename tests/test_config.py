@@ -204,7 +204,13 @@ def test_command_line_refuses_options_of_other_networks_and_follows_the_image_si
     assert_refused(refused, 'config.model.filters belongs to cnn, not to resnet50, whose options are width')
     refused = verb('train', '--config', 'cnn', '--config.model.dropout=0.1')
     assert_refused(refused, 'config.model.dropout belongs to vgg19, vgg19_bn, not to cnn')
-    flags = ['--config.data.image_size=16', '--config.data.path=demo', '--config.data.demo_examples=64', '--config.steps=1', '--workdir=run']
+    flags = [
+        '--config.data.image_size=16',
+        '--config.data.path=demo',
+        '--config.data.demo_examples=64',
+        '--config.steps=1',
+        '--workdir=run',
+    ]
     trained = verb('train', '--config', 'cnn', *flags, '--config.batch_size=16')
     assert trained.returncode == 0, trained.stderr
     run = json.loads((tmp_path / 'work/run/config.json').read_text())

@@ -18,6 +18,7 @@ _STEP = flags.DEFINE_string('step', 'best', 'Checkpoint: best (validation AUC), 
 _DATA_PATH = flags.DEFINE_string(
     'data_path', None, 'Other images than those trained on: folder, archive, table, prepared set.'
 )
+_MOVED_TO = flags.DEFINE_string('moved_to', None, 'Where the images that the run was trained on are now.')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Images per step over all devices; 0: as in training.')
 _THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which an image is called fake.')
 
@@ -28,13 +29,16 @@ def main(argv: Sequence[str]) -> None:
         raise UserError('no run given; pass --workdir runs/NAME.')
     console = verb.console()
     trained = detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value)
+    if _MOVED_TO.value:
+        verb.require(not _DATA_PATH.value, 'data_path', _DATA_PATH.value, 'left out where --moved_to is given')
+        trained = evaluator.moved(trained, _MOVED_TO.value)
     results, folder = evaluator.evaluate(
         trained, _SPLIT.value, data_path=_DATA_PATH.value, threshold=_THRESHOLD.value, console=console
     )
     console.say(f'{_SPLIT.value}, checkpoint {results["step"]}: {metrics.one_line(results)}')
     if others := results.get('without_copies'):
+        rest = f'without these: {metrics.one_line(others)}' if 'n' in others else 'there are no others'
         console.warn(
-            f'{others["copies"]:,} of them are in train or validation too, byte for byte; without these: '
-            f'{metrics.one_line(others)}'
+            f'{others["copies"]:,} of {results["n"]:,} images were in train or validation too, byte for byte; {rest}'
         )
     console.say(f'report: {folder / "report.html"}')

@@ -1,15 +1,18 @@
 """The separate evaluation: a detector and a split in, metrics, predictions and a report out."""
 
+import dataclasses
+import json
+import os
 import pathlib
 from typing import Any
 
 import numpy as np
 
 from fakeimg import files, run
-from fakeimg.config import Config
+from fakeimg.config import DEMO, override
 from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets as datasets_lib
-from fakeimg.data import layouts
+from fakeimg.data import layouts, seen
 from fakeimg.data.splits import file_part
 from fakeimg.detector import Detector
 from fakeimg.errors import UserError
@@ -29,7 +32,8 @@ def evaluate(
 ) -> tuple[dict[str, Any], pathlib.Path]:
     """Scores a split with the detector of a run and writes `evaluations/<split>/` in the run folder.
 
-    Another folder of images gets `evaluations/<split>-of-<folder>/`; without split folders, all of it is the split.
+    Other images get `evaluations/<split>-of-<folder>-<digest>/`; without split folders, all of them are the split. What
+    another evaluation wrote stays: of another checkpoint or with another threshold, the folder's name says which.
 
     Args:
         detector: as `detector.load` returns it.
@@ -39,24 +43,23 @@ def evaluate(
         console: gets warnings and progress.
 
     Returns:
-        The metrics, and the folder with `metrics.json`, `predictions.csv` and `report.html`. Of a prepared set,
-        `without_copies` are the metrics of the images that neither train nor validation holds too, byte for byte;
-        None where it holds none of them, or all.
+        The metrics, and the folder with `metrics.json`, `predictions.csv` and `report.html`. `without_copies` are the
+        metrics of the images that train and validation did not show, byte for byte; its `copies` counts the others. It
+        is None where there are none of them, and holds nothing else where there are only such.
 
     Raises:
-        UserError: no such split, or too many unreadable images.
+        UserError: no such images or split, or too many unreadable images.
     """
     assert detector.run is not None
     if not 0 <= threshold <= 1:
         raise UserError(f'threshold is {threshold}; it must be a probability, from 0 to 1.')
-    if data_path is None:
-        data = datasets_lib.open_data(detector.config)
-    else:  # nothing is split off from images that were never trained on
-        data = datasets_lib.open_path(data_path, unsorted_split=split.split('[')[0])
-    part = data.get(split)
+    data = _open(detector, split, data_path)
+    part = seen.watched(data.get(split))
     notes = [*data.notes, *detector.notes]
     if data_path is None and data.digest != detector.meta.data_digest:
         notes.append('the images are not the ones this run was trained on; some may have been trained on since')
+    if data_path not in (None, DEMO) and detector.config.data.path == DEMO:
+        notes.append('this detector was trained on faces drawn by code; its scores say nothing about other images')
     for note in notes:
         console.warn(note)
     predictions, unreadable = detector.score(part, split, console=console)
@@ -65,13 +68,15 @@ def evaluate(
         'step': detector.step,
         **metrics_lib.compute_metrics(predictions, threshold),
         'labels': detector.meta.labels,
-        'data_path': detector.config.data.path if data_path is None else data_path,
+        'data_path': os.path.abspath(data_path) if data_path else detector.config.data.path,
         'data_digest': data.digest,
     }
-    if data_path is None and len(part.digests):
-        metrics['without_copies'] = _without_copies(data, split, detector.config, predictions, threshold)
-    name = file_part(split) if data_path is None else f'{file_part(split)}-of-{layouts.set_name(data_path)}'
-    folder = detector.run / 'evaluations' / name
+    known = _known(detector, data, None if data_path else split)
+    metrics['without_copies'] = _without(known, part, predictions, threshold)
+    name = file_part(split)
+    if data_path is not None:
+        name += f'-of-{layouts.set_name(data_path)}-{data.digest[:8]}'
+    folder = _folder(detector.run / 'evaluations', name, metrics)
     if parallel.is_first_process():
         folder.mkdir(parents=True, exist_ok=True)
         files.write_json(folder / 'metrics.json', metrics)
@@ -81,15 +86,63 @@ def evaluate(
     return metrics, folder
 
 
-def _without_copies(
-    data: datasets_lib.DataSet, split: str, config: Config, predictions: Predictions, threshold: float
+def moved(detector: Detector, path: str) -> Detector:
+    """The detector of a run whose images are at `path` now.
+
+    Raises:
+        UserError: there are none, or others.
+    """
+    config = datasets_lib.located(override(detector.config, {'data.path': path}))
+    if datasets_lib.open_data(config).digest != detector.meta.data_digest:
+        raise UserError(
+            f'{path} does not hold the images that this run was trained on: names, splits or labels differ; to score '
+            'other images, name them with --data_path.'
+        )
+    return dataclasses.replace(detector, config=config)
+
+
+def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib.DataSet:
+    if data_path is not None:  # nothing is split off from images that were never trained on
+        return datasets_lib.open_path(data_path, unsorted_split=split.split('[')[0])
+    path = detector.config.data.path
+    if path != DEMO and not os.path.exists(path):
+        raise UserError(f'the images of this run are not at {path}; say where they are now with --moved_to DIR.')
+    return datasets_lib.open_data(detector.config)
+
+
+def _folder(parent: pathlib.Path, name: str, metrics: dict[str, Any]) -> pathlib.Path:
+    """A folder that no other evaluation has: where one has the plain name, it says what is different."""
+    path = parent / name / 'metrics.json'
+    before = json.loads(path.read_text()) if path.exists() else metrics
+    shown = {
+        'step': metrics['step'],
+        'threshold': f'{metrics["threshold"]:g}',
+        'data_digest': metrics['data_digest'][:8],
+    }
+    others = [f'-{key.removeprefix("data_")}-{text}' for key, text in shown.items() if before.get(key) != metrics[key]]
+    return parent / ''.join([name, *others])
+
+
+def _known(detector: Detector, data: datasets_lib.DataSet, split: str | None) -> np.ndarray:
+    """Digests of the images that the run has learned from, or was chosen by, but for those of the `split` itself."""
+    assert detector.run is not None
+    parts = {'train': detector.config.data.train_split, 'validation': detector.config.data.validation_split}
+    shown = seen.read(detector.run)
+    if not shown and split is not None and data.is_prepared:  # a run of an early fakeimg
+        splits = {name: spec for name, spec in parts.items() if spec != 'validation' or spec in data.splits}
+        shown = {name: seen.digests(data.get(spec)) for name, spec in splits.items()}
+    others = [digests for name, digests in shown.items() if parts[name] != split]
+    return np.concatenate([np.zeros(0, seen.DTYPE), *others])
+
+
+def _without(
+    known: np.ndarray, part: datasets_lib.Split, predictions: Predictions, threshold: float
 ) -> dict[str, Any] | None:
-    """The metrics without images that the run has learned from, or was chosen by, under another name."""
-    source, specs = data.get(split), {config.data.train_split, config.data.validation_split} - {split}
-    seen = [data.get(spec).digests for spec in specs if spec != 'validation' or spec in data.splits]
-    copied = np.isin(source.digests, np.concatenate(seen))
-    names = {source.names[row] for row in np.flatnonzero(copied)}
-    kept = np.array([name not in names for name in predictions.names])
-    if kept.all() or not kept.any():
+    """The metrics without `known` images; see `evaluate`."""
+    copied = np.isin(seen.digests(part), known)
+    names = {part.names[row] for row in np.flatnonzero(copied)}
+    kept = np.array([name not in names for name in predictions.names], bool)
+    if kept.all():
         return None
-    return {'copies': int((~kept).sum()), **metrics_lib.compute_metrics(predictions.take(kept), threshold)}
+    count = {'copies': int((~kept).sum())}
+    return {**count, **metrics_lib.compute_metrics(predictions.take(kept), threshold)} if kept.any() else count

@@ -32,9 +32,8 @@ def write_report(
     names = ('accuracy', 'precision', 'recall', 'f1', 'auc', 'average_precision', 'loss')
     others = metrics.get('without_copies')
     if others:
-        summary += (
-            f' {others["copies"]:,} of them are in train or validation too, byte for byte: without these, accuracy is '
-            f'{others["accuracy"]:.4f}.'
+        summary += f' {others["copies"]:,} of them were in train or validation too, byte for byte' + (
+            f': without these, accuracy is {others["accuracy"]:.4f}.' if 'n' in others else ': all of them.'
         )
     rows = ''.join(
         f'<tr><th>{name.replace("_", " ")}</th><td class="number">'

@@ -13,6 +13,7 @@ from fakeimg import files, run, scoring
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
+from fakeimg.data.seen import SeenImages
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import TrainingDiverged, UserError, system_error
 from fakeimg.evaluation import metrics as metrics_lib
@@ -93,6 +94,7 @@ def _train(program: Program, workdir: pathlib.Path, start: resume.Start, console
         files.write_json(workdir / 'config.json', to_plain(config))
         files.write_json(workdir / 'environment.json', run.environment())
     writer = run.MetricsWriter(workdir, start.step)
+    images = SeenImages(workdir, jax.process_index())
     batches = iter(program.device_batches(program.train_batches(unreadable), program.schedule.call_length))
     if start.restored:
         batches.set_state(start.restored.data['iterator'])
@@ -101,7 +103,9 @@ def _train(program: Program, workdir: pathlib.Path, start: resume.Start, console
             title, total = 'compiling', program.schedule.total_steps
             with console.progress(title, total, start.step, lines=False) as bar:
                 log = StepLog(program, start.step, checkpoints, console, bar, writer)
-                return _Loop(program, workdir, checkpoints, log, unreadable, interrupts).run(start.state, batches)
+                return _Loop(program, workdir, checkpoints, log, unreadable, interrupts, images).run(
+                    start.state, batches
+                )
         finally:
             checkpoints.close()  # first of what can fail: a save may be under way
             batches.close()
@@ -119,6 +123,7 @@ class _Loop:
     log: StepLog
     unreadable: UnreadableImages
     interrupts: Interrupts
+    images: SeenImages
     validation_cut_short: bool = dataclasses.field(init=False, default=False)
 
     def run(self, state: TrainState, batches: grain.DatasetIterator) -> Result:
@@ -194,6 +199,7 @@ class _Loop:
         """Starts saving state and iterator."""
         iterator = {'iterator': batches.get_state()}
         state = self.program.devices.to_global(state)
+        self.images.write(self.program.splits)
         self.checkpoints.save(step, state, iterator, self.program.meta(), metrics)
         self.unreadable.write(run.unreadable_file(self.workdir))
 

@@ -15,7 +15,7 @@ from fakeimg import detector, scoring
 from fakeimg.config import Config
 from fakeimg.console import Console
 from fakeimg.data import datasets as datasets_lib
-from fakeimg.data import memory, pipeline
+from fakeimg.data import memory, pipeline, seen
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
 from fakeimg.meta import Meta
@@ -189,6 +189,7 @@ def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bo
             f'({real} real, {fake} fake); a detector needs both classes.'
         )
     schedule = Schedule.create(config, len(splits['train']))
+    splits |= {name: seen.watched(splits[name]) for name in ('train', 'validation') if name in splits}
     splits = memory.cache_decoded(splits, config, schedule.total_steps, jax.process_count())
     tx, step, head_step = device_steps(config, model, schedule, (real, fake))
 

@@ -25,7 +25,7 @@ def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathl
     assert 'step 12/12  ETA 0:00  loss' in trained.stdout
     assert trained.stderr == ''
     assert sorted(path.name for path in run.iterdir()) == [
-        '.lock', 'checkpoints', 'config.json', 'environment.json', 'metrics.jsonl', 'tensorboard',
+        '.lock', 'checkpoints', 'config.json', 'environment.json', 'metrics.jsonl', 'seen_images.npz', 'tensorboard',
     ]  # fmt: skip
     assert json.loads((run / 'config.json').read_text())['batch_size'] == 16
     assert 'fakeimg.main' in json.loads((run / 'environment.json').read_text())['command']
@@ -49,7 +49,9 @@ def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathl
     # The same scores whether one device computes or two.
     results = []
     for devices in (1, 2):
-        evaluated = verb('evaluate', '--workdir', 'runs/cnn-faces', '--split', 'test', '--step', 'latest', devices=devices)
+        evaluated = verb(
+            'evaluate', '--workdir', 'runs/cnn-faces', '--split', 'test', '--step', 'latest', devices=devices
+        )
         assert evaluated.returncode == 0, evaluated.stderr
         folder = run / 'evaluations/test'
         assert f'report: {folder.relative_to(tmp_path / "work")}/report.html' in evaluated.stdout
@@ -80,7 +82,9 @@ def test_broken_images_are_listed_in_the_run_folder(
 @pytest.mark.slow
 def test_resnet50_trains_on_a_cpu(verb: Verb) -> None:
     flags = ('--config.init.weights=none', '--config.steps=3', '--config.batch_size=4')
-    trained = verb('main', '--config', 'configs/resnet50.py', *flags, '--config.data.path=demo', '--config.data.demo_examples=16')
+    trained = verb(
+        'main', '--config', 'configs/resnet50.py', *flags, '--config.data.path=demo', '--config.data.demo_examples=16'
+    )
     assert trained.returncode == 0, trained.stderr
     assert '23,510,081 parameters' in trained.stdout
     assert '!! DEMO FACES' in trained.stdout

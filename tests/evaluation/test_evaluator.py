@@ -1,6 +1,7 @@
 import csv
 import json
 import pathlib
+import re
 import shutil
 
 import pytest
@@ -9,7 +10,7 @@ import fakeimg
 from fakeimg.config import Config
 from fakeimg.detector import load
 from fakeimg.errors import UserError
-from fakeimg.evaluation.evaluator import evaluate
+from fakeimg.evaluation.evaluator import evaluate, moved
 from fakeimg.training import loop
 from tests.support.console import Recorder
 from tests.support.sets import prepare
@@ -32,8 +33,73 @@ def test_another_folder_is_scored_whole_and_kept_apart(
     theirs, folder = evaluate(load(workdir), data_path=str(other))
     assert theirs['n'] == 96
     assert theirs['data_path'] == str(other)
-    assert folder.name == 'test-of-other'
+    assert re.fullmatch('test-of-other-[0-9a-f]{8}', folder.name)
     assert json.loads((workdir / 'evaluations/test/metrics.json').read_text()) == ours
+
+
+def test_seen_images_are_recognised_wherever_they_lie(
+    workdir: pathlib.Path, faces: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Two steps of 16 have shown 32 of the 72 images, and validation its 24."""
+    shutil.copytree(faces / 'train', tmp_path / 'elsewhere/all')
+    for number, path in enumerate((tmp_path / 'elsewhere').rglob('*.jpg')):
+        path.rename(path.with_name(f'renamed{number}.jpg'))
+    metrics, _ = evaluate(load(workdir), data_path=str(tmp_path / 'elsewhere/all'))
+    others = metrics['without_copies']
+    assert (metrics['n'], others['copies'], others['n']) == (96, 56, 40)
+    assert evaluate(load(workdir))[0]['without_copies'] is None
+    assert evaluate(load(workdir), 'validation')[0]['without_copies'] is None
+    config = load(workdir).config
+    config.steps = 5
+    loop.train(config, workdir)  # now with all of them
+    metrics, _ = evaluate(load(workdir, 'latest'), data_path=str(tmp_path / 'elsewhere/all'))
+    assert metrics['without_copies'] == {'copies': 96}
+
+
+def test_evaluations_never_replace_others(workdir: pathlib.Path, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    detector = load(workdir)
+    for parent in ('one', 'other'):
+        shutil.copytree(faces / 'test', tmp_path / parent / 'val')
+    (tmp_path / 'other/val/real/000000.jpg').unlink()
+    folders = [evaluate(detector, data_path=str(tmp_path / parent / 'val'))[1] for parent in ('one', 'other')]
+    folders += [evaluate(detector, threshold=threshold)[1] for threshold in (0.5, 0.7, 0.3)]
+    config = load(workdir).config
+    config.steps = 4
+    loop.train(config, workdir)
+    folders += [evaluate(load(workdir, step))[1] for step in ('latest', 2)]
+    assert [folder.name for folder in folders[2:]] == [
+        'test', 'test-threshold-0.7', 'test-threshold-0.3', 'test-step-4', 'test',
+    ]  # fmt: skip
+    assert len(set(folders[:2])) == 2
+    found = [json.loads((folder / 'metrics.json').read_text()) for folder in folders]
+    assert [one['n'] for one in found[:2]] == [40, 39]
+    assert [one['threshold'] for one in found[2:5]] == [0.5, 0.7, 0.3]
+
+
+def test_images_at_another_place_are_the_same_if_their_listing_is(
+    workdir: pathlib.Path, faces: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    expected, _ = evaluate(load(workdir))
+    faces.rename(tmp_path / 'archive')
+    with pytest.raises(UserError, match=f'the images of this run are not at {faces}; .* --moved_to DIR'):
+        evaluate(load(workdir))
+    metrics, folder = evaluate(moved(load(workdir), str(tmp_path / 'archive')))
+    assert metrics == {**expected, 'data_path': str(tmp_path / 'archive')}
+    assert folder.name == 'test'
+    shutil.copy(tmp_path / 'archive/test/real/000000.jpg', tmp_path / 'archive/test/real/new.jpg')
+    with pytest.raises(UserError, match='does not hold the images that this run was trained on'):
+        moved(load(workdir), str(tmp_path / 'archive'))
+
+
+def test_a_detector_of_drawn_faces_says_so_on_other_images(
+    config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    config.data.path, config.data.demo_examples, config.steps = 'demo', 64, 1
+    loop.train(config, tmp_path / 'run')
+    for path, is_said in ((str(faces), True), (None, False)):
+        said = Recorder()
+        evaluate(load(tmp_path / 'run'), data_path=path, console=said)
+        assert any('was trained on faces drawn by code' in line for line in said.lines) == is_said
 
 
 def test_images_that_changed_since_training_are_mentioned(workdir: pathlib.Path, faces: pathlib.Path) -> None:
@@ -75,6 +141,7 @@ def test_the_threshold_decides_what_is_called_fake(verb: Verb, config: Config, t
     usual, folder = evaluate(load(tmp_path / 'run'), 'train')
     result = verb('evaluate', '--workdir', tmp_path / 'run', '--split', 'train', '--threshold=0.9')
     assert result.returncode == 0, result.stderr
+    folder = folder.with_name('train-threshold-0.9')
     metrics = json.loads((folder / 'metrics.json').read_text())
     with open(folder / 'predictions.csv', newline='') as file:
         rows = [(row['label'] == '1', float(row['probability']) >= 0.9) for row in csv.DictReader(file)]

@@ -1,0 +1,96 @@
+"""Which images a run has learned from or was chosen by, so that they are recognised wherever they lie."""
+
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from fakeimg.data.datasets import Split
+from fakeimg.data.files import Files
+
+BYTES = 16  # of a SHA-256; among a billion images, two differing ones share them with a probability of 1e-21
+DTYPE = f'S{BYTES}'
+
+
+class WatchedFiles:
+    """Files that remember the digest of what was read of each.
+
+    Attributes:
+        digests: S16[n], the first bytes of each file's SHA-256; empty for one that nobody read.
+    """
+
+    def __init__(self, files: Files):
+        self._files = files
+        self.digests = np.zeros(len(files), DTYPE)
+
+    @property
+    def names(self) -> list[str]:
+        return self._files.names
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, index: int) -> bytes:
+        data = self._files.read(index)
+        if not self.digests[index]:
+            self.digests[index] = hashlib.sha256(data).digest()[:BYTES]
+        return data
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> Files:
+        return self._files.take(indices)
+
+
+def watched(split: Split) -> Split:
+    """A split whose digests `digests` can tell later; a prepared one knows them, and is returned as it is."""
+    return split if len(split.digests) else dataclasses.replace(split, files=WatchedFiles(split.files))
+
+
+def digests(split: Split) -> np.ndarray:
+    """S16[n] of the images of a prepared or a watched split; empty for those that were not read."""
+    if len(split.digests):
+        return split.digests.astype(DTYPE)
+    assert isinstance(split.files, WatchedFiles)
+    return split.files.digests
+
+
+class SeenImages:
+    """The file of a run folder with the digests of the images that it has read for training and validation.
+
+    Each process writes its own; an image that several hold is in each.
+    """
+
+    def __init__(self, workdir: pathlib.Path, index: int):
+        self._path = workdir / (f'seen_images.{index}.npz' if index else 'seen_images.npz')
+        self._before = read(workdir)
+        self._written = -1
+
+    def write(self, splits: dict[str, Split]) -> None:
+        """Writes what train and validation have shown so far, with what earlier parts of the run were shown."""
+        parts = {name: digests(splits[name]) for name in ('train', 'validation') if name in splits}
+        count = sum(int(np.count_nonzero(part)) for part in parts.values())
+        if count == self._written:
+            return
+        self._written = count
+        seen = dict(self._before)
+        for name, part in parts.items():
+            seen[name] = _union(part[part != b''], self._before.get(name))
+        partial = self._path.with_suffix('.partial')
+        with open(partial, 'wb') as file:
+            np.savez(file, **seen)  # pyright: ignore[reportArgumentType]
+        partial.replace(self._path)
+
+
+def read(workdir: pathlib.Path) -> dict[str, np.ndarray]:
+    """S16[m] of the images that a run has seen, `train` and `validation`; empty for a run of an early fakeimg."""
+    seen: dict[str, np.ndarray] = {}
+    for path in sorted(workdir.glob('seen_images*.npz')):
+        with np.load(path) as parts:
+            for name in parts.files:
+                seen[name] = _union(parts[name], seen.get(name))
+    return seen
+
+
+def _union(one: np.ndarray, other: np.ndarray | None) -> np.ndarray:
+    return np.unique(one if other is None else np.concatenate([one, other]))
