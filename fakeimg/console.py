@@ -15,6 +15,7 @@ from fakeimg.streams import Stream
 
 Item = TypeVar('Item')
 LINE_EVERY = 10.0  # seconds between lines of progress where there is no terminal
+QUIET = 30.0  # seconds without a line, after the first LINE_EVERY, that make a person wonder
 _REFRESH = 0.2  # seconds between looks at a counter, for a bar
 _PLAIN_WIDTH = 120  # columns of a table where there is no terminal
 
@@ -32,6 +33,25 @@ class Console:
         self._stream = None if stream is None else Stream(stream)
         self._rich = rich.console.Console(file=self._stream, highlight=False) if self._stream else None  # pyright: ignore
         self._bar: rich.progress.Progress | None = None
+        self._work: Progress | None = None  # under way
+        self._lines_said = 0
+
+    def say_when_quiet(self) -> None:
+        """From now on, a line says that work goes on whenever there was none for LINE_EVERY, later QUIET seconds."""
+        began = since = time.monotonic()
+        lines = self._lines_said
+
+        def look() -> None:
+            nonlocal since, lines
+            now = time.monotonic()
+            if self._bar is not None or lines != self._lines_said:
+                since, lines = now, self._lines_said
+            elif now - since >= (QUIET if lines else LINE_EVERY):
+                what = self._work.state if self._work is not None else 'at work'
+                self.say(f'... {what}, {format_seconds(now - began)} since the start')
+
+        if self._stream:
+            threading.Thread(target=_every, args=(min(1.0, QUIET / 4), look), daemon=True).start()
 
     @property
     def has_bars(self) -> bool:
@@ -44,6 +64,7 @@ class Console:
 
     def say(self, text: str) -> None:
         """Writes a line."""
+        self._lines_said += 1
         if self._bar is not None:
             self._bar.console.print(text, markup=False, soft_wrap=True)
         elif self._stream:
@@ -87,7 +108,12 @@ class Console:
     def progress(self, title: str, total: int, completed: int = 0, *, lines: bool = True) -> Iterator['Progress']:
         """A bar on a terminal, from `completed` to `total`; elsewhere a line every LINE_EVERY seconds, if `lines`."""
         if not self.has_bars:
-            yield Progress(self, None, title, total, completed, lines)
+            before = self._work
+            self._work = Progress(self, None, title, total, completed, lines)
+            try:
+                yield self._work
+            finally:
+                self._work = before
             return
         assert self._rich is not None
         bar = rich.progress.Progress(
@@ -118,19 +144,26 @@ class Progress:
         lines: bool,
     ):
         self._console, self._bar, self._title, self._lines = console, bar, title, lines
-        self._start, self._total = completed, total
+        self._start, self._total, self._completed = completed, total, completed
         self._since = self._last_line = time.monotonic()
         self._task = bar.add_task(title, total=total, completed=completed) if bar else None
 
     def update(self, completed: int, text: str | None = None) -> None:
         """Moves the bar and shows `text` beside it, by default the title with rate and ETA."""
-        now = time.monotonic()
+        now, self._completed = time.monotonic(), completed
+        if self._bar is None:
+            self._title = text or self._title
         if self._bar is not None and self._task is not None:
             described = self._described(completed, now) if text is None and self._lines else text
             self._bar.update(self._task, completed=completed, description=described)
         elif self._lines and completed > self._start and now - self._last_line >= LINE_EVERY - 0.5:
             self._last_line = now
             self._console.say(f'{self._title}: {completed:,} of {self._total:,}, {self._rates(completed, now)}')
+
+    @property
+    def state(self) -> str:
+        """What is done of how much."""
+        return f'{self._title}, {self._completed:,} of {self._total:,}'
 
     def _described(self, completed: int, now: float) -> str:
         return f'{self._title}, {self._rates(completed, now)}' if completed > self._start else self._title
@@ -164,6 +197,12 @@ def _repeat(seconds: float, action: Callable[[], Any]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+
+
+def _every(seconds: float, action: Callable[[], Any]) -> None:
+    while True:
+        time.sleep(seconds)
+        action()
 
 
 SILENT = Console(None)

@@ -99,6 +99,22 @@ def shown(path: str | os.PathLike[str]) -> str:
     return absolute if relative.startswith('..') else relative
 
 
+def require_writable(folder: pathlib.Path) -> None:
+    """Makes a folder and writes to it, before the work whose results will go there.
+
+    Raises:
+        UserError: it cannot be made, or not be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        raise UserError(
+            f'{folder} cannot be written to ({error.strerror}); name another folder for the results.'
+        ) from error
+
+
 def cache_folder() -> pathlib.Path:
     """$XDG_CACHE_HOME/fakeimg, or ~/.cache/fakeimg: converted weights and compiled programs, all of it replaceable.
 

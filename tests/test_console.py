@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import re
+import time
 from collections.abc import Iterator
 from typing import IO
 
@@ -134,3 +135,19 @@ def test_silence() -> None:
 
 def test_seconds() -> None:
     assert [format_seconds(value) for value in (None, 0.4, 75, 4000)] == ['-', '0:00', '1:15', '1:06:40']
+
+
+def test_a_quiet_console_says_now_and_then_that_work_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console_lib, 'LINE_EVERY', 0.6)
+    monkeypatch.setattr(console_lib, 'QUIET', 0.9)
+    stream = io.StringIO()
+    console = Console(stream)
+    console.say_when_quiet()
+    time.sleep(1.1)
+    with console.progress('training', 9, lines=False) as bar:
+        bar.update(4)
+        time.sleep(1.5)
+    first, second, *others = stream.getvalue().splitlines()
+    assert re.fullmatch(r'\.\.\. at work, 0:0\d since the start', first)
+    assert re.fullmatch(r'\.\.\. training, 4 of 9, 0:0\d since the start', second)
+    assert len(others) <= 1

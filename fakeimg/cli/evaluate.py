@@ -1,8 +1,9 @@
 """Evaluates a trained detector: fakeimg evaluate --workdir runs/resnet50 --split test
 
-Reads a checkpoint, scores every image of the split once, writes evaluations/SPLIT/ in the run folder.
+Reads a checkpoint, scores every image of the split once, writes evaluations/SPLIT/ in the run folder, or --out.
 """
 
+import pathlib
 from collections.abc import Sequence
 
 from absl import flags
@@ -21,6 +22,7 @@ _DATA_PATH = flags.DEFINE_string(
 _MOVED_TO = flags.DEFINE_string('moved_to', None, 'Where the images that the run was trained on are now.')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Images per step over all devices; 0: as in training.')
 _THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which an image is called fake.')
+_OUT = flags.DEFINE_string('out', None, 'Folder to write to; default evaluations/NAME in the run folder.')
 
 
 def main(argv: Sequence[str]) -> None:
@@ -33,7 +35,12 @@ def main(argv: Sequence[str]) -> None:
         verb.require(not _DATA_PATH.value, 'data_path', _DATA_PATH.value, 'left out where --moved_to is given')
         trained = evaluator.moved(trained, _MOVED_TO.value)
     results, folder = evaluator.evaluate(
-        trained, _SPLIT.value, data_path=_DATA_PATH.value, threshold=_THRESHOLD.value, console=console
+        trained,
+        _SPLIT.value,
+        data_path=_DATA_PATH.value,
+        threshold=_THRESHOLD.value,
+        out=pathlib.Path(_OUT.value).expanduser() if _OUT.value else None,
+        console=console,
     )
     console.say(f'{_SPLIT.value}, checkpoint {results["step"]}: {metrics.one_line(results)}')
     if others := results.get('without_copies'):

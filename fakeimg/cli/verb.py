@@ -70,7 +70,9 @@ def console() -> Console:
     """The console of this process: of several that make up one run, only the first says anything."""
     if _has_other_processes() and not _parallel().is_first_process():
         return SILENT
-    return Console(sys.stdout)
+    told = Console(sys.stdout)
+    told.say_when_quiet()
+    return told
 
 
 def refuse_arguments(argv: Sequence[str]) -> None:

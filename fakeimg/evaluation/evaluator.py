@@ -28,6 +28,7 @@ def evaluate(
     *,
     data_path: str | None = None,
     threshold: float = 0.5,
+    out: pathlib.Path | None = None,
     console: Console = SILENT,
 ) -> tuple[dict[str, Any], pathlib.Path]:
     """Scores a split with the detector of a run and writes `evaluations/<split>/` in the run folder.
@@ -40,6 +41,7 @@ def evaluate(
         split: train, validation, test, or a part of one as TFDS slices it (`test[:10%]`).
         data_path: another set of images; None takes the one the run was trained on.
         threshold: on P(fake), from which an image is called fake.
+        out: another folder to write to; the run folder may then be read-only.
         console: gets warnings and progress.
 
     Returns:
@@ -48,7 +50,8 @@ def evaluate(
         is None where there are none of them, and holds nothing else where there are only such.
 
     Raises:
-        UserError: no such images or split, or too many unreadable images.
+        UserError: no such images or split, too many unreadable images, or, before any is scored, a folder that cannot
+            be written to.
     """
     assert detector.run is not None
     if not 0 <= threshold <= 1:
@@ -62,6 +65,13 @@ def evaluate(
         notes.append('this detector was trained on faces drawn by code; its scores say nothing about other images')
     for note in notes:
         console.warn(note)
+    name = file_part(split)
+    if data_path is not None:
+        name += f'-of-{layouts.set_name(data_path)}-{data.digest[:8]}'
+    key = {'step': detector.step, 'threshold': threshold, 'data_digest': data.digest}
+    folder = out or _folder(detector.run / 'evaluations', name, key)
+    if parallel.is_first_process():
+        files.require_writable(folder)
     predictions, unreadable = detector.score(part, split, console=console)
     metrics = {
         'split': split,
@@ -73,14 +83,9 @@ def evaluate(
     }
     known = _known(detector, data, None if data_path else split)
     metrics['without_copies'] = _without(known, part, predictions, threshold)
-    name = file_part(split)
-    if data_path is not None:
-        name += f'-of-{layouts.set_name(data_path)}-{data.digest[:8]}'
-    folder = _folder(detector.run / 'evaluations', name, metrics)
     if parallel.is_first_process():
-        folder.mkdir(parents=True, exist_ok=True)
-        files.write_json(folder / 'metrics.json', metrics)
         predictions.write_csv(folder / 'predictions.csv')
+        files.write_json(folder / 'metrics.json', metrics)
         report.write_report(folder / 'report.html', metrics, predictions, part, detector.meta)
     unreadable.write(run.unreadable_file(folder))
     return metrics, folder

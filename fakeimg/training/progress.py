@@ -1,5 +1,6 @@
 """What a run says of itself before it trains, and the rates at which it then does."""
 
+import collections
 import contextlib
 import pathlib
 import time
@@ -15,6 +16,8 @@ from fakeimg.config import DEMO
 from fakeimg.data.datasets import class_counts
 from fakeimg.training.program import Program
 from fakeimg.training.resume import Start
+
+ETA_CALLS = 200  # the last ones, whose rate an ETA goes by
 
 
 def preflight(program: Program, workdir: pathlib.Path, start: Start) -> list[str]:
@@ -69,9 +72,10 @@ class Meter:
 
     def __init__(self, images_per_step: float):
         self._images_per_step = images_per_step
-        self._steps = self._waited = self._apart = 0.0
-        self._all_steps = self._all_seconds = 0.0
-        self._since = time.monotonic()
+        self._steps = self._waited = self._apart = self._apart_before = 0.0
+        self._began = self._since = time.monotonic()
+        # Steps so far and seconds until then, without those apart, call by call.
+        self._calls = collections.deque([(0, 0.0)], maxlen=2 * ETA_CALLS)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
@@ -89,9 +93,12 @@ class Meter:
 
     def count_steps(self, count: int) -> None:
         self._steps += count
+        seconds = time.monotonic() - self._began - self._apart_before - self._apart
+        self._calls.append((self._calls[-1][0] + count, seconds))
 
     def restart(self) -> None:
-        """Forgets what was measured so far: the first step's compilation."""
+        """Begins another interval."""
+        self._apart_before += self._apart
         self._steps = self._waited = self._apart = 0.0
         self._since = time.monotonic()
 
@@ -100,11 +107,13 @@ class Meter:
         seconds = max(time.monotonic() - self._since - self._apart, 1e-9)
         rate = self._steps * self._images_per_step / seconds if self._steps else None
         share = min(self._waited / seconds, 1.0) if self._steps else None
-        self._all_steps += self._steps
-        self._all_seconds += seconds if self._steps else 0.0
         self.restart()
         return {'images_per_second_per_device': rate, 'input_wait_share': share}
 
     def eta(self, steps_left: int) -> float | None:
-        """Seconds of training left, without compilation and validation; None before the first interval."""
-        return steps_left * self._all_seconds / self._all_steps if self._all_steps else None
+        """Seconds of training left, without compilation and validation; None before the first step.
+
+        At the rate of the later half of the last calls, for the first ones wait for the first images.
+        """
+        (steps, seconds), (last_steps, last_seconds) = self._calls[(len(self._calls) - 1) // 2], self._calls[-1]
+        return steps_left * (last_seconds - seconds) / (last_steps - steps) if last_steps > steps else None

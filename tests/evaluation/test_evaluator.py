@@ -111,6 +111,18 @@ def test_images_that_changed_since_training_are_mentioned(workdir: pathlib.Path,
     assert any('the images are not the ones this run was trained on' in line for line in said.lines)
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_scored(
+    workdir: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    (workdir / 'evaluations').write_text('')  # no folder can be made here, as on a read-only file system
+    said, detector = Recorder(), load(workdir)
+    with pytest.raises(UserError, match='evaluations/test cannot be written to .*name another folder'):
+        evaluate(detector, console=said)
+    assert not any(line.startswith('scoring') for line in said.lines)
+    _, folder = evaluate(detector, out=tmp_path / 'elsewhere')
+    assert folder == tmp_path / 'elsewhere' and (folder / 'predictions.csv').exists()
+
+
 @pytest.mark.slow
 def test_images_that_train_holds_too_are_scored_apart(
     config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
