@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 
 import jax
 import orbax.checkpoint as ocp
-from absl import logging
-from orbax.checkpoint import checkpoint_managers
 
 from fakeimg.errors import UserError, system_error
 from fakeimg.leaves import check_intact, check_same_tree, checksums, describe, late_reads_unreported, quiet_closed_loops
 from fakeimg.meta import Meta
+from fakeimg.orbax_setup import open_manager
 
 BEST_BY = 'auc'
 ATTEMPTS = 10  # at a checkpoint that a running training deletes meanwhile
@@ -66,29 +65,7 @@ class Checkpoints:
         if not read_only:
             quiet_closed_loops()  # a write that fails leaves others behind, too
         self.ranked_since = 0
-        policy = checkpoint_managers.AnyPreservationPolicy(
-            [
-                checkpoint_managers.LatestN(2),  # the one before the last is what a damaged last falls back to
-                checkpoint_managers.BestN(get_metric_fn=self._score, n=1, keep_checkpoints_without_metrics=False),
-            ]
-        )
-        handlers = {
-            'state': ocp.PyTreeCheckpointHandler(),
-            'data': ocp.JsonCheckpointHandler(),
-            'meta': ocp.JsonCheckpointHandler(),
-        }
-        verbosity = logging.get_verbosity()
-        logging.set_verbosity(logging.ERROR)  # Orbax warns about each option that read_only implies
-        try:
-            options = ocp.CheckpointManagerOptions(
-                best_fn=self._score,
-                preservation_policy=policy,
-                read_only=read_only,
-                cleanup_tmp_directories=not read_only,
-            )
-            self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
-        finally:
-            logging.set_verbosity(verbosity)
+        self._manager = open_manager(self.folder, self._score, read_only=read_only)
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, ascending."""
