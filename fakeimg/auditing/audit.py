@@ -75,4 +75,5 @@ def measure_data(data: DataSet, workers: int = 1, console: Console = SILENT) -> 
         generators=[name for split in splits for name in split.generators],
         groups=[group for split in splits for group in split.groups],
         is_prepared=data.is_prepared,
+        left_out=data.left_out,
     )

@@ -8,9 +8,11 @@ import numpy as np
 from fakeimg.auditing import copies
 from fakeimg.auditing.finding import Evidence, Finding
 from fakeimg.auditing.shortcuts import check_shift, check_shortcuts
+from fakeimg.data import formats
 from fakeimg.data.labels import LABELS
 
 BROKEN_LINE = 0.01  # share of a split; training stops over it too (config.data.max_bad_fraction)
+BLACK = 8  # mean of the brightest channel, of 255, below which next to nothing can be seen
 NEAR_LINE = 0.01  # share of a later split that nearly repeats an earlier one: as much as an accuracy is wrong by
 MINORITY_LINE = 0.2  # share of the rarer class of a split
 BALANCE_LINE = 0.1  # difference between the shares of fakes of two splits
@@ -19,6 +21,8 @@ BALANCE_LINE = 0.1  # difference between the shares of fakes of two splits
 def run_checks(evidence: Evidence) -> Iterator[Finding]:
     """Yields the findings of all checks, most plain ones first. Some take seconds."""
     yield from check_broken(evidence)
+    yield from check_left_out(evidence)
+    yield from check_black(evidence)
     yield from check_classes(evidence)
     exact = copies.find_exact(evidence.images.facts)
     yield from check_copies(evidence, exact)
@@ -44,15 +48,17 @@ def check_broken(evidence: Evidence) -> Iterator[Finding]:
             f'{split}: ' + ', '.join(f'{count:,} {kind.replace("_", " ")}' for kind, count in kinds.items())
             for split, kinds in counts.items()
         )
-        first = images.names[int(np.argmax(images.facts['problem'] != b''))]
+        broken = np.flatnonzero(images.facts['problem'] != b'').tolist()
+        first = images.names[broken[0]] + ''.join(f': {images.reasons[row]}' for row in broken[:1] if row in images.reasons)
         yield Finding(
             'broken',
             'fail' if worst > BROKEN_LINE else 'warn',
             f'images that cannot be read: {listed} (first: {first})',
-            'get them again, or remove them; audit.json lists them.',
+            'audit.json says why for each; get again what was cut short, convert or remove the others.',
             {
                 'counts': counts,
-                'names': [images.names[row] for row in np.flatnonzero(images.facts['problem'] != b'')],
+                'names': [images.names[row] for row in broken],
+                'reasons': {images.names[row]: images.reasons.get(row, '') for row in broken},
             },
         )
     else:
@@ -61,6 +67,29 @@ def check_broken(evidence: Evidence) -> Iterator[Finding]:
     if misnamed:
         first = images.names[int(np.argmax(images.facts['misnamed']))]
         yield Finding('misnamed', 'note', f'{misnamed:,} files are of another format than their name says ({first})')
+
+
+def check_left_out(evidence: Evidence) -> Iterator[Finding]:
+    """Files of the set that are no images, or images that cannot be read here."""
+    for note in formats.describe_left_out(evidence.left_out):
+        is_heif = any(kind.startswith('HEIC') for kind in evidence.left_out)
+        advice = 'install the extra heif, or convert the HEIC images, or one class may lack most of them.' * is_heif
+        yield Finding('left out', 'warn' if is_heif else 'note', note, advice, {'counts': dict(evidence.left_out)})
+
+
+def check_black(evidence: Evidence) -> Iterator[Finding]:
+    """Images that are nearly black, as files turn out whose range of values was misread."""
+    facts = evidence.images.facts
+    is_black = (facts['problem'] == b'') & (facts['mean'].max(-1) < BLACK)
+    if is_black.any():
+        shares = {split: is_black[evidence.rows(index)] for index, split in enumerate(evidence.images.splits)}
+        counts = {split: int(black.sum()) for split, black in shares.items() if black.any()}
+        level = 'warn' if any(black.mean() > BROKEN_LINE for black in shares.values() if len(black)) else 'note'
+        listed = '; '.join(f'{split}: {count:,}' for split, count in counts.items())
+        names = [evidence.images.names[row] for row in np.flatnonzero(is_black)]
+        yield Finding('nearly black', level, f'images that are nearly black: {listed} (first: {names[0]})',
+                      'look at them; a file whose values use a part of its range only is best saved again with 8 bits.',
+                      {'counts': counts, 'names': names})  # fmt: skip
 
 
 def check_classes(evidence: Evidence) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """What an audit looks at, and what it reports."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ class Evidence:
         generators: generator or data set of each image.
         groups: what must stay in one split; '' for an image without a group.
         is_prepared: True where images may have been encoded anew under their old names.
+        left_out: how many files there are besides the images, by kind, see `formats.find_images`.
     """
 
     images: MeasuredImages
@@ -28,6 +29,7 @@ class Evidence:
     generators: Sequence[str]
     groups: Sequence[str]
     is_prepared: bool = False
+    left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def rows(self, split: int, label: int | None = None, readable: bool = True) -> np.ndarray:
         """bool[n]: the images of a split, of one class if there is a `label`, and only those that can be read."""

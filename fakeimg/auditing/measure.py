@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from fakeimg.auditing import facts as facts_lib
 from fakeimg.console import SILENT, Console
+from fakeimg.data.decode import decode_rgb
 from fakeimg.data.files import Files, prefetched
 from fakeimg.runtime import pool
 
@@ -24,12 +25,14 @@ class MeasuredImages:
         split: int32[n], index into `splits`.
         names: path of each image within the set.
         facts: FACTS[n].
+        reasons: why an image cannot be read, by its place.
     """
 
     splits: tuple[str, ...]
     split: np.ndarray
     names: list[str]
     facts: NDArray
+    reasons: dict[int, str] = dataclasses.field(default_factory=dict)
 
 
 def measure_splits(files: dict[str, Files], workers: int, console: Console = SILENT) -> MeasuredImages:
@@ -40,11 +43,17 @@ def measure_splits(files: dict[str, Files], workers: int, console: Console = SIL
         results = pool.run_tasks(
             _measure_part, _parts(files), workers=workers, total=sum(sizes), title='measuring', console=console
         )
+    rows, reasons, total = [np.zeros(0, facts_lib.FACTS)], {}, 0
+    for part, why in results:
+        rows.append(part)
+        reasons |= {total + place: reason for place, reason in why.items()}
+        total += len(part)
     return MeasuredImages(
         splits=tuple(files),
         split=np.repeat(np.arange(len(files), dtype=np.int32), sizes),
         names=[name for part in files.values() for name in part.names],
-        facts=np.concatenate([np.zeros(0, facts_lib.FACTS), *results]),
+        facts=np.concatenate(rows),
+        reasons=reasons,
     )
 
 
@@ -54,17 +63,29 @@ def _parts(files: dict[str, Files]) -> Iterator[Files]:
             yield part.take(range(start, min(start + _PER_TASK, len(part))))
 
 
-def _measure_part(files: Files) -> NDArray:
-    rows = []
+def _measure_part(files: Files) -> tuple[NDArray, dict[int, str]]:
+    rows, reasons = [], {}
     for index in prefetched(files):
         name = files.names[index]
         try:
-            rows.append(facts_lib.measure_image(name, files.read(index)))
-        except OSError:
+            data = files.read(index)
+            row = facts_lib.measure_image(name, data)
+            if row['problem']:
+                reasons[index] = _reason(data)
+        except OSError as error:
             row = facts_lib.measure_image(name, b'')
             row['problem'] = 'unreadable'
-            rows.append(row)
+            reasons[index] = error.strerror or str(error)
+        rows.append(row)
         if index % _TICK_EVERY == _TICK_EVERY - 1:
             pool.tick(_TICK_EVERY)
     pool.tick(len(files) % _TICK_EVERY)
-    return np.stack(rows)
+    return np.stack(rows), reasons
+
+
+def _reason(data: bytes) -> str:
+    try:
+        decode_rgb(data)
+    except Exception as error:  # a plugin's mistake among them
+        return str(error) or type(error).__name__
+    return 'its pixels cannot be measured'

@@ -1,5 +1,6 @@
 """An audit in three forms: a table on the terminal, a page with plots and the images in question, and JSON."""
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from fakeimg.data.datasets import DataSet, Split
 
 _STYLES = {'ok': 'green', 'note': 'dim', 'warn': 'yellow', 'fail': 'bold red'}
 _FEATURES_SHOWN = 12
+_BROKEN_SHOWN = 200
 _UNITS = {'sharpness': 'variance of the Laplacian', 'noise': 'grey levels', 'greyness': 'share of colourless pixels',
           'high_frequency': 'share of power', 'width': 'pixels', 'size': 'bytes'}  # fmt: skip
 
@@ -90,6 +92,7 @@ def write_page(
         f'{pages.escape(data.layout)}.</p><table>{rows}</table>'
         f'{_shortcut_plot(findings)}{_shift_plot(findings)}{_generators_table(findings)}'
     )
+    body += _unreadable(findings)
     for finding in findings:
         if finding.pairs:
             body += f'<h2>{pages.escape(finding.name.capitalize())}</h2>{_pairs(evidence, data, finding)}'
@@ -164,6 +167,18 @@ def _generators_table(findings: Sequence[Finding]) -> str:
     )
     return (
         f'<h2>Generators</h2><table><tr><th>split</th><th>generator</th><th>real</th><th>fake</th></tr>{rows}</table>'
+    )
+
+
+def _unreadable(findings: Sequence[Finding]) -> str:
+    reasons = _find(findings, 'broken').get('reasons', {})
+    if not reasons:
+        return ''
+    shown = itertools.islice(reasons.items(), _BROKEN_SHOWN)
+    rows = ''.join(f'<tr><td>{pages.escape(name)}</td><td>{pages.escape(reason)}</td></tr>' for name, reason in shown)
+    more = f'<p class="small">and {len(reasons) - _BROKEN_SHOWN:,} more in audit.json</p>'
+    return f'<h2>Unreadable images</h2><table><tr><th>image</th><th>reason</th></tr>{rows}</table>' + (
+        more if len(reasons) > _BROKEN_SHOWN else ''
     )
 
 
