@@ -37,6 +37,7 @@ from fakeimg.runtime import parallel, precision
 from fakeimg.runtime.start import start
 from fakeimg.scoring import Predictions, Scorer
 
+_TOLERATED = 0.1  # share of a split that may be unreadable when nothing is trained on it
 THRESHOLD = 0.5  # on P(fake), from which a prediction is labelled fake
 
 
@@ -73,6 +74,7 @@ class Detector:
         run: the run folder; None for initial weights.
         step: of the checkpoint; None for initial weights.
         notes: warnings for the user.
+        limit: what sets the share of images that may be unreadable, for messages.
     """
 
     config: Config
@@ -84,6 +86,7 @@ class Detector:
     run: pathlib.Path | None = None
     step: int | None = None
     notes: tuple[str, ...] = ()
+    limit: str = 'config.data.max_bad_fraction'
 
     def predict(self, images: Iterable[Any], *, strict: bool = False) -> list[Prediction]:
         """Scores images given as paths, encoded bytes, PIL images or arrays uint8[H, W, 3] of RGB; one row each.
@@ -159,19 +162,34 @@ class Detector:
                 state.update(value.data)
         return state.hexdigest()
 
+    def tolerating(self, max_bad_fraction: float | None = None) -> 'Detector':
+        """Returns this detector, that leaves out unreadable images up to this share of a split.
+
+        None is a tenth, or what `config.data.max_bad_fraction` allows if that is more.
+
+        Raises:
+            UserError: no share.
+        """
+        if max_bad_fraction is None:
+            max_bad_fraction = max(_TOLERATED, self.config.data.max_bad_fraction)
+        if not 0 <= max_bad_fraction <= 1:
+            raise UserError(f'max_bad_fraction is {max_bad_fraction}; it must be between 0 and 1.')
+        config = copy.deepcopy(self.config)
+        config.data.max_bad_fraction = max_bad_fraction
+        return dataclasses.replace(self, config=config, limit='max_bad_fraction')
+
     @functools.cached_property
     def _scorer(self) -> Scorer:
-        return Scorer.create(self.model, self.config, self.devices)
+        return dataclasses.replace(Scorer.create(self.model, self.config, self.devices), limit=self.limit)
 
     @functools.cached_property
     def _extractor(self) -> Scorer:
-        return Scorer.create(self.model, self.config, self.devices, features=True)
+        extractor = Scorer.create(self.model, self.config, self.devices, features=True)
+        return dataclasses.replace(extractor, limit=self.limit)
 
     @functools.cached_property
     def _tolerant_scorer(self) -> Scorer:
-        config = copy.deepcopy(self.config)
-        config.data.max_bad_fraction = 1.0
-        return dataclasses.replace(self._scorer, config=config)
+        return dataclasses.replace(self._scorer, config=self.tolerating(1.0).config)
 
 
 def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: int = 0) -> Detector:

@@ -96,11 +96,13 @@ class Scorer:
         predict: `(variables, batch) -> (outputs [B, ...], weights [B])` over all devices.
         config: the run's configuration.
         devices: where to compute.
+        limit: what sets the share of images that may be unreadable, for messages.
     """
 
     predict: Callable[..., Any]
     config: Config
     devices: parallel.Devices
+    limit: str = 'config.data.max_bad_fraction'
 
     @classmethod
     def create(cls, model: nn.Module, config: Config, devices: parallel.Devices, *, features: bool = False) -> 'Scorer':
@@ -159,7 +161,7 @@ class Scorer:
             the unreadable images.
         """
         config = self.config
-        unreadable = UnreadableImages(name, len(split), config.data.max_bad_fraction)
+        unreadable = UnreadableImages(name, len(split), config.data.max_bad_fraction, self.limit)
         batches = pipeline.EvalBatches(split, config, unreadable, shard=parallel.shard())
         pending, parts = None, []
         dataset = pipeline.read_batches(batches, config.data.threads)

@@ -49,7 +49,9 @@ def check_broken(evidence: Evidence) -> Iterator[Finding]:
             for split, kinds in counts.items()
         )
         broken = np.flatnonzero(images.facts['problem'] != b'').tolist()
-        first = images.names[broken[0]] + ''.join(f': {images.reasons[row]}' for row in broken[:1] if row in images.reasons)
+        first = images.names[broken[0]] + ''.join(
+            f': {images.reasons[row]}' for row in broken[:1] if row in images.reasons
+        )
         yield Finding(
             'broken',
             'fail' if worst > BROKEN_LINE else 'warn',

@@ -21,6 +21,9 @@ _DATA_PATH = flags.DEFINE_string(
 )
 _MOVED_TO = flags.DEFINE_string('moved_to', None, 'Where the images that the run was trained on are now.')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Images per step over all devices; 0: as in training.')
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+    'max_bad_fraction', None, 'Share of a split that may be unreadable, and is left out and listed; default 0.1.'
+)
 _THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which an image is called fake.')
 _OUT = flags.DEFINE_string('out', None, 'Folder to write to; default evaluations/NAME in the run folder.')
 
@@ -34,6 +37,7 @@ def main(argv: Sequence[str]) -> None:
     if _MOVED_TO.value:
         verb.require(not _DATA_PATH.value, 'data_path', _DATA_PATH.value, 'left out where --moved_to is given')
         trained = evaluator.moved(trained, _MOVED_TO.value)
+    trained = trained.tolerating(_MAX_BAD_FRACTION.value)
     results, folder = evaluator.evaluate(
         trained,
         _SPLIT.value,

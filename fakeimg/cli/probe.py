@@ -22,6 +22,9 @@ _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'With --workdir, images per 
 _SPLIT = flags.DEFINE_string('split', 'test', 'The split to score; validation is scored too, where there is one.')
 _FOLDS = flags.DEFINE_integer('folds', 5, 'Folds of the cross-validation on the training split.')
 _MAX_EXAMPLES = flags.DEFINE_integer('max_examples', 10_000, 'Most images that the RBF SVM is fitted on.')
+_MAX_BAD_FRACTION = flags.DEFINE_float(
+    'max_bad_fraction', None, 'Share of a split that may be unreadable, and is left out and listed; default 0.1.'
+)
 _OUT = flags.DEFINE_string('out', None, 'Folder to write to; default runs/probe_NAME, or WORKDIR/probe.')
 
 
@@ -42,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
         network = detector.from_recipe(config)
         default = f'runs/probe_{name.removesuffix("_probe")}'
     out = pathlib.Path(_OUT.value or default).expanduser()
+    network = network.tolerating(_MAX_BAD_FRACTION.value)
     results = prober.probe(network, out, options, console)
     if results:
         console.say(f'{results["features"]:,} features of {results["model"]}, {results["weights"]}')

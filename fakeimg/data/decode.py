@@ -131,8 +131,11 @@ def _check_whole(data: bytes, warning: str) -> None:
         raise BadImage(f'truncated or damaged JPEG ({warning})')
     extraneous = re.search(r'(\d+) extraneous bytes before marker 0xd9', warning)
     if extraneous and (count := int(extraneous[1])) > _PADDING:
-        end = data.rfind(b'\xff\xd9')
-        if len(set(data[end - count + 1 : end])) > 1:
+        # Some cameras fill up with one byte. A hole in the pixels looks alike, but libjpeg then took its beginning for
+        # pixels.
+        before = data[: data.rfind(b'\xff\xd9')]
+        filled = len(before) - len(before.rstrip(before[-1:]))
+        if not count <= filled <= count + _PADDING:
             raise BadImage(f'damaged JPEG ({warning})')
 
 

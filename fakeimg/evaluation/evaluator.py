@@ -88,6 +88,8 @@ def evaluate(
         files.write_json(folder / 'metrics.json', metrics)
         report.write_report(folder / 'report.html', metrics, predictions, part, detector.meta)
     unreadable.write(run.unreadable_file(folder))
+    for note in unreadable.summary(run.unreadable_file(folder)):
+        console.warn(note)
     return metrics, folder
 
 

@@ -81,6 +81,8 @@ def read_features(
     else:
         values, rows, unreadable = detector.features(split, name, console=console)
         unreadable.write(run.unreadable_file(folder))
+        for note in unreadable.summary(run.unreadable_file(folder)):
+            console.warn(note)
         if not np.isfinite(values).all():
             raise UserError(
                 f'the features of split {name} are not finite in {detector.dtype.name}; take other weights, '

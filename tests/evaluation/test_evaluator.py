@@ -203,3 +203,22 @@ def test_the_report_names_rates(workdir: pathlib.Path) -> None:
     assert 'true positive rate 100.0% (20 of 20) of fake images' in page
     assert 'false positive rate 100.0% (20 of 20) of real images' in page
     assert f'fakeimg {fakeimg.__version__}, checkpoint {metrics["step"]}, data {metrics["data_digest"][:12]}' in page
+
+
+def test_a_few_broken_files_are_skipped_listed_and_said(
+    config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    config.steps = 1
+    loop.train(config, tmp_path / 'run')
+    (faces / 'test/real/000006.jpg').write_bytes(b'version https://git-lfs.github.com/spec/v1')
+    image = faces / 'test/fake/000007.jpg'
+    image.write_bytes(image.read_bytes()[:-200])
+    detector = load(tmp_path / 'run')
+    with pytest.raises(UserError, match=r'of 40 .* more than max_bad_fraction=0.02 allows'):
+        evaluate(detector.tolerating(0.02))
+    said = Recorder()
+    metrics, folder = evaluate(detector.tolerating(), console=said)
+    assert (metrics['n'], metrics['skipped']) == (38, 2)
+    assert '2 of 40 images of split test cannot be read' in said.text.replace('\n', ' ')
+    listed = (folder / 'bad_pictures.csv').read_text()
+    assert 'Git LFS pointer' in listed and 'truncated or damaged JPEG' in listed
