@@ -132,9 +132,7 @@ class Checkpoints:
             if metrics is None or self.is_validated(step):
                 return
             self._manager.delete(step)  # a signal had cut its validation short; now it comes with its metrics
-        meta = dataclasses.replace(
-            meta, state_tree=describe(state), checksums=checksums(state), ranked_since=self.ranked_since
-        )
+        meta = dataclasses.replace(meta, state_tree=describe(state), checksums=checksums(state))
         items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
             data=ocp.args.JsonSave(data),
@@ -181,16 +179,6 @@ class Checkpoints:
             items = self._manager.restore(step, args=ocp.args.Composite(state=state, data=ocp.args.JsonRestore()))
         check_intact(meta.checksums, checksums(items['state']))
         return Restored(step, items['state'], items['data'], meta, [])
-
-    def restore_variables(self, abstract_variables: Any, step: int | None = None) -> Restored:
-        """Reads what a trained model is applied with: the average of the weights if the run has one, or the weights.
-
-        Args and errors are those of `restore`; `state` is then `{'params': ..., 'batch_stats': ...}` in either case.
-        """
-        if not any(name.startswith('ema/') for name in self.read_meta(step).state_tree):
-            return self.restore(abstract_variables, step)
-        restored = self.restore({'ema': abstract_variables}, step)
-        return dataclasses.replace(restored, state=restored.state['ema'])
 
     def read_meta(self, step: int | None = None) -> Meta:
         """Reads what is needed to rebuild the model, of one checkpoint or of the newest that can be read.

@@ -219,7 +219,7 @@ def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: i
         devices = parallel.Devices.create(config.parallel, config.batch_size)
         model = create_model(config, precision.resolve(config.precision))
         shapes = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))
-        return config, model, devices, checkpoints.restore_variables(devices.abstract(shapes), number)
+        return config, model, devices, _restore(checkpoints, devices.abstract(shapes), number)
 
     try:
         config, model, devices, restored = checkpoints.read_named(step, read)
@@ -236,6 +236,14 @@ def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: i
         step=restored.step,
         notes=tuple(restored.notes),
     )
+
+
+def _restore(checkpoints: Checkpoints, abstract_variables: Any, step: int | None) -> Restored:
+    """Reads what a trained model is applied with: the average of the weights if the run has one, or the weights."""
+    if not any(name.startswith('ema/') for name in checkpoints.read_meta(step).state_tree):
+        return checkpoints.restore(abstract_variables, step)
+    restored = checkpoints.restore({'ema': abstract_variables}, step)
+    return dataclasses.replace(restored, state=restored.state['ema'])
 
 
 def from_recipe(config: Config) -> Detector:

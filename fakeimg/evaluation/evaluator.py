@@ -103,7 +103,7 @@ def moved(detector: Detector, path: str) -> Detector:
     if datasets_lib.open_data(config).digest != detector.meta.data_digest:
         raise UserError(
             f'{path} does not hold the images that this run was trained on: names, splits or labels differ; to score '
-            'other images, name them with --data_path.'
+            'other images, give them as data_path.'
         )
     return dataclasses.replace(detector, config=config)
 
@@ -113,7 +113,7 @@ def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib
         return datasets_lib.open_path(data_path, unsorted_split=split.split('[')[0])
     path = detector.config.data.path
     if path != DEMO and not os.path.exists(path):
-        raise UserError(f'the images of this run are not at {path}; say where they are now with --moved_to DIR.')
+        raise UserError(f'the images of this run are not at {path}; say where they are now with moved_to.')
     return datasets_lib.open_data(detector.config)
 
 

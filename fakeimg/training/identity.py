@@ -48,8 +48,8 @@ def check(program: Program, meta: Meta, *, with_changes: bool) -> tuple[list[str
     others, free = changes(program, meta)
     if others and not with_changes:
         raise UserError(
-            f'this run folder holds another run ({"; ".join(others[:4])}); choose another folder with --workdir, or '
-            'add --continue_with_changes to go on with what changed.'
+            f'this run folder holds another run ({"; ".join(others[:4])}); choose another run folder, or set '
+            'continue_with_changes to go on with what changed.'
         )
     notes = [f'the configuration changed since the checkpoint: {"; ".join(free)}'] if free else []
     notes += [f'continues with changes: {change}' for change in others]

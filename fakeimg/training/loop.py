@@ -200,7 +200,8 @@ class _Loop:
         iterator = {'iterator': batches.get_state()}
         state = self.program.devices.to_global(state)
         self.images.write(self.program.splits)
-        self.checkpoints.save(step, state, iterator, self.program.meta(), metrics)
+        meta = dataclasses.replace(self.program.meta(), ranked_since=self.checkpoints.ranked_since)
+        self.checkpoints.save(step, state, iterator, meta, metrics)
         self.unreadable.write(run.unreadable_file(self.workdir))
 
     def validate(self, step: int, state: TrainState) -> dict[str, Any] | None:

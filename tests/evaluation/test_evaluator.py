@@ -81,7 +81,7 @@ def test_images_at_another_place_are_the_same_if_their_listing_is(
 ) -> None:
     expected, _ = evaluate(load(workdir))
     faces.rename(tmp_path / 'archive')
-    with pytest.raises(UserError, match=f'the images of this run are not at {faces}; .* --moved_to DIR'):
+    with pytest.raises(UserError, match=f'the images of this run are not at {faces}; .* moved_to'):
         evaluate(load(workdir))
     metrics, folder = evaluate(moved(load(workdir), str(tmp_path / 'archive')))
     assert metrics == {**expected, 'data_path': str(tmp_path / 'archive')}

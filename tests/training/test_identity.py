@@ -65,7 +65,7 @@ def test_another_recipe_is_refused_and_nothing_is_written(
     with pytest.raises(UserError, match='this run folder holds another run') as refused:
         loop.train(override(config, {**fields, 'steps': 4}), workdir)
     assert phrase in str(refused.value)
-    assert 'choose another folder with --workdir, or add --continue_with_changes' in str(refused.value)
+    assert 'choose another run folder, or set continue_with_changes' in str(refused.value)
     assert contents(workdir) == before
 
 
