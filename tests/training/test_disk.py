@@ -104,6 +104,7 @@ def test_evaluation_takes_the_next_checkpoint_when_training_deletes_the_one_it_r
     assert tried[0] == best and len(tried) == 2 and loaded.step == tried[1] != best
     assert loaded.notes == ()
     tried.clear()
+    assert loaded.step is not None
     with pytest.raises(UserError, match=f'checkpoint {loaded.step} of .* was deleted while it was read'):
         detector.load(tmp_path, loaded.step)
 

@@ -97,9 +97,9 @@ def test_the_loss_scale_goes_on_where_it_was(
     config.steps = 5
     workdir = tmp_path / 'run'
     loop.train(config, workdir)
-    state, restored, _ = resume.starting_point(build(config), workdir / 'checkpoints')
-    assert restored is not None
-    assert restored.step == 5
+    start = resume.starting_point(build(config), workdir / 'checkpoints')
+    state = start.state
+    assert start.step == 5
     assert state.dynamic_scale is not None
     assert (float(state.dynamic_scale.scale), int(state.dynamic_scale.fin_steps)) == (2.0**17, 1)
     config.steps = 8

@@ -20,7 +20,7 @@ from fakeimg.evaluation.metrics import compute_metrics
 from fakeimg.models import create_model, stage_of
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
-from fakeimg.training import loop, optimizer, program, progress
+from fakeimg.training import loop, optimizer, program, progress, resume
 from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState
 from tests.support.console import Recorder
@@ -161,7 +161,7 @@ def test_a_run_in_two_phases_resumes_to_the_same_bits_also_at_the_border(
     variables = built.devices.replicate(averaged)
     predictions, _ = built.scorer.score(variables, built.splits['validation'], 'validation')
     assert scored['loss'] == pytest.approx(compute_metrics(predictions)['loss'], abs=1e-7)
-    lines = '\n'.join(progress.preflight(built, tmp_path, expected, '', 0))
+    lines = '\n'.join(progress.preflight(built, tmp_path, resume.Start(expected, '')))
     assert (
         'options    the head alone for the first 2 steps, the first 1 of 4 stages frozen, layer decay 0.5, '
         'weights averaged with decay 0.9, 2 microbatches, balanced sampling' in lines
