@@ -34,12 +34,6 @@ _BRANDS = {
     'avif': (b'avif', b'avis'),
     'heif': (b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis', b'mif1', b'msf1'),
 }
-_STRANGERS = {
-    b'version https://git-lfs': 'a Git LFS pointer in place of the file: run git lfs pull',
-    b'<!doctype html': 'a web page, not what was to be downloaded',
-    b'<html': 'a web page, not what was to be downloaded',
-    b'%pdf': 'a PDF',
-}
 
 
 def image_format(start: bytes) -> str:
@@ -52,12 +46,6 @@ def image_format(start: bytes) -> str:
         brands = [start[8:12], *(start[place : place + 4] for place in range(16, size, 4))]
         return next((kind for kind, names in _BRANDS.items() if any(brand in names for brand in brands)), 'other')
     return next((kind for magic, kind in _MAGIC.items() if start.startswith(magic)), 'other')
-
-
-def describe_stranger(start: bytes) -> str:
-    """Says what the first bytes of a file are that was taken for an image or an archive; '' if that is not known."""
-    text = start.lstrip(b'\xef\xbb\xbf \r\n\t').lower()
-    return next((what for beginning, what in _STRANGERS.items() if text.startswith(beginning)), '')
 
 
 def can_read_heif() -> bool:

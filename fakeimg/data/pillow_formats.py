@@ -17,6 +17,7 @@ import PIL.ImageOps
 from jaxtyping import UInt8
 
 from fakeimg.data import formats, metadata
+from fakeimg.data.strangers import describe_stranger
 
 _PILLOW_ERRORS = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, KeyError, IndexError, TypeError,
                   AttributeError, RuntimeError, PIL.Image.DecompressionBombError, MemoryError)  # fmt: skip
@@ -78,7 +79,7 @@ def _errors_as_bad_images(data: bytes = b'', max_pixels: int = 0) -> Iterator[No
     try:
         yield
     except PIL.UnidentifiedImageError:
-        what = formats.describe_stranger(data[: formats.START])
+        what = describe_stranger(data[: formats.START])
         raise BadImage('not an image of a known format' + (what and f': {what}')) from None
     except PIL.Image.DecompressionBombError as error:  # of more than twice MAX_IMAGE_PIXELS, which is `max_pixels` too
         pixels = re.search(r'\d+', str(error))

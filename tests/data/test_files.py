@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fakeimg.data import files as files_lib
+from fakeimg.data import archives
 from fakeimg.data.files import Files, list_files, prefetched
 from fakeimg.errors import UserError
 from tests.support.files import FORMS, INVALID, write_form, write_tar, write_tree, write_zip
@@ -254,7 +254,7 @@ def test_a_member_of_a_size_beyond_int64_is_an_error_of_its_own(tmp_path: pathli
 
 
 def test_a_deflate_bomb_is_not_unpacked(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files_lib, 'MAX_FILE_SIZE', 10_000)
+    monkeypatch.setattr(archives, 'MAX_FILE_SIZE', 10_000)
     tree = {'1.jpg': bytes(10_000), '2.jpg': bytes(10_001)}
     for form in FORMS[1:]:
         files = list_files(write_form(form, tmp_path, tree))
@@ -375,3 +375,52 @@ def test_a_file_that_vanishes_before_reading_ahead_is_an_error_of_its_own(tmp_pa
         except FileNotFoundError:
             read.append(b'')
     assert read == [b'x', b'x', b'', b'x', b'x']
+
+
+@pytest.mark.parametrize(
+    ('name', 'start', 'message'),
+    [
+        ('a.zip', b'<!DOCTYPE html><title>Google Drive - Quota exceeded</title>', r'a\.zip is a web page'),
+        ('a.zip', b'version https://git-lfs.github.com/spec/v1\noid sha256:1', 'run git lfs pull'),
+        ('a.zip.001', b'PK\x03\x04' + bytes(600), r'one piece of an archive; join them first: cat .*a\.zip\.\* > '),
+        ('a.tar.00', b'', 'one piece of an archive'),
+        ('a.z01', b'PK\x07\x08PK\x03\x04' + bytes(600), r'one part of a split zip archive .* zip -s 0 .*a\.zip'),
+        ('a.tar.lz4', b'\x04\x22\x4d\x18' + bytes(600), 'run lz4 -d on it first'),
+        ('a.tar', b'x' * 257 + b'ustar' + b'x' * 300, 'is not a whole tar archive'),
+    ],
+)
+def test_what_an_archive_is_instead_is_said(tmp_path: pathlib.Path, name: str, start: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(start)
+    with pytest.raises(UserError, match=message):
+        list_files(str(tmp_path / name))
+
+
+def test_the_last_part_of_a_split_zip_is_refused(tmp_path: pathlib.Path) -> None:
+    path = pathlib.Path(write_zip(tmp_path / 'a.zip', {f'{i}.jpg': os.urandom(400) for i in range(9)}))
+    data = bytearray(path.read_bytes())
+    end = data.rfind(b'PK\x05\x06')
+    data[end + 4 : end + 8] = struct.pack('<HH', 2, 1)  # this is part 3, and the directory begins in part 2
+    path.write_bytes(data[2000:])
+    with pytest.raises(UserError, match=r'a\.zip is one part of a split zip archive .* zip -s 0 .*a\.zip'):
+        list_files(str(path))
+
+
+@pytest.mark.parametrize('system', [0, 3])
+def test_backslashes_separate_folders_in_zips_of_windows(tmp_path: pathlib.Path, system: int) -> None:
+    tree = {'set\\train\\real\\1.jpg': b'1', 'set\\train\\fake\\2.jpg': b'2', 'set\\.hidden\\3.jpg': b'3'}
+    with zipfile.ZipFile(tmp_path / 'a.zip', 'w') as archive:
+        for name in ('set\\', 'set\\train\\'):
+            archive.writestr(_member(name, system), b'')
+        for name, data in tree.items():
+            archive.writestr(_member(name, system), data)
+    assert contents(list_files(str(tmp_path / 'a.zip'))) == {'set/train/real/1.jpg': b'1', 'set/train/fake/2.jpg': b'2'}
+    with zipfile.ZipFile(tmp_path / 'b.zip', 'w') as archive:
+        archive.writestr(_member('..\\outside.jpg', system), b'')
+    with pytest.raises(UserError, match='points outside'):
+        list_files(str(tmp_path / 'b.zip'))
+
+
+def _member(name: str, system: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.create_system = system
+    return info
