@@ -89,7 +89,10 @@ def step_rows(steps: Figures) -> list[str]:
             for mode in ('eager', 'compiled'):
                 ratio = rates.get(f'over_{mode}')
                 cells.append(f'{count(rates.get(mode))} (ratio {ratio:.2f})' if ratio else '')
-            cells += [share(row.get('serial_fraction')) if kind == 'train' else '', count(row.get('at_best', {}).get(kind))]
+            cells += [
+                share(row.get('serial_fraction')) if kind == 'train' else '',
+                count(row.get('at_best', {}).get(kind)),
+            ]
             lines.append(table_row(*cells))
     return lines
 

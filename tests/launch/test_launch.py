@@ -232,21 +232,28 @@ def test_notebook_trains_evaluates_and_continues(tmp_path: pathlib.Path, monkeyp
         metrics = (workdir / 'evaluations' / 'test' / 'metrics.json').read_text()
         return notebook, printed(notebook), json.loads(metrics)
 
-    notebook, text, metrics = execute('first', 6, DATA_PATH=str(tmp_path / 'absent'))
+    notebook, text, metrics = execute('first', 6, DATA_PATH='demo')
     assert (metrics['n'], metrics['step']) == (22, 6)
     assert 'devices    2 x cpu, 1 process(es)' in text
     assert 'step 3/6  ETA' in text  # lines, not the frames of a progress bar
     assert '\x1b[' not in text
-    assert f'!! NO IMAGES AT {tmp_path}/absent' in text
+    assert '!! DEMO FACES' in text
     assert '!! NO IMAGENET WEIGHTS' in text
     shown = [output for cell in notebook.cells for output in cell.get('outputs', []) if 'data' in output]
     assert any('image/png' in output['data'] for output in shown)
     assert any('<iframe' in output['data'].get('text/html', '') for output in shown)
 
-    _, text, metrics = execute('second', 8, PREVIOUS_RUN=str(tmp_path / 'first' / 'runs' / 'resnet50'))
+    before = str(tmp_path / 'first' / 'runs' / 'resnet50')
+    _, text, metrics = execute('second', 8, DATA_PATH='demo', PREVIOUS_RUN=before)
     assert 'continues  at step 6 of 8' in text
     assert '!! NO IMAGENET WEIGHTS' not in text
     assert metrics['n'] == 22
+
+
+def test_notebook_stops_without_its_images(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match='DATA_PATH: there are no images at'):
+        execute_notebook(tmp_path, monkeypatch, WORKDIR=str(tmp_path / 'run'), DATA_PATH=str(tmp_path / 'absent'))
+    assert not (tmp_path / 'run').exists()
 
 
 @pytest.fixture
