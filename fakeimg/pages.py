@@ -50,10 +50,12 @@ def escape(text: str) -> str:
     return html.escape(text.encode('utf-8', 'replace').decode())
 
 
-def plot(figure: matplotlib.figure.Figure, description: str) -> str:
-    """Returns a figure as an HTML image over the whole width, which scrolls on a narrow screen."""
+def plot(figure: matplotlib.figure.Figure, description: str, file: pathlib.Path | None = None) -> str:
+    """Returns a figure as an HTML image over the whole width, which scrolls on a narrow screen; `file` gets it too."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format='png')
+    if file is not None:
+        file.write_bytes(buffer.getvalue())
     return f'<div class="plot"><img alt="{escape(description)}" src="{_data_uri(buffer.getvalue())}"></div>'
 
 

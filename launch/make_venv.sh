@@ -17,6 +17,10 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
         "make PYTHON=python3.12" >&2
     exit 2
 fi
+if ! "$python" -c 'import ensurepip' 2>/dev/null; then # Debian and Ubuntu have it in a package of its own
+    echo "fakeimg: $python has no venv with pip; install it: apt install python3-venv" >&2
+    exit 2
+fi
 echo "fakeimg: setting up $folder (once, about a minute)"
 "$python" -m venv "$folder"
 export PIP_DISABLE_PIP_VERSION_CHECK=1

@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import fakeimg
-from fakeimg.config import NETWORKS, Config
+from fakeimg.config import DEGRADATIONS, NETWORKS, Config
 from fakeimg.errors import UserError
 from fakeimg.fields import Section, get_field
 
@@ -60,20 +60,23 @@ def names() -> list[str]:
 
 
 def resolve_names(arguments: Sequence[str]) -> list[str]:
-    """Replaces the name of a recipe after --config by its path.
+    """Replaces the name of a recipe after --config by its path, and puts it first.
 
     Raises:
         UserError: neither a file nor a recipe that comes with fakeimg, or an override of a field that does not exist.
     """
-    resolved = list(arguments)
-    for place, argument in enumerate(resolved):
+    resolved, recipes = list(arguments), []
+    for place, argument in enumerate(arguments):
         if argument in ('--config', '-config') and place + 1 < len(resolved):
             resolved[place + 1] = _resolve(resolved[place + 1])
+            recipes += [place, place + 1]
         elif argument.startswith(('--config=', '-config=')):
             resolved[place] = f'--config={_resolve(argument.split("=", 1)[1])}'
+            recipes.append(place)
         elif override := re.match(r'--?(?:no)?config\.([^=]+)', argument):
             get_field(Config(), override[1])
-    return resolved
+    others = [argument for place, argument in enumerate(resolved) if place not in recipes]
+    return [*(resolved[place] for place in recipes), *others]  # ml_collections wants it before its fields
 
 
 def _resolve(name: str) -> str:
@@ -97,6 +100,19 @@ def path() -> pathlib.Path:
 def overrides() -> dict[str, Any]:
     """The fields that were changed on the command line: `{'data.path': 'DIR'}`."""
     return config_flags.get_override_values(flags.FLAGS['config'])
+
+
+def without_effect(config: Config) -> list[str]:
+    """Notes about fields of the command line that do nothing beside what the others say."""
+    optimizer, never = config.optimizer.name, 'config.augment.degradation_probability is 0'
+    is_degraded = config.augment.degradation_probability > 0
+    reasons = {
+        'epochs': f'config.steps={config.steps} is given' if config.steps else '',
+        'data.demo_examples': '' if config.data.path == 'demo' else 'the images are not the demo faces',
+        'optimizer.momentum': '' if optimizer == 'sgd' else f'config.optimizer.name is {optimizer}',
+        **{f'augment.{kind}': '' if is_degraded else never for kind in DEGRADATIONS},
+    }
+    return [f'config.{field} has no effect, because {reasons[field]}' for field in overrides() if reasons.get(field)]
 
 
 def as_flags(changes: dict[str, Any]) -> str:

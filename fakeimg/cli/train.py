@@ -13,8 +13,9 @@ from absl import flags
 from fakeimg.cli import recipe, verb
 from fakeimg.config import Config
 from fakeimg.data import layouts
+from fakeimg.runtime import parallel
 from fakeimg.runtime.start import start
-from fakeimg.training import loop
+from fakeimg.training import curves, loop
 
 _CONFIG = recipe.define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -31,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
     workdir = pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else default_workdir(name, config)
     start()
     console = verb.console()
+    for note in recipe.without_effect(config):
+        console.warn(note)
     result = loop.train(config, workdir, console, with_changes=_WITH_CHANGES.value)
     if result.interrupted_by is not None:
         console.say(
@@ -39,6 +42,8 @@ def main(argv: Sequence[str]) -> int:
         )
         return 128 + result.interrupted_by  # as a shell reports it: what follows && must not run
     console.say(f'finished: {result.step:,} steps, run folder {workdir}')
+    if parallel.is_first_process() and (figure := curves.draw(workdir)):
+        console.say(f'curves: {figure}')
     split = next((name for name in ('test', 'validation') if name in result.splits), 'train')
     console.say(f'next: fakeimg evaluate --workdir {shlex.quote(str(workdir))} --split {split}')
     return 0

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from fakeimg import files
-from fakeimg.cli import recipe
+from fakeimg.cli import hints, recipe
 from fakeimg.console import SILENT, Console
 from fakeimg.errors import UserError
 
@@ -60,7 +60,10 @@ def run(module: types.ModuleType, arguments: Sequence[str]) -> NoReturn:
             _exit(1)
 
     try:
-        sys.argv = [sys.argv[0], *recipe.resolve_names(arguments)]  # where ml_collections looks for overrides
+        sys.argv = [
+            sys.argv[0],
+            *recipe.resolve_names(hints.with_data_path(module, arguments)),
+        ]  # where ml_collections looks for overrides
     except UserError as error:
         _fail(str(error))
     raise SystemExit(app.run(guarded, argv=sys.argv, flags_parser=lambda argv: _parse_flags(module, argv)))
@@ -123,6 +126,10 @@ def _parse_flags(module: types.ModuleType, argv: Sequence[str]) -> Any:
         _fail(str(error))
     except (OSError, SyntaxError) as error:
         _fail(recipe.unreadable(error))
+    except flags.UnrecognizedFlagError as error:
+        meant = hints.meant(error.flagname)
+        advice = f'did you mean --{meant}?' if meant else 'the verb lists its flags with --help.'
+        _fail(f'unknown command line flag --{error.flagname}; {advice}')
     except (flags.Error, TypeError, ValueError) as error:
         text = ' '.join(str(error).split()).rstrip('.')
         _fail(f'{text[:1].lower()}{text[1:]}.')
@@ -132,7 +139,8 @@ def _help(module: types.ModuleType) -> str:
     lines = [module.__doc__ or '', 'Flags:']
     for flag in flags.FLAGS.get_flags_for_module(module):
         default = '' if flag.default in (None, '', []) else f' (default: {flag.default})'
-        lines.append(f'  --{flag.name}: {re.sub(" +", " ", flag.help)}{default}')
+        text = re.sub(r';\s+repeat this option to specify a list of values', '', flag.help)  # after a full stop
+        lines.append(f'  --{flag.name}: {re.sub(" +", " ", text)}{default}')
     if 'config' in flags.FLAGS:
         lines += ['', recipe.help_text()]
     return '\n'.join(lines)

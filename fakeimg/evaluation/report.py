@@ -19,7 +19,7 @@ MISTAKES_SHOWN = 12
 def write_report(
     path: pathlib.Path, metrics: dict[str, Any], predictions: Predictions, split: Split, meta: Meta
 ) -> None:
-    """Writes one self-contained HTML page; `split` must be the one that was scored."""
+    """Writes one self-contained HTML page, with its plots in `figures.png` too; `split` must be the one scored."""
     model = meta.config['model']['name']
     confusion = metrics['confusion']
     summary = (
@@ -44,8 +44,9 @@ def write_report(
         f'fakeimg {meta.fakeimg}, checkpoint {metrics["step"]}, data {metrics["data_digest"][:12]}. '
         'Probabilities are uncalibrated.'
     )
+    plots = _plot(metrics, predictions, path.with_name('figures.png'))
     body = (
-        f'<p>{summary}</p><table>{rows}</table>{_plot(metrics, predictions)}<h2>Most confident mistakes</h2>'
+        f'<p>{summary}</p><table>{rows}</table>{plots}<h2>Most confident mistakes</h2>'
         f'{_mistakes(predictions, split, metrics["threshold"])}<p class="small">{small}</p>'
     )
     pages.write_page(path, f'{model} on the {metrics["split"]} split', body)
@@ -57,7 +58,7 @@ def _rate(part: int, rest: int) -> str:
     return f'{part / whole:.1%} ({part:,} of {whole:,})' if whole else 'undefined (0 of 0)'
 
 
-def _plot(metrics: dict[str, Any], predictions: Predictions) -> str:
+def _plot(metrics: dict[str, Any], predictions: Predictions, file: pathlib.Path) -> str:
     """Draws the ROC curve, the scores by class and the confusion matrix, as HTML."""
     labels, scores = predictions.labels, predictions.probabilities
     with matplotlib.rc_context(pages.PLOT_STYLE):
@@ -86,7 +87,7 @@ def _plot(metrics: dict[str, Any], predictions: Predictions) -> str:
         matrix.set(title='Decisions', xticks=[0, 1], yticks=[0, 1], xlabel='called', ylabel='truly')
         matrix.set_xticklabels(['real', 'fake'])
         matrix.set_yticklabels(['real', 'fake'])
-        return pages.plot(figure, 'ROC curve, scores by class, confusion matrix')
+        return pages.plot(figure, 'ROC curve, scores by class, confusion matrix', file)
 
 
 def _mistakes(predictions: Predictions, split: Split, threshold: float) -> str:

@@ -111,9 +111,11 @@ class Meter:
         return {'images_per_second_per_device': rate, 'input_wait_share': share}
 
     def eta(self, steps_left: int) -> float | None:
-        """Seconds of training left, without compilation and validation; None before the first step.
+        """Seconds of training left, without compilation and validation; None before the third call.
 
         At the rate of the later half of the last calls, for the first ones wait for the first images.
         """
-        (steps, seconds), (last_steps, last_seconds) = self._calls[(len(self._calls) - 1) // 2], self._calls[-1]
-        return steps_left * (last_seconds - seconds) / (last_steps - steps) if last_steps > steps else None
+        if len(self._calls) < 4:
+            return None
+        (steps, seconds), (last_steps, last_seconds) = self._calls[len(self._calls) // 2], self._calls[-1]
+        return steps_left * (last_seconds - seconds) / (last_steps - steps)

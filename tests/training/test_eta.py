@@ -30,6 +30,8 @@ def test_calls_of_several_steps_count_as_such(monkeypatch: pytest.MonkeyPatch) -
     now = [0.0]
     monkeypatch.setattr(progress.time, 'monotonic', lambda: now[0])
     meter = Meter(16)
-    now[0] = 2
-    meter.count_steps(8)
+    for _ in range(3):
+        assert meter.eta(40) is None
+        now[0] += 2
+        meter.count_steps(8)
     assert meter.eta(40) == pytest.approx(10)
