@@ -3,10 +3,9 @@
 What comes out depends on the decoded pixels alone, whatever held them: one resize for all formats.
 """
 
-import dataclasses
 import re
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -31,8 +30,7 @@ LEAST_SCRATCH = 4 << 20
 _PADDING = 16  # bytes before the end of a JPEG that may be anything
 
 
-@dataclasses.dataclass(frozen=True)
-class Decoded:
+class Decoded(NamedTuple):
     """An image as its decoder left it, in memory that the next decoding in the same thread may overwrite.
 
     Attributes:
@@ -65,7 +63,7 @@ def decode_rgb(
     Args:
         data: the file's bytes.
         min_side: length that the short side will be resized to, see `decode`; 0 keeps all pixels.
-        out: an upright JPEG of just this size is decoded into it.
+        out: a JPEG of just this size, without Exif, is decoded into it.
 
     Returns:
         `out` itself, or memory that the next call in the same thread may overwrite.
@@ -73,20 +71,24 @@ def decode_rgb(
     Raises:
         BadImage: empty, truncated, not an image, or of more than MAX_PIXELS.
     """
-    return decode(data, min_side, out).upright()
+    image = decode(data, min_side, out)
+    return image.upright() if isinstance(image, Decoded) else image
 
 
 def decode(
     data: bytes, target: int = 0, out: UInt8[np.ndarray, 's s 3'] | None = None, version: int = RESIZE_VERSION
-) -> Decoded:
+) -> UInt8[np.ndarray, 's s 3'] | Decoded:
     """Decodes an image as `decode_rgb` does, and leaves turning it to the caller.
 
     Args:
         data: the file's bytes.
         target: length that the short side will be resized to, pixels; 0 keeps all pixels. A JPEG of far more is decoded
             at a fraction of its size (1/2, 1/4 or 1/8, by scaling in the DCT domain), see LEAST_RATIO.
-        out: an upright JPEG of just this size is decoded into it.
+        out: a JPEG of just this size, without Exif, is decoded into it.
         version: of the resize, see RESIZE_VERSION.
+
+    Returns:
+        `out` itself, or the image.
 
     Raises:
         BadImage: see `decode_rgb`.
@@ -94,27 +96,30 @@ def decode(
     if not data:
         raise BadImage('empty file')
     if data[:2] == b'\xff\xd8' and (header := metadata.read_jpeg_header(data)) is not None:
-        check_pixels(header.width * header.height, MAX_PIXELS)
+        height, width, components, exif = header
+        if height * width > MAX_PIXELS:
+            check_pixels(height * width, MAX_PIXELS)
         try:
-            least_side = target * LEAST_RATIO if version > 1 else 0 if header.exif is not None else target
-            return _decode_jpeg(data, header, least_side, out)
+            # First the case that has to be fast.
+            if out is not None and exif is None and components < 4 and out.shape[:2] == (height, width):
+                image = simplejpeg.decode_jpeg(data, 'RGB', buffer=out)
+                return out if image.shape == out.shape else Decoded(image)
+            least_side = target * LEAST_RATIO if version > 1 else 0 if exif is not None else target
+            return _decode_jpeg(data, header, least_side)
         except ValueError as error:  # simplejpeg is strict about harmless oddities; Pillow has the last word
             _check_whole(data, str(error))
     return Decoded(pillow_formats.decode(data, MAX_PIXELS))
 
 
-def _decode_jpeg(data: bytes, header: metadata.JpegHeader, least_side: int, out: np.ndarray | None) -> Decoded:
-    orientation = metadata.orientation(header.exif)
-    if header.components == 4:
+def _decode_jpeg(data: bytes, header: metadata.JpegHeader, least_side: int) -> Decoded:
+    height, width, components, exif = header
+    orientation = metadata.orientation(exif)
+    if components == 4:
         # As Adobe's programs write them, which is how everyone reads them: inverted.
         inks = PIL.Image.fromarray(255 - simplejpeg.decode_jpeg(data, 'CMYK'), 'CMYK')
         return Decoded(np.asarray(inks.convert('RGB')), orientation)
-    size = header.height, header.width
-    if out is not None and out.shape[:2] == size and orientation == 1:
-        image = simplejpeg.decode_jpeg(data, 'RGB', buffer=out)
-        return Decoded(out if image.shape == out.shape else image)
     # Page faults of fresh arrays would cost as much as decoding.
-    needed = size[0] * size[1] * 3
+    needed = height * width * 3
     scratch = getattr(_thread, 'scratch', None)
     if scratch is None or scratch.size < needed:
         scratch = _thread.scratch = np.empty(max(needed, LEAST_SCRATCH), np.uint8)

@@ -33,8 +33,8 @@ class Images:
             OSError, decode.BadImage: the image cannot be read.
         """
         image = decode.decode(self._files.read(index), self.side, out, self._version)
-        if image.pixels is out:
-            return out
+        if not isinstance(image, decode.Decoded):
+            return image
         if image.shape != out.shape[:2]:
             return image
         out[...] = image.upright()

@@ -2,7 +2,6 @@
 
 import struct
 import zlib
-from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
@@ -27,19 +26,15 @@ _PNG_CHUNK = struct.Struct('>I4s')  # length of the content, name; a CRC of 4 by
 _PNG_NEEDED = (b'IHDR', b'PLTE', b'IDAT', b'IEND', b'tRNS', b'eXIf')
 
 
-class JpegHeader(NamedTuple):
-    """What a JPEG says before its pixels: sides in pixels as stored, number of components, and its Exif segment."""
-
-    height: int
-    width: int
-    components: int
-    exif: bytes | None
+JpegHeader = tuple[int, int, int, bytes | None]
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader | None:
-    """Reads a JPEG up to its frame; None of anything out of the ordinary.
+    """Reads a JPEG up to its frame; simplejpeg's header reader is slower and does not know Exif.
 
-    simplejpeg's header reader is slower and does not know Exif.
+    Returns:
+        Height and width as stored, pixels; the number of components; and the content of the Exif segment, if there is
+        one. None of anything out of the ordinary.
     """
     place, end, exif = 2, len(data) - 10, None
     # Segments: marker (2 bytes), length (2 bytes, itself included), content. Exif is an APP1, before the frame, whose
@@ -48,7 +43,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         marker = data[place + 1]
         if 0xC0 <= marker <= 0xC3:
             height, width = data[place + 5] << 8 | data[place + 6], data[place + 7] << 8 | data[place + 8]
-            return JpegHeader(height, width, data[place + 9], exif) if height and width else None
+            return (height, width, data[place + 9], exif) if height and width else None
         if marker == 0xFF:  # padding
             place += 1
             continue

@@ -151,8 +151,9 @@ def test_old_runs_keep_their_resize() -> None:
     jpeg = encode(scene(4, 256, 320), 'JPEG', quality=90)
     marked = with_segment(jpeg, 0xE1, b'Exif\0\0' + exif())
     old, old_marked = network_input([jpeg, marked], 128, 128, version=1)
-    scaled = decode.decode(jpeg, 128, version=1).pixels
-    np.testing.assert_array_equal(old, scaled[:, 16:144])
+    scaled = decode.decode(jpeg, 128, version=1)
+    assert isinstance(scaled, decode.Decoded)
+    np.testing.assert_array_equal(old, scaled.pixels[:, 16:144])
     np.testing.assert_array_equal(old_marked, network_input([jpeg], 128, 128)[0])
 
 
