@@ -76,7 +76,8 @@ def head(parts: dict[str, Figures]) -> list[str]:
 def step_rows(steps: Figures) -> list[str]:
     """Training and evaluation of ResNet50, each batch size and precision, beside PyTorch."""
     lines = [
-        '| what | fakeimg, images/s | PyTorch, eager | PyTorch, `torch.compile` | of the serial bound | computed, at best |',
+        '| what | fakeimg, images/s | PyTorch, eager | PyTorch, `torch.compile` | of the serial bound '
+        '| computed, at best |',
         '|---|---|---|---|---|---|',
     ]
     found = {(row['precision'], row['batch_size']): row for row in steps.get('rows', [])}
