@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import os
 import pathlib
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -38,6 +39,7 @@ from fakeimg.runtime.start import start
 from fakeimg.scoring import Predictions, Scorer
 
 _TOLERATED = 0.1  # share of a split that may be unreadable when nothing is trained on it
+DRAWN = 'this detector was trained on faces drawn by code; its scores say nothing about other images'
 THRESHOLD = 0.5  # on P(fake), from which a prediction is labelled fake
 
 
@@ -109,6 +111,8 @@ class Detector:
         """Yields the predictions of `predict` in order, and reads no more than a batch a thread ahead."""
         if isinstance(images, str | bytes | os.PathLike | PIL.Image.Image):
             raise UserError('predict takes a list of images, not a single one; put the image in brackets.')
+        if self.config.data.path == DEMO:
+            warnings.warn(DRAWN, stacklevel=2)
         inputs = (read_input(image, place) for place, image in enumerate(images))
         threads = pipeline.num_threads(self.config.data.threads, self.config.data.resize_size)
         while part := list(itertools.islice(inputs, self.config.batch_size * threads)):

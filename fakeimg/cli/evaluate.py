@@ -25,6 +25,7 @@ _MAX_BAD_FRACTION = flags.DEFINE_float(
     'max_bad_fraction', None, 'Share of a split that may be unreadable, and is left out and listed; default 0.1.'
 )
 _THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which an image is called fake.')
+_NAME = flags.DEFINE_string('name', None, 'Name of the folder below evaluations/ in the run folder.')
 _OUT = flags.DEFINE_string('out', None, 'Folder to write to; default evaluations/NAME in the run folder.')
 
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
         _SPLIT.value,
         data_path=_DATA_PATH.value,
         threshold=_THRESHOLD.value,
-        out=pathlib.Path(_OUT.value).expanduser() if _OUT.value else None,
+        out=_folder(),
         console=console,
     )
     console.say(f'{_SPLIT.value}, checkpoint {results["step"]}: {metrics.one_line(results)}')
@@ -53,3 +54,12 @@ def main(argv: Sequence[str]) -> None:
             f'{others["copies"]:,} of {results["n"]:,} images were in train or validation too, byte for byte; {rest}'
         )
     console.say(f'report: {folder / "report.html"}')
+
+
+def _folder() -> pathlib.Path | None:
+    """Where the user wants the results, or None."""
+    if not _NAME.value:
+        return pathlib.Path(_OUT.value).expanduser() if _OUT.value else None
+    verb.require(not _OUT.value, 'out', _OUT.value, 'left out where --name is given')
+    verb.require('/' not in _NAME.value, 'name', _NAME.value, 'a name, not a path, which would be --out')
+    return pathlib.Path(_WORKDIR.value or '').expanduser() / 'evaluations' / _NAME.value

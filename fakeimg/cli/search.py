@@ -12,19 +12,19 @@ from typing import Any
 
 from absl import flags
 
-from fakeimg.cli import recipe, verb
+from fakeimg.cli import folders, recipe, verb
 from fakeimg.errors import UserError
 from fakeimg.runtime.start import start
 from fakeimg.searching import search
 
 _CONFIG = recipe.define_config()
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the search; default runs/NAME for the recipe NAME.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the search; default runs/NAME-DATA, as for train.')
 
 
 def main(argv: Sequence[str]) -> int:
     verb.refuse_arguments(argv)
     config, name = recipe.read_config(_CONFIG)
-    workdir = pathlib.Path(_WORKDIR.value or f'runs/{name}').expanduser()
+    workdir = pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else folders.default_workdir(name, config)
     stages = _read_stages()
     start()
     console = verb.console()

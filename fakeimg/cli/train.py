@@ -3,16 +3,13 @@
 The same command continues a run that stopped. Any field can be overridden: --config.batch_size=64.
 """
 
-import json
 import pathlib
 import shlex
 from collections.abc import Sequence
 
 from absl import flags
 
-from fakeimg.cli import recipe, verb
-from fakeimg.config import Config
-from fakeimg.data import layouts
+from fakeimg.cli import folders, recipe, verb
 from fakeimg.runtime import parallel
 from fakeimg.runtime.start import start
 from fakeimg.training import curves, loop
@@ -29,7 +26,7 @@ _WITH_CHANGES = flags.DEFINE_bool(
 def main(argv: Sequence[str]) -> int:
     verb.refuse_arguments(argv)
     config, name = recipe.read_config(_CONFIG)
-    workdir = pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else default_workdir(name, config)
+    workdir = pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else folders.default_workdir(name, config)
     start()
     console = verb.console()
     for note in recipe.without_effect(config):
@@ -47,15 +44,3 @@ def main(argv: Sequence[str]) -> int:
     split = next((name for name in ('test', 'validation') if name in result.splits), 'train')
     console.say(f'next: fakeimg evaluate --workdir {shlex.quote(str(workdir))} --split {split}')
     return 0
-
-
-def default_workdir(name: str, config: Config) -> pathlib.Path:
-    """runs/NAME-DATA-seedN, without what goes without saying: the demo faces of the recipe `demo`, and seed 0."""
-    path = config.data.path
-    parts = [name, '' if path in ('', name) else layouts.set_name(path), f'seed{config.seed}' if config.seed else '']
-    folder, early = (pathlib.Path('runs', name) for name in ('-'.join(filter(None, parts)), name))
-    if early != folder and not folder.exists() and (early / 'config.json').is_file():  # named by an earlier fakeimg
-        began = json.loads((early / 'config.json').read_text())
-        if began['seed'] == config.seed and layouts.set_name(began['data']['path']) == layouts.set_name(path):
-            return early
-    return folder

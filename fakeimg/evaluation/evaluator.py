@@ -14,7 +14,7 @@ from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import layouts, seen
 from fakeimg.data.splits import file_part
-from fakeimg.detector import Detector
+from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation import report
@@ -62,7 +62,7 @@ def evaluate(
     if data_path is None and data.digest != detector.meta.data_digest:
         notes.append('the images are not the ones this run was trained on; some may have been trained on since')
     if data_path not in (None, DEMO) and detector.config.data.path == DEMO:
-        notes.append('this detector was trained on faces drawn by code; its scores say nothing about other images')
+        notes.append(DRAWN)
     for note in notes:
         console.warn(note)
     name = file_part(split)
@@ -70,6 +70,8 @@ def evaluate(
         name += f'-of-{layouts.set_name(data_path)}-{data.digest[:8]}'
     key = {'step': detector.step, 'threshold': threshold, 'data_digest': data.digest}
     folder = out or _folder(detector.run / 'evaluations', name, key)
+    if _others(folder, key):
+        raise UserError(f'{folder} holds another evaluation; choose another folder.')
     if parallel.is_first_process():
         files.require_writable(folder)
     predictions, unreadable = detector.score(part, split, console=console)
@@ -117,17 +119,18 @@ def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib
     return datasets_lib.open_data(detector.config)
 
 
-def _folder(parent: pathlib.Path, name: str, metrics: dict[str, Any]) -> pathlib.Path:
+def _folder(parent: pathlib.Path, name: str, key: dict[str, Any]) -> pathlib.Path:
     """A folder that no other evaluation has: where one has the plain name, it says what is different."""
-    path = parent / name / 'metrics.json'
-    before = json.loads(path.read_text()) if path.exists() else metrics
-    shown = {
-        'step': metrics['step'],
-        'threshold': f'{metrics["threshold"]:g}',
-        'data_digest': metrics['data_digest'][:8],
-    }
-    others = [f'-{key.removeprefix("data_")}-{text}' for key, text in shown.items() if before.get(key) != metrics[key]]
-    return parent / ''.join([name, *others])
+    shown = {'step': key['step'], 'threshold': f'{key["threshold"]:g}', 'digest': key['data_digest'][:8]}
+    different = [f'-{word}-{shown[word]}' for word in _others(parent / name, key)]
+    return parent / ''.join([name, *different])
+
+
+def _others(folder: pathlib.Path, key: dict[str, Any]) -> list[str]:
+    """In what the evaluation of a folder differs from this one, if there is one."""
+    path = folder / 'metrics.json'
+    before = json.loads(path.read_text()) if path.exists() else key
+    return [name.removeprefix('data_') for name, value in key.items() if before.get(name) != value]
 
 
 def _known(detector: Detector, data: datasets_lib.DataSet, split: str | None) -> np.ndarray:

@@ -74,6 +74,9 @@ def test_evaluations_never_replace_others(workdir: pathlib.Path, faces: pathlib.
     found = [json.loads((folder / 'metrics.json').read_text()) for folder in folders]
     assert [one['n'] for one in found[:2]] == [40, 39]
     assert [one['threshold'] for one in found[2:5]] == [0.5, 0.7, 0.3]
+    assert evaluate(detector, out=folders[2])[1] == folders[2]
+    with pytest.raises(UserError, match='holds another evaluation; choose another folder'):
+        evaluate(detector, threshold=0.6, out=folders[2])
 
 
 def test_images_at_another_place_are_the_same_if_their_listing_is(
@@ -100,6 +103,8 @@ def test_a_detector_of_drawn_faces_says_so_on_other_images(
         said = Recorder()
         evaluate(load(tmp_path / 'run'), data_path=path, console=said)
         assert any('was trained on faces drawn by code' in line for line in said.lines) == is_said
+    with pytest.warns(UserWarning, match='was trained on faces drawn by code'):
+        load(tmp_path / 'run').predict([faces / 'test/real/000000.jpg'])
 
 
 def test_images_that_changed_since_training_are_mentioned(workdir: pathlib.Path, faces: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import nbclient
+import nbclient.exceptions
 import nbformat
 import numpy as np
 import pytest

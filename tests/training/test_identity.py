@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fakeimg.checkpoint import Checkpoints
-from fakeimg.cli.train import default_workdir
+from fakeimg.cli.folders import default_workdir
 from fakeimg.config import Config, default_config, override
 from fakeimg.errors import UserError
 from fakeimg.meta import Meta
