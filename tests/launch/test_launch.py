@@ -212,7 +212,7 @@ def execute_notebook(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, **se
         monkeypatch.setenv(name, str(folder / 'jupyter'))
     for name, value in environment(devices=2).items():
         monkeypatch.setenv(name, value)
-    for name, value in settings.items():
+    for name, value in {'WEIGHTS': 'none', **settings}.items():
         monkeypatch.setenv(f'FAKEIMG_{name}', value)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=120, resources={'metadata': {'path': str(folder)}})
@@ -314,3 +314,5 @@ def test_notebook_is_clean() -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == 'code']
     assert all(not cell.outputs and cell.execution_count is None for cell in code)
     assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+    assert 'OWNER' not in NOTEBOOK.read_text()  # nothing is left to fill in, and the hub is tried without being told
+    assert "WEIGHTS = setting('WEIGHTS', 'imagenet')" in next(cell.source for cell in code if cell.id == 'settings')
