@@ -76,7 +76,8 @@ def check_left_out(evidence: Evidence) -> Iterator[Finding]:
     for note in formats.describe_left_out(evidence.left_out):
         is_heif = any(kind.startswith('HEIC') for kind in evidence.left_out)
         advice = 'install the extra heif, or convert the HEIC images, or one class may lack most of them.' * is_heif
-        yield Finding('left out', 'warn' if is_heif else 'note', note, advice, {'counts': dict(evidence.left_out)})
+        sentence = note.removeprefix('left out, as ')
+        yield Finding('left out', 'warn' if is_heif else 'note', sentence, advice, {'counts': dict(evidence.left_out)})
 
 
 def check_black(evidence: Evidence) -> Iterator[Finding]:
