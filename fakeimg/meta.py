@@ -23,6 +23,7 @@ class Meta:
         data_digest: identifies the data set that the weights were trained on; None where they were not trained here.
         state_tree: leaf -> dtype and shape, see `checkpoint.describe`.
         checksums: leaf -> sum over its bits, see `checkpoint.checksums`.
+        content_digest: of the same set, by what some of its files hold, see `seen.content_digest`; None in early ones.
         ranked_since: validation scores of earlier steps are of another validation, and are not compared with its own.
     """
 
@@ -35,6 +36,7 @@ class Meta:
     state_tree: dict[str, str] = dataclasses.field(default_factory=dict)
     checksums: dict[str, int] = dataclasses.field(default_factory=dict)
     ranked_since: int = 0
+    content_digest: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the plain values that `from_json` takes."""

@@ -15,6 +15,8 @@ from fakeimg.data.images import CachedImages
 from fakeimg.data.labels import CLASS_NAMES, SPLITS
 from fakeimg.errors import UserError
 
+_DRAWN = 'demo faces'
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -77,6 +79,11 @@ class DataSet:
     is_prepared: bool
     notes: list[str]
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether these are the demo faces."""
+        return self.layout == _DRAWN
 
     def get(self, name: str) -> Split:
         """Returns a split, or a part of some in TFDS' notation: `train[:10%]`, `train[:100]+validation`.
@@ -170,7 +177,7 @@ def open_data(config: Config) -> DataSet:
     counts = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in demo.SPLIT_SIZES}
     parts = {split: demo_split(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
     warning = 'DEMO FACES: the images are drawn by code; nothing learned from them holds for real ones'
-    return DataSet(parts, _listing_digest(parts), 'demo faces', False, [warning])
+    return DataSet(parts, _listing_digest(parts), _DRAWN, False, [warning])
 
 
 def open_path(

@@ -57,9 +57,10 @@ def evaluate(
     if not 0 <= threshold <= 1:
         raise UserError(f'threshold is {threshold}; it must be a probability, from 0 to 1.')
     data = _open(detector, split, data_path)
+    content = seen.content_digest(data)
     part = seen.watched(data.get(split))
     notes = [*data.notes, *detector.notes]
-    if data_path is None and data.digest != detector.meta.data_digest:
+    if data_path is None and not _is_own(detector, data.digest, content):
         notes.append('the images are not the ones this run was trained on; some may have been trained on since')
     if data_path not in (None, DEMO) and detector.config.data.path == DEMO:
         notes.append(DRAWN)
@@ -67,8 +68,8 @@ def evaluate(
         console.warn(note)
     name = file_part(split)
     if data_path is not None:
-        name += f'-of-{layouts.set_name(data_path)}-{data.digest[:8]}'
-    key = {'step': detector.step, 'threshold': threshold, 'data_digest': data.digest}
+        name += f'-of-{layouts.set_name(data_path)}-{content[:8]}'
+    key = {'step': detector.step, 'threshold': threshold, 'content_digest': content}
     folder = out or _folder(detector.run / 'evaluations', name, key)
     if _others(folder, key):
         raise UserError(f'{folder} holds another evaluation; choose another folder.')
@@ -82,6 +83,7 @@ def evaluate(
         'labels': detector.meta.labels,
         'data_path': os.path.abspath(data_path) if data_path else detector.config.data.path,
         'data_digest': data.digest,
+        'content_digest': content,
     }
     known = _known(detector, data, None if data_path else split)
     metrics['without_copies'] = _without(known, part, predictions, threshold)
@@ -102,12 +104,19 @@ def moved(detector: Detector, path: str) -> Detector:
         UserError: there are none, or others.
     """
     config = datasets_lib.located(override(detector.config, {'data.path': path}))
-    if datasets_lib.open_data(config).digest != detector.meta.data_digest:
+    data = datasets_lib.open_data(config)
+    if not _is_own(detector, data.digest, seen.content_digest(data)):
         raise UserError(
-            f'{path} does not hold the images that this run was trained on: names, splits or labels differ; to score '
-            'other images, give them as data_path.'
+            f'{path} does not hold the images that this run was trained on: names, splits, labels or bytes differ; to '
+            'score other images, give them as data_path.'
         )
     return dataclasses.replace(detector, config=config)
+
+
+def _is_own(detector: Detector, digest: str, content: str) -> bool:
+    """Whether these are the images that the run was trained on."""
+    meta = detector.meta
+    return digest == meta.data_digest and meta.content_digest in (None, content)
 
 
 def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib.DataSet:
@@ -121,7 +130,7 @@ def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib
 
 def _folder(parent: pathlib.Path, name: str, key: dict[str, Any]) -> pathlib.Path:
     """A folder that no other evaluation has: where one has the plain name, it says what is different."""
-    shown = {'step': key['step'], 'threshold': f'{key["threshold"]:g}', 'digest': key['data_digest'][:8]}
+    shown = {'step': key['step'], 'threshold': f'{key["threshold"]:g}', 'content': key['content_digest'][:8]}
     different = [f'-{word}-{shown[word]}' for word in _others(parent / name, key)]
     return parent / ''.join([name, *different])
 
@@ -130,7 +139,7 @@ def _others(folder: pathlib.Path, key: dict[str, Any]) -> list[str]:
     """In what the evaluation of a folder differs from this one, if there is one."""
     path = folder / 'metrics.json'
     before = json.loads(path.read_text()) if path.exists() else key
-    return [name.removeprefix('data_') for name, value in key.items() if before.get(name) != value]
+    return [name.removesuffix('_digest') for name, value in key.items() if before.get(name, value) != value]
 
 
 def _known(detector: Detector, data: datasets_lib.DataSet, split: str | None) -> np.ndarray:

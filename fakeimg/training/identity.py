@@ -26,9 +26,14 @@ def changes(program: Program, meta: Meta) -> tuple[list[str], list[str]]:
     fields = changed_fields(from_plain(meta.config), program.config)
     free = [field for field in fields if _name(field) in FREE]
     others = [field for field in fields if field not in free]
-    if meta.data_digest != program.data.digest:
+    if not has_same_images(program, meta):
         others.insert(0, 'the images are not those that this run was started on')
     return others, free
+
+
+def has_same_images(program: Program, meta: Meta) -> bool:
+    """Whether the images are those of a checkpoint: by names, splits and labels, and by what some files hold."""
+    return meta.data_digest == program.data.digest and meta.content_digest in (None, program.content_digest)
 
 
 def check(program: Program, meta: Meta, *, with_changes: bool) -> tuple[list[str], bool]:
@@ -53,7 +58,7 @@ def check(program: Program, meta: Meta, *, with_changes: bool) -> tuple[list[str
         )
     notes = [f'the configuration changed since the checkpoint: {"; ".join(free)}'] if free else []
     notes += [f'continues with changes: {change}' for change in others]
-    same = meta.data_digest == program.data.digest and not any(_name(field) in VALIDATION for field in others)
+    same = has_same_images(program, meta) and not any(_name(field) in VALIDATION for field in others)
     if not same:
         notes.append('validation is another one now: the best checkpoint is chosen among those that come')
     return notes, same

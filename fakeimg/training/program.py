@@ -42,6 +42,7 @@ class Program:
         head_step: the step while the head learns alone, like `train_step`; None if it never does.
         train_step: `(state, batch) -> (state, outputs)` over all devices, see `take_steps`; donates the state.
         scorer: scores a split with the variables of a state.
+        content_digest: of the data, see `seen.content_digest`.
         caches_on_devices: whether the images of train are to be on the devices; `with_device_images` puts them there.
         device_images: the images of train once they are.
     """
@@ -55,6 +56,7 @@ class Program:
     head_step: Step | None
     train_step: Step
     scorer: scoring.Scorer
+    content_digest: str
     caches_on_devices: bool = False
     device_images: device_cache.DeviceImages | None = None
 
@@ -158,7 +160,8 @@ class Program:
 
     def meta(self) -> Meta:
         """What the checkpoints of this run say about themselves."""
-        return detector.describe(self.config, self.data.digest)
+        meta = detector.describe(self.config, self.data.digest)
+        return dataclasses.replace(meta, content_digest=self.content_digest)
 
 
 def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bool = False) -> Program:
@@ -206,6 +209,7 @@ def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bo
         head_step=head_step and compiled(head_step),
         train_step=compiled(step),
         scorer=scoring.Scorer.create(model, config, mapped),
+        content_digest=seen.content_digest(data),
         caches_on_devices=device_cache.is_used(config, mapped, splits['train']),
     )
 

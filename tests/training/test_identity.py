@@ -5,6 +5,7 @@ import pathlib
 import shutil
 from typing import Any
 
+import PIL.Image
 import pytest
 
 from fakeimg.checkpoint import Checkpoints
@@ -79,6 +80,13 @@ def test_the_same_run_goes_on_wherever_its_images_lie(
     moved = faces.rename(tmp_path / 'moved')
     changes = {'data.path': str(moved), 'steps': 3, 'log_every_steps': 1, 'data.threads': 1, 'steps_per_call': 2}
     assert loop.train(override(config, changes), workdir).step == 3
+
+
+def test_images_with_the_same_names_are_told_apart(config: Config, faces: pathlib.Path, workdir: pathlib.Path) -> None:
+    for path in faces.rglob('*.jpg'):  # the same images in another quality
+        PIL.Image.open(path).save(path, quality=30)
+    with pytest.raises(UserError, match='the images are not those that this run was started on'):
+        loop.train(override(config, {'steps': 4}), workdir)
 
 
 def test_scores_of_another_validation_are_not_ranked_with_those_before(
