@@ -17,6 +17,7 @@ HEIF_SUFFIXES = ('.heic', '.heif', '.hif')
 NEEDS_HEIF = "HEIC, which needs the extra heif: pip install 'fakeimg[heif]'"
 FORMATS = ('jpeg', 'png', 'webp', 'bmp', 'tiff', 'gif', 'avif', 'jp2', 'heif')  # anything else is 'other'
 START = 64  # bytes that `image_format` looks at
+_TABLES = ('.csv', '.tsv', '.jsonl')
 _SAMPLE = 16  # files of a suffix that are opened to see whether it hides images
 _MAGIC = {
     b'\xff\xd8': 'jpeg',
@@ -69,6 +70,8 @@ def find_images(files: Files) -> tuple[np.ndarray, dict[str, int]]:
     for index in np.flatnonzero(~is_image).tolist():
         by_suffix[_suffix(files.names[index])].append(index)
     left_out: collections.Counter[str] = collections.Counter()
+    for suffix in _TABLES:  # of labels, which a layout reads or speaks of itself
+        by_suffix.pop(suffix, None)
     for suffix, indices in by_suffix.items():
         for index, kind in zip(indices, _kinds(files, suffix, indices), strict=True):
             if kind == 'other' or (kind == 'heif' and not can_read_heif()):
