@@ -34,6 +34,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of
 @dataclasses.dataclass
 class Data(Section):
     path: str = ''  # prepared set, folder, zip, tar or table; demo: faces drawn by code, which stand for nothing real
+    labels: tuple[str, ...] = ()  # meaning of folder names and labels: NAME=real or NAME=fake
+    columns: tuple[str, ...] = ()  # of a table, what they hold: path=NAME, label=NAME
     train_split: str = 'train'  # the images to learn from; a part of a split is written as in TFDS: train[:10%]
     validation_split: str = 'validation'  # the images that choose the best checkpoint
     demo_examples: int = 4000  # training faces of the demo; validation and test have a quarter each

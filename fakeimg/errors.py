@@ -4,10 +4,21 @@ import os
 import re
 
 
+from collections.abc import Sequence
+
+
 class UserError(Exception):
-    """One sentence: what is wrong, where, and what to do. Verbs print it and exit with 2."""
+    """One sentence: what is wrong, where, and what to do. Verbs print it and exit with 2.
+
+    Attributes:
+        add: settings, each a name and a value, with which the same command may work; a verb prints it with them.
+    """
 
     exit_code = 2
+
+    def __init__(self, sentence: str = '', *, add: Sequence[tuple[str, str]] = ()):
+        super().__init__(sentence)
+        self.add = tuple(add)
 
 
 class TrainingDiverged(UserError):

@@ -10,15 +10,17 @@ from collections.abc import Sequence
 from absl import flags
 
 from fakeimg.auditing.audit import audit
-from fakeimg.cli import verb
-from fakeimg.data import datasets, labels, layouts
+from fakeimg.cli import data_names, verb
+from fakeimg.data import datasets, labels, layouts, tables
 from fakeimg.errors import UserError
 from fakeimg.runtime import pool
 
 _OUT = flags.DEFINE_string('out', None, 'Folder for audit.json and audit.html; default audits/NAME.')
 _ALLOW = flags.DEFINE_multi_string('allow', [], 'Finding to ignore in the exit code, by its name; repeatable.')
-_LABEL = flags.DEFINE_multi_string('label', [], 'real=NAME or fake=NAME: a folder name or label to know; repeatable.')
+_FRACTION = flags.DEFINE_float('validation_fraction', 0.1, 'Share of train that training will split off; 0: none.')
 _WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0: one a core.')
+
+data_names.define()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,7 +33,12 @@ def main(argv: Sequence[str]) -> int:
     path = pathlib.Path(argv[1]).expanduser().resolve()
     if path == out.resolve() or path in out.resolve().parents:
         raise UserError(f'--out {out} lies inside the data; choose a folder elsewhere.')
-    data = datasets.open_path(argv[1], class_names=labels.class_names(_LABEL.value))
+    data = datasets.open_path(
+        argv[1],
+        _FRACTION.value,  # what is judged is the split that training will make
+        class_names=labels.class_names(data_names.labels()),
+        columns=tables.columns_of(data_names.columns()),
+    )
     console.say(f'layout: {data.layout}, {sum(map(len, data.splits.values())):,} images, digest {data.digest[:12]}')
     for note in data.notes:
         console.warn(note)

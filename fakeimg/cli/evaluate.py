@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from fakeimg import detector
-from fakeimg.cli import verb
+from fakeimg.cli import data_names, verb
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator, metrics
 
@@ -28,6 +28,8 @@ _THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which an image i
 _NAME = flags.DEFINE_string('name', None, 'Name of the folder below evaluations/ in the run folder.')
 _OUT = flags.DEFINE_string('out', None, 'Folder to write to; default evaluations/NAME in the run folder.')
 
+data_names.define()
+
 
 def main(argv: Sequence[str]) -> None:
     verb.refuse_arguments(argv)
@@ -39,6 +41,11 @@ def main(argv: Sequence[str]) -> None:
         verb.require(not _DATA_PATH.value, 'data_path', _DATA_PATH.value, 'left out where --moved_to is given')
         trained = evaluator.moved(trained, _MOVED_TO.value)
     trained = trained.tolerating(_MAX_BAD_FRACTION.value)
+    if _DATA_PATH.value:
+        trained.config.data.labels = data_names.for_other_data(trained.config.data.labels)
+        trained.config.data.columns = tuple(data_names.columns())
+    else:
+        data_names.apply(trained.config)
     results, folder = evaluator.evaluate(
         trained,
         _SPLIT.value,

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fakeimg.cli import verb
-from fakeimg.data import labels
+from fakeimg.cli import data_names, verb
+from fakeimg.data import labels, tables
 from fakeimg.errors import UserError
 from fakeimg.preparing import plan
 from fakeimg.preparing.items import Encoding
@@ -25,13 +25,14 @@ _LIMIT = flags.DEFINE_integer('limit', 0, 'Most images a split (photos of OpenFo
 _FRACTION = flags.DEFINE_float(
     'validation_fraction', None, 'Share of train that becomes validation where there is none; default 0.1 where '
     'there are no splits at all, else none.')  # fmt: skip
-_LABEL = flags.DEFINE_multi_string('label', [], 'real=NAME or fake=NAME: a folder name or label to know; repeatable.')
 _MARGIN = flags.DEFINE_float('margin', 1.3, 'OpenForensics: side of a crop, in lengths of the face box.')
 _SIZE = flags.DEFINE_integer('size', 224, 'OpenForensics: side of a crop after resizing, pixels.')
 _MIN_FACE = flags.DEFINE_integer('min_face', 32, 'OpenForensics: smaller faces are left out, pixels.')
 _DEDUPE = flags.DEFINE_bool('dedupe', False, 'Leave out copies, from the later split where there are several.')
 _NEAR = flags.DEFINE_bool('near', False, 'With --dedupe: near copies of images in an earlier split as well.')
 _WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0: one a core.')
+
+data_names.define()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -51,7 +52,8 @@ def main(argv: Sequence[str]) -> None:
         margin=_MARGIN.value,
         size=_SIZE.value,
         min_face=_MIN_FACE.value,
-        class_names=labels.class_names(_LABEL.value),
+        class_names=labels.class_names(data_names.labels()),
+        columns=tables.columns_of(data_names.columns()),
         dedupe=_DEDUPE.value,
         near=_NEAR.value,
     )

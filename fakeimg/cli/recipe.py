@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 import fakeimg
+from fakeimg.cli import data_names
 from fakeimg.config import DEGRADATIONS, NETWORKS, Config
 from fakeimg.errors import UserError
 from fakeimg.fields import Section, get_field
@@ -22,7 +23,8 @@ _FIELD = re.compile(r'^    (\w+): [^=\n]+ = (?!dataclasses)(.+?)(?:  # (.*))?$',
 
 
 def define_config() -> flags.FlagHolder:
-    """Defines `--config` and an override for each field of the recipe (`--config.batch_size=64`)."""
+    """Defines `--config`, an override for each field of the recipe (`--config.batch_size=64`), and flags for its data."""
+    data_names.define()
     return config_flags.DEFINE_config_file('config', None, 'Recipe, by name or path.')
 
 
@@ -44,6 +46,7 @@ def read_config(holder: flags.FlagHolder) -> tuple[Config, str]:
     if 'data.image_size' in overrides() and 'data.resize_size' not in overrides():
         before: Any = flags.FLAGS['config.data.image_size'].default
         config.data.keep_ratio(before)
+    data_names.apply(config)
     return config, path().stem
 
 

@@ -5,6 +5,7 @@ import gc
 import logging as py_logging
 import os
 import re
+import shlex
 import sys
 import traceback
 import types
@@ -14,7 +15,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 
 from fakeimg import files
-from fakeimg.cli import hints, recipe
+from fakeimg.cli import data_names, hints, recipe
 from fakeimg.console import SILENT, Console
 from fakeimg.errors import UserError
 
@@ -48,7 +49,7 @@ def run(module: types.ModuleType, arguments: Sequence[str]) -> NoReturn:
         try:
             return module.main(argv)
         except UserError as error:
-            _fail(str(error), error.exit_code)
+            _fail(_with_command(module, arguments, error), error.exit_code)
         except KeyboardInterrupt:
             _fail('interrupted.', 130)
         except Exception as error:
@@ -104,6 +105,15 @@ def _machine_sentence(error: OSError) -> str:
     return f'{what}; {_OF_THE_MACHINE[error.errno or 0]}, and run the same command again.'
 
 
+def _with_command(module: types.ModuleType, arguments: Sequence[str], error: UserError) -> str:
+    """The sentence of an error, with the command that may work where it knows one."""
+    if not error.add:
+        return str(error)
+    more = [f'--{name}={value}' for name, value in error.add]
+    command = shlex.join(['fakeimg', module.__name__.rpartition('.')[2], *arguments, *more])
+    return f'{str(error).rstrip(".")} (for example: {command} ).'
+
+
 def _fail(sentence: str, exit_code: int = 2) -> NoReturn:
     Console(sys.stderr).say(f'fakeimg: {sentence}')
     _exit(exit_code)
@@ -137,7 +147,8 @@ def _parse_flags(module: types.ModuleType, argv: Sequence[str]) -> Any:
 
 def _help(module: types.ModuleType) -> str:
     lines = [module.__doc__ or '', 'Flags:']
-    for flag in flags.FLAGS.get_flags_for_module(module):
+    own = [*flags.FLAGS.get_flags_for_module(module), *flags.FLAGS.get_flags_for_module(data_names.__name__)]
+    for flag in own:
         default = '' if flag.default in (None, '', []) else f' (default: {flag.default})'
         text = re.sub(r';\s+repeat this option to specify a list of values', '', flag.help)  # after a full stop
         lines.append(f'  --{flag.name}: {re.sub(" +", " ", text)}{default}')

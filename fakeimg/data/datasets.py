@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fakeimg.config import DEMO, Config
-from fakeimg.data import demo, formats, layouts, records, splits
+from fakeimg.data import demo, formats, layouts, records, splits, tables
 from fakeimg.data.files import Files
 from fakeimg.data.images import CachedImages
 from fakeimg.data.labels import CLASS_NAMES, SPLITS
+from fakeimg.data.labels import class_names as class_names_of
 from fakeimg.errors import UserError
 
 _DRAWN = 'demo faces'
@@ -71,6 +72,7 @@ class DataSet:
         is_prepared: True for records, whose order within a split is a shuffled one already.
         notes: warnings for the user.
         left_out: how many files that are no images that can be read, by kind, see `formats.find_images`.
+        made: the splits that fakeimg split off, and what is left of the others.
     """
 
     splits: dict[str, Split]
@@ -79,6 +81,7 @@ class DataSet:
     is_prepared: bool
     notes: list[str]
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    made: frozenset[str] = frozenset()
 
     @property
     def is_drawn(self) -> bool:
@@ -160,7 +163,7 @@ def open_data(config: Config) -> DataSet:
     """Opens the data of a training.
 
     Args:
-        config: the whole configuration; `data.path`, `data.demo_examples`, `data.validation_fraction` are read.
+        config: the whole configuration; of `data`, what says where the images are and how to read and split them.
 
     Raises:
         UserError: no path was given; otherwise see `open_path`.
@@ -173,7 +176,12 @@ def open_data(config: Config) -> DataSet:
     if config.data.path != DEMO:
         # Where validation is a slice of another split, nothing is split off for it.
         is_whole = config.data.validation_split == 'validation'
-        return open_path(config.data.path, config.data.validation_fraction if is_whole else 0.0)
+        return open_path(
+            config.data.path,
+            config.data.validation_fraction if is_whole else 0.0,
+            class_names=class_names_of(config.data.labels),
+            columns=tables.columns_of(config.data.columns),
+        )
     counts = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in demo.SPLIT_SIZES}
     parts = {split: demo_split(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
     warning = 'DEMO FACES: the images are drawn by code; nothing learned from them holds for real ones'
@@ -185,6 +193,7 @@ def open_path(
     validation_fraction: float = 0.0,
     unsorted_split: str = 'train',
     class_names: Mapping[str, int] = CLASS_NAMES,
+    columns: Mapping[str, str] | None = None,
 ) -> DataSet:
     """Opens a prepared set, a folder, a zip or tar archive, or a table.
 
@@ -196,8 +205,10 @@ def open_path(
         validation_fraction: share of each class of the training split, below 0.5; 0 splits nothing off.
         unsorted_split: the split that images without one belong to.
         class_names: the class of each folder name or label, in lower case.
+        columns: of a table, see `tables.columns_of`.
 
     Raises:
+        ImpossibleSplit: a split that is made would lack a class.
         UserError: see `records.open_prepared` and `layouts.read_listing`.
     """
     if records.is_prepared(path):
@@ -212,13 +223,17 @@ def open_path(
             )
             for split, files in prepared.files.items()
         }
+        found = set(parts)
         notes = add_splits(parts, validation_fraction)
         layout = f'prepared from {prepared.summary["layout"]}'
-        return DataSet(_in_order(parts), prepared.summary['digest'], layout, True, notes)
-    listing = layouts.read_listing(path, class_names)
+        made = frozenset(parts.keys() - found)
+        return DataSet(_in_order(parts), prepared.summary['digest'], layout, True, notes, made=made)
+    listing = layouts.read_listing(path, class_names, columns=columns)
     parts, notes = split_listing(listing, validation_fraction, unsorted_split)
+    made = frozenset(parts.keys() - set(listing.splits))
     notes = [*listing.notes, *formats.describe_left_out(listing.left_out), *notes]
-    return DataSet(parts, _listing_digest(parts), listing.layout, False, notes, listing.left_out)
+    digest = _listing_digest(parts)
+    return DataSet(parts, digest, listing.layout, False, notes, left_out=listing.left_out, made=made)
 
 
 def split_listing(
@@ -234,12 +249,17 @@ def split_listing(
 
 
 def add_splits(parts: dict[str, Split], fraction: float, has_splits: bool = True) -> list[str]:
-    """Splits the missing splits off `parts['train']`, and returns warnings about them."""
+    """Splits the missing splits off `parts['train']`, and returns warnings about them.
+
+    Raises:
+        ImpossibleSplit: one of them, or what is left of train, would lack a class.
+    """
     notes = []
     for split in ('validation',) if has_splits else ('test', 'validation'):
         if fraction and 'train' in parts and split not in parts:
             train = parts['train']
             is_new = splits.split_off(train.names, train.labels, train.groups, split, fraction)
+            splits.check_classes(train.labels, train.groups, is_new, split)
             if is_new.any() and not is_new.all():
                 parts[split], parts['train'] = train.take(np.flatnonzero(is_new)), train.take(np.flatnonzero(~is_new))
                 unit = 'groups' if any(train.groups) else 'names'
@@ -262,6 +282,19 @@ def training_splits(data: DataSet, config: Config) -> dict[str, Split]:
     parts = {name: data.get(part) for name, part in slices.items()}
     check_disjoint({f'config.data.{name}_split={slices[name]}': part for name, part in parts.items()})
     return {**data.splits, **parts}
+
+
+def split_notes(parts: Mapping[str, Split]) -> list[str]:
+    """Warnings about splits that lack a class, and groups that are in train and validation."""
+    lacks = {name: class_counts(part) for name, part in parts.items() if len(part) and 0 in class_counts(part)}
+    notes = [f'the split {name} has no {("real", "fake")[counts.index(0)]} images' for name, counts in lacks.items()]
+    if {'train', 'validation'} <= parts.keys():
+        groups = set(parts['train'].groups) & set(parts['validation'].groups) - {''}
+        if groups:
+            notes.append(
+                f'{len(groups):,} groups ({min(groups)!r}, ...) are in both train and validation; keep them whole'
+            )
+    return notes
 
 
 def check_disjoint(parts: Mapping[str, Split]) -> None:

@@ -1,5 +1,6 @@
 """Labels by name, in one table: fake = 1 = positive, real = 0, everywhere."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from fakeimg.errors import UserError
@@ -27,17 +28,39 @@ def known_names(table: Mapping[str, int] | Mapping[str, str], value: int | str) 
     return ', '.join(name for name, meaning in table.items() if meaning == value)
 
 
+def name_key(name: str) -> str:
+    """A name as tables hold it: lower case, and letters with their accents composed, however a disk stores them."""
+    return unicodedata.normalize('NFC', name).strip().lower()
+
+
 def class_names(labels: Sequence[str] = ()) -> dict[str, int]:
-    """Returns the table of class names, with those of the user added, each `real=NAME` or `fake=NAME`.
+    """Returns the table of class names, with those of the user added, each `NAME=real` or `NAME=fake`.
+
+    `real=NAME` is the same as `NAME=real`.
 
     Raises:
         UserError: another form, or one name for both classes.
     """
+    return {**CLASS_NAMES, **named(labels)}
+
+
+def named(labels: Sequence[str]) -> dict[str, int]:
+    """Returns the user's part of `class_names`."""
     added: dict[str, int] = {}
     for item in labels:
-        label, _, name = item.partition('=')
-        if label not in LABELS or not name:
-            raise UserError(f'label is {item!r}; it must be real=NAME or fake=NAME.')
-        if added.setdefault(name.lower(), LABELS[label]) != LABELS[label]:
+        name, label = _name_and_label(item)
+        if added.setdefault(name_key(name), LABELS[label]) != LABELS[label]:
             raise UserError(f'label gives {name!r} to both classes; give it to one.')
-    return {**CLASS_NAMES, **added}
+    return added
+
+
+def _name_and_label(item: str) -> tuple[str, str]:
+    name, _, label = item.rpartition('=')
+    first, _, rest = item.partition('=')
+    if name in LABELS and label in LABELS and name != label:
+        raise UserError(f'label is {item!r}, which can be read both ways; rename the folder.')
+    if label in LABELS and name.strip():
+        return name, label
+    if first in LABELS and rest.strip():
+        return rest, first
+    raise UserError(f'label is {item!r}; it must be NAME=real or NAME=fake.')

@@ -3,17 +3,20 @@
 import collections
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from fakeimg.data import formats, tables
 from fakeimg.data.files import Files, FolderFiles, list_files
-from fakeimg.data.labels import CLASS_NAMES, SPLIT_NAMES, known_names
+from fakeimg.data.folders import Folder, folder_of, read_folders
+from fakeimg.data.groups import groups_by_name, read_sources
+from fakeimg.data.labels import CLASS_NAMES, LABELS, known_names
 from fakeimg.errors import UserError
 
-# Folders below a class are generators up to this number, and identities or videos beyond.
-MAX_GENERATORS_BELOW_CLASS = 20
+_FEW = 6  # folder names that a message lists
+_UNNAMED = ('split/class', 'class only')  # layouts that no published set is known by
 
 
 @dataclasses.dataclass
@@ -52,12 +55,23 @@ def is_table(path: str) -> bool:
     return path.lower().endswith(tables.SUFFIXES) and os.path.isfile(path)
 
 
-def read_listing(path: str, class_names: Mapping[str, int] = CLASS_NAMES, files: Files | None = None) -> Listing:
+def read_listing(
+    path: str,
+    class_names: Mapping[str, int] = CLASS_NAMES,
+    files: Files | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Listing:
     """Lists the images of a folder, a zip or tar archive, or a table (.csv, .jsonl).
 
-    Split and class are the folder names that the tables in `labels` know, at any depth and in any order:
+    Split and class are the folder names that `names` understands, at any depth below `path` and in any order:
     `DIR/train/real/1.jpg`, `DIR/Dataset/Train/Fake/x/1.png`, `DIR/biggan/train/ai/1.png`. A set whose folders do not
-    say its classes may have a table at its top instead. `files` spares listing them again.
+    say its classes may have a table at its top instead.
+
+    Args:
+        path: of the set.
+        class_names: the class of each name, in lower case.
+        files: what `list_files(path)` returned, to spare listing them again.
+        columns: of a table, see `tables.columns_of`.
 
     Raises:
         UserError: nothing there, no images, or a class or split that is unknown or ambiguous.
@@ -65,7 +79,7 @@ def read_listing(path: str, class_names: Mapping[str, int] = CLASS_NAMES, files:
     path = os.path.expanduser(path)
     if is_table(path):
         folder, name = os.path.split(os.path.abspath(path))
-        return _from_table(path, FolderFiles(folder, [name]), name, class_names)
+        return _from_table(FolderFiles(folder, [name]), name, class_names, columns, set_name(path))
     files = list_files(path) if files is None else files
     images, left_out = formats.find_images(files)
     if not len(images):
@@ -74,106 +88,66 @@ def read_listing(path: str, class_names: Mapping[str, int] = CLASS_NAMES, files:
             f'data path {path} holds no images ({", ".join(formats.SUFFIXES)}{others}); '
             'give the folder that holds train/real, train/fake and so on.'
         )
-    folders = _read_folders((files.names[index] for index in images), class_names)
-    if any(folder.label is None for folder in folders.values()):
-        top = [name for name in files.names if '/' not in name and name.lower().endswith(tables.SUFFIXES)]
-        if len(top) == 1:
-            return _from_table(path, files, top[0], class_names)
-        if any(name.endswith('_poly.json') for name in files.names):
-            raise UserError(
-                f'{path} is OpenForensics as it was released, whose faces have to be cut out first; '
-                f'run fakeimg prepare {path}.'
-            )
-        raise _unknown_class(path, folders, class_names)
-    return dataclasses.replace(_from_folders(path, files.take(images), folders), left_out=left_out)
-
-
-@dataclasses.dataclass
-class _Folder:
-    """What the parts of one folder's path mean."""
-
-    label: int | None
-    split: str | None
-    above: tuple[str, ...]  # parts without a meaning, above the class
-    below: tuple[str, ...]
-    class_part: str
-    split_part: str
-    count: int = 0
-
-
-def _read_folders(names: Iterable[str], class_names: Mapping[str, int]) -> dict[str, _Folder]:
-    folders: dict[str, _Folder] = {}
-    for name in names:
-        folder = _folder(name)
-        if folder not in folders:
-            folders[folder] = _read_parts(folder, class_names)
-        folders[folder].count += 1
-    return folders
-
-
-def _read_parts(folder: str, class_names: Mapping[str, int]) -> _Folder:
-    parts = [part for part in folder.split('/') if part]
-    class_part = _only_meaning(parts, class_names, folder)
-    split_part = _only_meaning(parts, SPLIT_NAMES, folder)
-    free = [part not in (class_part, split_part) for part in parts]
-    place = parts.index(class_part) if class_part else len(parts)
-    return _Folder(
-        label=class_names[class_part.lower()] if class_part else None,
-        split=SPLIT_NAMES[split_part.lower()] if split_part else None,
-        above=tuple(part for part, ok in zip(parts[:place], free, strict=False) if ok),
-        below=tuple(part for part, ok in zip(parts[place:], free[place:], strict=True) if ok),
-        class_part=class_part,
-        split_part=split_part,
-    )
-
-
-def _only_meaning(parts: Sequence[str], table: Mapping, folder: str) -> str:
-    """Returns the innermost part that the table knows ('' for none); all known parts must mean the same."""
-    known = [part for part in parts if part.lower() in table]
-    if len({table[part.lower()] for part in known}) > 1:
+    folders, notes = read_folders((files.names[index] for index in images), class_names, path)
+    is_unknown = any(folder.label is None for folder in folders.values())
+    described, stray = [], []
+    if is_unknown or not any(folder.split for folder in folders.values()):
+        described, stray = _top_tables(path, files, class_names, columns, is_unknown)
+    if not is_unknown:
+        unused = [f'{listing.layout} says more than the folders; it is not used unless it is given as the data path'
+                  for listing in described if any(listing.splits) or any(listing.groups)]  # fmt: skip
+        listing = _from_folders(path, files.take(images), folders, [*notes, *unused, *stray])
+        return dataclasses.replace(listing, left_out=left_out)
+    if len(described) == 1:
+        return dataclasses.replace(described[0], notes=[*described[0].notes, *stray])
+    if any(name.endswith('_poly.json') for name in files.names):
         raise UserError(
-            f'{folder} is ambiguous: its folders {" and ".join(map(repr, known))} contradict each other; rename one.'
+            f'{path} is OpenForensics as it was released, whose faces have to be cut out first; '
+            f'run fakeimg prepare {shlex.quote(path)}.'
         )
-    return known[-1] if known else ''
+    raise _unknown_class(path, folders, class_names, stray)
 
 
-def _from_folders(path: str, files: Files, folders: dict[str, _Folder]) -> Listing:
-    stray = next((name for name, folder in folders.items() if folder.split is None), None)
-    if stray is not None and any(folder.split for folder in folders.values()):
-        raise UserError(
-            f'{path}/{stray} belongs to no split while other folders do; put it below one named '
-            f'{", ".join(SPLIT_NAMES)}, or move it away.'
-        )
+def _top_tables(
+    path: str, files: Files, class_names: Mapping[str, int], columns: Mapping[str, str] | None, is_needed: bool
+) -> tuple[list[Listing], list[str]]:
+    """What the tables at the top of a set describe, and notes about those that describe nothing in it."""
+    described, notes = [], []
+    for name in files.names:
+        if '/' in name or not name.lower().endswith(tables.SUFFIXES):
+            continue
+        try:
+            described.append(_from_table(files, name, class_names, columns, set_name(path)))
+        except tables.StrayTable as error:
+            if not name.lower().endswith('.txt'):  # most texts are no tables
+                notes.append(f'{name} is passed over, since it does not describe the images ({str(error).rstrip(".")})')
+        except UserError:
+            if is_needed:
+                raise
+    return described, notes
+
+
+def _from_folders(path: str, files: Files, folders: dict[str, Folder], notes: list[str]) -> Listing:
     layout, generator = _recognise(path, folders)
     shared = len(os.path.commonprefix([folder.above for folder in folders.values()]))
-    below = {folder.below[0] for folder in folders.values() if folder.below}
-    has_generators = 0 < len(below) <= MAX_GENERATORS_BELOW_CLASS
-    notes = []
-    if len(below) > 1:
-        meaning = 'generators' if has_generators else 'groups (identities, videos) that must not be split'
-        notes.append(f'{len(below)} folder names below the classes, such as {min(below)!r}, are read as {meaning}')
-    generator_of, group_of, split_of, label_of = {}, {}, {}, {}
-    for name, folder in folders.items():
-        candidates = (*(folder.below[:1] if has_generators else ()), *folder.above[shared:], generator)
-        generator_of[name] = candidates[0]
-        group_of[name] = '' if has_generators else '/'.join(folder.below)
-        split_of[name], label_of[name] = folder.split, folder.label
+    sources, groups, more = read_sources(folders, files.names, has_stems=layout.startswith(_UNNAMED))
+    source_of = {
+        name: next(filter(None, (sources[name], *folder.above[shared:], folder.hint, generator)))
+        for name, folder in folders.items()
+    }
+    rows = [folder_of(name) for name in files.names]
     return Listing(
         layout=layout,
         files=files,
-        labels=np.fromiter((label_of[_folder(name)] for name in files.names), np.int32, len(files)),
-        splits=[split_of[_folder(name)] for name in files.names],
-        generators=[generator_of[_folder(name)] for name in files.names],
-        groups=[group_of[_folder(name)] for name in files.names],
-        notes=notes,
+        labels=np.fromiter((folders[row].label for row in rows), np.int32, len(files)),
+        splits=[folders[row].split for row in rows],
+        generators=[source_of[row] for row in rows],
+        groups=groups,
+        notes=[*notes, *more],
     )
 
 
-def _folder(name: str) -> str:
-    return name.rpartition('/')[0]
-
-
-def _recognise(path: str, folders: dict[str, _Folder]) -> tuple[str, str]:
+def _recognise(path: str, folders: dict[str, Folder]) -> tuple[str, str]:
     """Returns the layout in words, and the generator of images whose folders name none."""
     classes = {folder.class_part for folder in folders.values()}
     splits = {folder.split_part for folder in folders.values() if folder.split_part}
@@ -192,26 +166,45 @@ def _recognise(path: str, folders: dict[str, _Folder]) -> tuple[str, str]:
         return f'Kaggle {kaggle} ({{Train,Validation,Test}}/{{Fake,Real}})', kaggle
     if not generators and classes == {'REAL', 'FAKE'} and splits == {'train', 'test'}:
         return 'CIFAKE ({train,test}/{REAL,FAKE})', 'CIFAKE'
-    shape = [f'{{{",".join(sorted(splits))}}}'] * bool(splits) + [f'{{{",".join(sorted(classes))}}}']
-    return f'{"split/class" if splits else "class only"} ({"/".join(shape)})', wrapper
+    shape = [f'{{{",".join(sorted(splits))}}}'] * bool(splits - classes) + [f'{{{",".join(sorted(classes))}}}']
+    return f'{_UNNAMED[0] if splits else _UNNAMED[1]} ({"/".join(shape)})', wrapper
 
 
-def _unknown_class(path: str, folders: dict[str, _Folder], class_names: Mapping[str, int]) -> UserError:
-    seen = collections.Counter()
-    for folder in folders.values():
-        if folder.label is None:
-            seen[folder.above[-1] if folder.above else 'no folder at all'] += folder.count
-    listed = ', '.join(f'{name!r} ({count:,} images)' for name, count in seen.most_common(6))
-    more = f' and {len(seen) - 6} more' if len(seen) > 6 else ''
+def _unknown_class(
+    path: str, folders: dict[str, Folder], class_names: Mapping[str, int], notes: Sequence[str]
+) -> UserError:
+    unknown = {name: folder for name, folder in folders.items() if folder.label is None}
+    depth = max(len(folder.above) for folder in unknown.values())
+    levels = [collections.Counter() for _ in range(max(depth, 1))]
+    innermost = collections.Counter()
+    for folder in unknown.values():
+        innermost[folder.above[-1] if folder.above else 'no folder at all'] += folder.count
+        for level, part in enumerate(folder.above):
+            levels[level][part] += folder.count
+    # The names that tell images apart and are few: identities and videos are many.
+    seen = next((counts for counts in levels if 2 <= len(counts) <= _FEW), innermost)
+    listed = ', '.join(f'{name!r} ({count:,} images)' for name, count in seen.most_common(_FEW))
+    more = f' and {len(seen) - _FEW} more' if len(seen) > _FEW else ''
+    known = {folder.label for folder in folders.values()} - {None}
+    first = int(0 in known)  # a guess that the user will check; where there are real images, others are fake
+    used = {part for folder in folders.values() if folder.label is not None for part in folder.above}
+    add = []
+    if len(seen) <= _FEW and 'no folder at all' not in seen and not used & seen.keys():
+        order = enumerate(sorted(seen))
+        add = [('label', f'{name}={list(LABELS)[first if place == 0 else int(1 not in known or first)]}')
+               for place, name in order]  # fmt: skip
     return UserError(
-        f'the classes of {path} are unknown: its folders are {listed}{more}; pass label real=NAME and label fake=NAME '
-        f'to prepare or audit, or name the folders real ({known_names(class_names, 0)}) and fake '
-        f'({known_names(class_names, 1)}).'
+        f'the classes of {path} are unknown: its folders are {listed}{more}; say which is which with label NAME=real '
+        f'and label NAME=fake, or name the folders real ({known_names(class_names, 0)}) and fake '
+        f'({known_names(class_names, 1)})' + ''.join(f'; {note}' for note in notes) + '.',
+        add=add,
     )
 
 
-def _from_table(path: str, files: Files, table: str, class_names: Mapping[str, int]) -> Listing:
-    listed = tables.read_table(files.read(files.names.index(table)), table, class_names)
+def _from_table(
+    files: Files, table: str, class_names: Mapping[str, int], columns: Mapping[str, str] | None, source: str
+) -> Listing:
+    listed = tables.read_table(files.read(files.names.index(table)), table, class_names, columns)
     rows, images = tables.find_images(listed, files, table)
     splits = [row.split for row in rows]
     if None in splits and any(splits):
@@ -221,12 +214,15 @@ def _from_table(path: str, files: Files, table: str, class_names: Mapping[str, i
         paths = {row.path for row in rows}
         first = next(row.path for row in listed if row.path not in paths)
         notes.append(f'{missing:,} of {len(listed):,} images in {table} are missing ({first!r}, ...)')
+    groups, more = [row.group or '' for row in rows], []
+    if rows[0].group is None:
+        groups, more = groups_by_name([row.path for row in rows])
     return Listing(
         layout=f'table ({table})',
         files=images,
         labels=np.array([row.label for row in rows], np.int32),
         splits=splits,
-        generators=[row.generator or set_name(path) for row in rows],
-        groups=[row.group for row in rows],
-        notes=notes,
+        generators=[row.generator or source for row in rows],
+        groups=groups,
+        notes=[*notes, *more],
     )

@@ -65,6 +65,33 @@ def split_off(
     return is_new
 
 
+class ImpossibleSplit(UserError):
+    """A split with both classes and whole groups cannot be made."""
+
+
+def check_classes(
+    labels: Int[np.ndarray, ' n'], groups: Sequence[str], is_new: Bool[np.ndarray, ' n'], new_split: str
+) -> None:
+    """Raises ImpossibleSplit when a new split, or what is left for train, lacks a class that there is."""
+    for label, name in enumerate(('real', 'fake')):
+        own = labels == label
+        if own.all() or not own.any():  # a set of one class is refused by whoever needs both
+            continue
+        for part, mask in ((new_split, is_new), ('train', ~is_new)):
+            if not (own & mask).any():
+                of_class = {groups[row] or row for row in np.flatnonzero(own)}
+                what = f'{int(own.sum()):,} images'
+                if len(of_class) < own.sum():
+                    what += f' are {len(of_class):,} groups that must stay whole'
+                else:
+                    what += ' are too few'
+                raise ImpossibleSplit(
+                    f'no {new_split} split can be made: {part} would have no {name} images (the {what}); add {name} '
+                    'images, or put the images into folders named train, validation and test, or give a table whose '
+                    'column split says it.'
+                )
+
+
 def read_slice(spec: str, sizes: dict[str, int]) -> dict[str, list[slice]]:
     """Parses a TFDS split specification such as `train`, `train[:10%]` or `train[:100]+validation`.
 

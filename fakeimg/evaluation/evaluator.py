@@ -13,7 +13,9 @@ from fakeimg.config import DEMO, override
 from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import layouts, seen
+from fakeimg.data.labels import class_names
 from fakeimg.data.splits import file_part
+from fakeimg.data.tables import columns_of
 from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
@@ -121,7 +123,12 @@ def _is_own(detector: Detector, digest: str, content: str) -> bool:
 
 def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib.DataSet:
     if data_path is not None:  # nothing is split off from images that were never trained on
-        return datasets_lib.open_path(data_path, unsorted_split=split.split('[')[0])
+        return datasets_lib.open_path(
+            data_path,
+            unsorted_split=split.split('[')[0],
+            class_names=class_names(detector.config.data.labels),
+            columns=columns_of(detector.config.data.columns),
+        )
     path = detector.config.data.path
     if path != DEMO and not os.path.exists(path):
         raise UserError(f'the images of this run are not at {path}; say where they are now with moved_to.')

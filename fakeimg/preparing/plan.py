@@ -37,6 +37,7 @@ class Options:
         class_names: the class of each folder name or label, in lower case.
         dedupe: leave copies out (see `dedupe.drop_copies`).
         near: with dedupe, near copies of an earlier split's images as well.
+        columns: of a table, see `tables.columns_of`.
     """
 
     encoding: Encoding
@@ -48,6 +49,7 @@ class Options:
     class_names: Mapping[str, int]
     dedupe: bool = False
     near: bool = False
+    columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,7 @@ def make_plan(path: str, options: Options, workers: int = 1, console: Console = 
     if listed and annotations:
         layout, parts, counts = _openforensics(listed, annotations, options)
     else:
-        listing = layouts.read_listing(path, options.class_names, listed)
+        listing = layouts.read_listing(path, options.class_names, listed, options.columns)
         has_splits = None not in listing.splits
         default = 0.0 if has_splits else _DEFAULT_FRACTION
         listed_splits, warnings = datasets.split_listing(listing, default if fraction is None else fraction)
@@ -154,7 +156,8 @@ def _shard_items(parts: Mapping[str, Items]) -> int:
 
 
 def _key(parts: Mapping[str, Items], options: Options) -> str:
-    state = hashlib.sha256(json.dumps([fakeimg.__version__, records.VERSION, dataclasses.asdict(options)]).encode())
+    plain = {name: value for name, value in dataclasses.asdict(options).items() if name != 'columns' or value}
+    state = hashlib.sha256(json.dumps([fakeimg.__version__, records.VERSION, plain]).encode())
     for split, items in parts.items():
         state.update(f'{split} {len(items)}\n'.encode())
         for columns in _columns(items):

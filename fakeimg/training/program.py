@@ -184,6 +184,7 @@ def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bo
     model = create_model(config, dtype, parallel.AXIS)
     data = datasets_lib.open_data(config)
     splits = datasets_lib.training_splits(data, config)
+    notes = [*data.notes, *datasets_lib.split_notes(splits)]
     real, fake = datasets_lib.class_counts(splits['train'])
     if not (real and fake):
         missing = 'real' if fake else 'fake'
@@ -201,7 +202,7 @@ def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bo
 
     return Program(
         config=config,
-        data=dataclasses.replace(data, splits=splits),
+        data=dataclasses.replace(data, splits=splits, notes=notes),
         devices=mapped,
         model=model,
         tx=tx,

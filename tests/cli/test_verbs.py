@@ -141,8 +141,8 @@ def test_mistakes_on_the_command_line(
 def test_mistakes_in_the_data(verb: Verb, config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
     shutil.rmtree(faces / 'train/fake')
     assert_refused(verb('main', *train_flags(config)), 'has no fake images (36 real, 0 fake)')
-    (faces / 'train/real').rename(faces / 'train/originals')
-    assert_refused(verb('main', *train_flags(config)), "its folders are 'originals'")
+    (faces / 'train/real').rename(faces / 'train/photos')
+    assert_refused(verb('main', *train_flags(config)), "its folders are 'photos'")
     assert [path.name for path in (tmp_path / 'work').iterdir()] == ['configs']
 
 

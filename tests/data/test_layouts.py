@@ -108,8 +108,8 @@ def test_odd_names_hidden_files_and_link_loops(tmp_path: pathlib.Path) -> None:
         ([], 'holds no images'),
         (['train/real/x.txt'], 'holds no images'),
         (
-            ['train/originals/1.jpg', 'train/fake/1.jpg'],
-            r"classes of .* are unknown: its folders are 'originals' \(1 images\); pass label real=NAME and",
+            ['train/photos/1.jpg', 'train/fake/1.jpg'],
+            r"classes of .* are unknown: its folders are 'photos' \(1 images\); say which is which with label NAME=real",
         ),
         (['train/real/fake/1.jpg'], "'real' and 'fake' contradict each other"),
         (['train/test/real/1.jpg'], "'train' and 'test' contradict each other"),
@@ -188,15 +188,15 @@ def test_an_unpacked_140k_is_known_by_its_own_name(tmp_path: pathlib.Path) -> No
 def test_subfolders_are_generators_when_few_and_groups_when_many(
     tmp_path: pathlib.Path, count: int, are_generators: bool
 ) -> None:
-    names = [f'train/{c}/id{i}/clip/{j}.jpg' for c in ('real', 'fake') for i in range(count) for j in range(2)]
+    names = [f'train/{c}/gan{i}/clip/{j}.jpg' for c in ('real', 'fake') for i in range(count) for j in range(2)]
     listing = read_listing(make(tmp_path / 'set', [*names, 'train/real/own.jpg']))
     rows = dict(zip(listing.files.names, zip(listing.generators, listing.groups, strict=True), strict=True))
-    expected = ('id3', '') if are_generators else ('set', 'id3/clip')
-    assert rows['train/real/id3/clip/0.jpg'] == rows['train/fake/id3/clip/1.jpg'] == expected
+    expected = ('gan3', '') if are_generators else ('set', 'gan3/clip')
+    assert rows['train/real/gan3/clip/0.jpg'] == rows['train/fake/gan3/clip/1.jpg'] == expected
     assert rows['train/real/own.jpg'] == ('set', '')
     meaning = 'generators' if are_generators else 'groups (identities, videos)'
     assert len(listing.notes) == 1
-    assert listing.notes[0].startswith(f"{count} folder names below the classes, such as 'id0', are read as {meaning}")
+    assert listing.notes[0].startswith(f"{count} folder names below the classes, such as 'gan0', are read as {meaning}")
 
 
 def test_identities_are_not_parted_by_carving(tmp_path: pathlib.Path) -> None:
@@ -208,23 +208,25 @@ def test_identities_are_not_parted_by_carving(tmp_path: pathlib.Path) -> None:
 
 
 def test_labels_by_hand_make_a_layout_known(tmp_path: pathlib.Path) -> None:
-    folder = make(tmp_path / 'set', ['train/Originals/1.jpg', 'train/edited/1.jpg', 'test/originals/1.jpg'])
-    with pytest.raises(UserError, match=r"its folders are .*'Originals' \(1 images\), 'edited' \(1 images\); pass"):
+    folder = make(tmp_path / 'set', ['train/Photos/1.jpg', 'train/edited/1.jpg', 'test/photos/1.jpg'])
+    with pytest.raises(UserError, match=r"its folders are .*'Photos' \(1 images\), 'edited' \(1 images\)"):
         read_listing(folder)
-    listing = read_listing(folder, class_names(['real=originals', 'fake=Edited']))
+    listing = read_listing(folder, class_names(['real=photos', 'Edited=fake']))
     assert dict(zip(listing.files.names, listing.labels.tolist(), strict=True)) == {
-        'test/originals/1.jpg': 0, 'train/Originals/1.jpg': 0, 'train/edited/1.jpg': 1,
+        'test/photos/1.jpg': 0, 'train/Photos/1.jpg': 0, 'train/edited/1.jpg': 1,
     }  # fmt: skip
-    assert listing.layout == 'split/class ({test,train}/{Originals,edited,originals})'
+    assert listing.layout == 'split/class ({test,train}/{Photos,edited,photos})'
     assert listing.splits == ['test', 'train', 'train']
 
 
 @pytest.mark.parametrize(
     ('given', 'message'),
     [
-        (['originals'], "^label is 'originals'; it must be real=NAME or fake=NAME"),
+        (['originals'], "^label is 'originals'; it must be NAME=real or NAME=fake"),
         (['true=originals'], "^label is 'true=originals'"),
         (['real='], "^label is 'real='"),
+        (['=fake'], "^label is '=fake'"),
+        (['real=fake'], "^label is 'real=fake', which can be read both ways"),
         (['real=x', 'fake=X'], "^label gives 'X' to both classes"),
     ],
 )

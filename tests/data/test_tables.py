@@ -112,13 +112,13 @@ def test_the_140k_faces_call_a_real_face_1(tmp_path: pathlib.Path, form: str, wi
 
 def test_a_number_means_nothing_until_it_is_said(tmp_path: pathlib.Path) -> None:
     table = delimited(['path', 'label'], [('a b/1.jpg', '0'), ('a b/2.jpg', '1')])
-    with pytest.raises(UserError, match=r"label '0', .* means real in some sets .* define it with label real=0 or"):
+    with pytest.raises(UserError, match=r"label '0', .* means real in some sets .* define it with label 0=real or"):
         read(tmp_path, 'list.csv', table)
     assert labels_of(read(tmp_path, 'list.csv', table, ['real=0', 'fake=1'])) == {'a b/1.jpg': 0, 'a b/2.jpg': 1}
     assert labels_of(read(tmp_path, 'list.csv', table, ['real=1', 'fake=0'])) == {'a b/1.jpg': 1, 'a b/2.jpg': 0}
     with pytest.raises(UserError, match='label True, .* means real in some sets'):
         read(tmp_path, 'list.jsonl', b'{"path": "a b/1.jpg", "label": true}')
-    with pytest.raises(UserError, match="unknown label 'gan'; known are real .*; add it with label real=gan or"):
+    with pytest.raises(UserError, match="unknown label 'gan'; known are real .*; add it with label gan=real or"):
         read(tmp_path, 'list.csv', delimited(['path', 'label'], [('a b/1.jpg', 'gan')]))
 
 
@@ -139,7 +139,7 @@ def test_missing_images_are_counted_and_the_first_named(tmp_path: pathlib.Path) 
     [
         ('l.csv', b'path,label\na,real\na,fake\n', r"l\.csv lists 'a' as real and as fake; correct it"),
         ('l.csv', b'path,label\nb/a,real\nb/./a,fake\n', r"l\.csv lists 'b/a' as real and as fake; correct it"),
-        ('l.csv', b'path,label,split\na,real,holdout\n', "unknown split 'holdout'; known are train, training, valid"),
+        ('l.csv', b'path,label,split\na,real,holdout\n', "unknown split 'holdout'; known are train, validation, test"),
         ('l.jsonl', b'{"path": "a", "label": "real"}\n\n{"path": \n', r'l\.jsonl, line 3: not a JSON object; correct'),
         ('l.jsonl', b'["a", "real"]\n', r'l\.jsonl, line 1: not a JSON object'),
         ('l.jsonl', b'[' * 100_000, r'l\.jsonl, line 1: not a JSON object'),

@@ -64,7 +64,7 @@ def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pa
         (('faces', '--out=out', '--encode=jpeg:101'), "encode is 'jpeg:101'"),
         (('faces', '--out=out', '--to_size=4'), 'to_size is 4; it must be 0 (unchanged) or at least 8 pixels'),
         (('faces', '--out=out', '--validation_fraction=0.5'), 'validation_fraction is 0.5; it must be'),
-        (('faces', '--out=out', '--label=genuine'), "label is 'genuine'; it must be real=NAME"),
+        (('faces', '--out=out', '--label=genuine'), "label is 'genuine'; it must be NAME=real"),
         (('faces', '--out=out', '--margin=0.5'), '--margin is 0.5; it must be from 1 to 10'),
         (('faces', '--out=faces'), 'faces exists and holds something else; choose another folder'),
     ],
