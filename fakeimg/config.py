@@ -1,8 +1,6 @@
 """Every field of a recipe, with its default, its meaning and its check.
 
-Recipes in `configs/` change fields of `default_config()` and nothing else; the command line may then override them.
-`complete` checks the result and fills in what follows from other fields. Values that also depend on the data (steps
-from epochs) are in `training/schedule.py`.
+Recipes in `configs/` change fields of `default_config()` alone, the command line overrides them, `complete` checks.
 """
 
 import copy
@@ -51,8 +49,8 @@ class Data(Section):
     std: tuple[float, ...] = ()  # likewise
 
     def check(self) -> None:
-        self.require('demo_examples', self.demo_examples >= 8, 'at least 8')
-        self.require('image_size', self.image_size >= 8, 'at least 8')
+        for name in ('demo_examples', 'image_size'):
+            self.require(name, getattr(self, name) >= 8, 'at least 8')
         wanted = f'0 or at least config.data.image_size ({self.image_size})'
         self.require('resize_size', self.resize_size == 0 or self.resize_size >= self.image_size, wanted)
         self.require('validation_fraction', 0 < self.validation_fraction < 0.5, 'between 0 and 0.5')
@@ -60,8 +58,8 @@ class Data(Section):
         self.require('resize_version', self.resize_version in (1, 2), '1 or 2')
         self.require('threads', self.threads >= 0, '0 (one per core) or more')
         self.require_one_of('cache', 'auto', 'none', 'host', 'device')
-        numbers = 'three numbers, one per colour'
-        self.require('mean', len(self.mean) in (0, 3) and all(map(math.isfinite, self.mean)), numbers)
+        ok, numbers = len(self.mean) in (0, 3) and all(map(math.isfinite, self.mean)), 'three numbers, one per colour'
+        self.require('mean', ok, numbers)
         ok = len(self.std) in (0, 3) and all(0 < value < math.inf for value in self.std)
         self.require('std', ok, f'{numbers} above 0')
 

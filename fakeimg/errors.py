@@ -2,8 +2,6 @@
 
 import os
 import re
-
-
 from collections.abc import Sequence
 
 

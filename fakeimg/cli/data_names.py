@@ -21,14 +21,16 @@ def define() -> None:
 
 def labels() -> list[str]:
     """The values of --label, checked. Raises UserError when one says nothing."""
-    labels_lib.class_names(flags.FLAGS['label'].value)
-    return flags.FLAGS['label'].value
+    given: list[str] = flags.FLAGS['label'].value or []
+    labels_lib.class_names(given)
+    return given
 
 
 def columns() -> list[str]:
     """The values of --columns, checked. Raises UserError when one says nothing."""
-    tables.columns_of(flags.FLAGS['columns'].value)
-    return flags.FLAGS['columns'].value
+    given: list[str] = flags.FLAGS['columns'].value or []
+    tables.columns_of(given)
+    return given
 
 
 def apply(config: Config) -> None:

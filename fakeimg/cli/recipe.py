@@ -23,7 +23,7 @@ _FIELD = re.compile(r'^    (\w+): [^=\n]+ = (?!dataclasses)(.+?)(?:  # (.*))?$',
 
 
 def define_config() -> flags.FlagHolder:
-    """Defines `--config`, an override for each field of the recipe (`--config.batch_size=64`), and flags for its data."""
+    """Defines `--config`, overrides for each field (`--config.batch_size=64`), and flags for the data."""
     data_names.define()
     return config_flags.DEFINE_config_file('config', None, 'Recipe, by name or path.')
 

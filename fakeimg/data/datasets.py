@@ -270,44 +270,6 @@ def add_splits(parts: dict[str, Split], fraction: float, has_splits: bool = True
     return notes
 
 
-def training_splits(data: DataSet, config: Config) -> dict[str, Split]:
-    """Returns all splits, train and validation as `config.data` slices them.
-
-    Raises:
-        UserError: no such split, or the two share images.
-    """
-    slices = {'train': config.data.train_split, 'validation': config.data.validation_split}
-    if slices['validation'] == 'validation' and 'validation' not in data.splits:
-        del slices['validation']
-    parts = {name: data.get(part) for name, part in slices.items()}
-    check_disjoint({f'config.data.{name}_split={slices[name]}': part for name, part in parts.items()})
-    return {**data.splits, **parts}
-
-
-def split_notes(parts: Mapping[str, Split]) -> list[str]:
-    """Warnings about splits that lack a class, and groups that are in train and validation."""
-    lacks = {name: class_counts(part) for name, part in parts.items() if len(part) and 0 in class_counts(part)}
-    notes = [f'the split {name} has no {("real", "fake")[counts.index(0)]} images' for name, counts in lacks.items()]
-    if {'train', 'validation'} <= parts.keys():
-        groups = set(parts['train'].groups) & set(parts['validation'].groups) - {''}
-        if groups:
-            notes.append(
-                f'{len(groups):,} groups ({min(groups)!r}, ...) are in both train and validation; keep them whole'
-            )
-    return notes
-
-
-def check_disjoint(parts: Mapping[str, Split]) -> None:
-    """Raises UserError when a later split has images of the first one."""
-    (train, first), *others = parts.items()
-    known = set(first.names)
-    for name, part in others:
-        if shared := known.intersection(part.names):
-            raise UserError(
-                f'the splits {train} and {name} share {len(shared)} images; choose splits that have none in common.'
-            )
-
-
 def _in_order(parts: dict[str, Split]) -> dict[str, Split]:
     return {split: parts[split] for split in (*SPLITS, *sorted(parts.keys() - set(SPLITS))) if split in parts}
 

@@ -1,4 +1,4 @@
-"""What the folders of a set mean: class, split, and the parts above and below the class that name sources and groups."""
+"""What the folders of a set mean: class, split, and the parts around the class that name sources and groups."""
 
 import dataclasses
 import os
@@ -46,7 +46,7 @@ def read_folders(
     """Reads the folders of images.
 
     A whole name that is known says more than a word inside a name, and what the user said more than both. A folder
-    that all images share says a class only where no other folder does, and a word in it nothing: it tells nothing apart.
+    that all images share says a class only where no other folder does, and a word in it says nothing.
 
     Args:
         names: of images, with '/' between folders.
@@ -161,10 +161,10 @@ def _splits(
         splits = {folder: _above_class(place, classes[folder]) for folder, place in beside.items()}
     stray = next((folder for folder, place in splits.items() if place is None), None)
     if stray is not None and any(splits.values()):
-        example = next(folder for folder, place in splits.items() if place)
+        example, (_, meaning) = next((folder, place) for folder, place in splits.items() if place)
         raise UserError(
             f'{path}/{stray} belongs to no split while other folders do ({example!r}: '
-            f'{splits[example][1].value}); put it below one named {", ".join(SPLITS[:3])}, or move it away.'
+            f'{meaning.value}); put it below one named {", ".join(SPLITS[:3])}, or move it away.'
         )
     if not any(splits.values()):
         _refuse_unknown_splits(parts, shared, classes, path)

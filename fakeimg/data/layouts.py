@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fakeimg.data import formats, tables
+from fakeimg.data import formats, rows, tables
 from fakeimg.data.files import Files, FolderFiles, list_files
 from fakeimg.data.folders import Folder, folder_of, read_folders
 from fakeimg.data.groups import groups_by_name, read_sources
@@ -48,11 +48,11 @@ def set_name(path: str) -> str:
     """Returns the name of a set: its folder's or file's, without an archive's suffix."""
     name = os.path.basename(os.path.abspath(os.path.expanduser(path)))
     stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in ('.zip', '.tar', *tables.SUFFIXES) else name
+    return stem if suffix.lower() in ('.zip', '.tar', *rows.SUFFIXES) else name
 
 
 def is_table(path: str) -> bool:
-    return path.lower().endswith(tables.SUFFIXES) and os.path.isfile(path)
+    return path.lower().endswith(rows.SUFFIXES) and os.path.isfile(path)
 
 
 def read_listing(
@@ -114,7 +114,7 @@ def _top_tables(
     """What the tables at the top of a set describe, and notes about those that describe nothing in it."""
     described, notes = [], []
     for name in files.names:
-        if '/' in name or not name.lower().endswith(tables.SUFFIXES):
+        if '/' in name or not name.lower().endswith(rows.SUFFIXES):
             continue
         try:
             described.append(_from_table(files, name, class_names, columns, set_name(path)))

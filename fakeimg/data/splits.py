@@ -79,7 +79,7 @@ def check_classes(
             continue
         for part, mask in ((new_split, is_new), ('train', ~is_new)):
             if not (own & mask).any():
-                of_class = {groups[row] or row for row in np.flatnonzero(own)}
+                of_class = {groups[int(row)] or row for row in np.flatnonzero(own)}
                 what = f'{int(own.sum()):,} images'
                 if len(of_class) < own.sum():
                     what += f' are {len(of_class):,} groups that must stay whole'

@@ -16,6 +16,7 @@ from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import labels as labels_lib
+from fakeimg.data import partition
 from fakeimg.data.splits import file_part
 from fakeimg.detector import Detector
 from fakeimg.errors import UserError
@@ -180,6 +181,6 @@ def _open_splits(
     if config.data.validation_split != 'validation' or 'validation' in data.splits:
         names.insert(1, config.data.validation_split)
     splits = {name: data.get(name) for name in dict.fromkeys(names)}
-    datasets_lib.check_disjoint(splits)
+    partition.check_disjoint(splits)
     labels, groups = splits[train].labels, splits[train].groups
     return splits, classifiers.assign_folds(labels, groups, options.folds, config.seed)

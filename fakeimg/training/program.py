@@ -15,7 +15,7 @@ from fakeimg import detector, scoring
 from fakeimg.config import Config
 from fakeimg.console import Console
 from fakeimg.data import datasets as datasets_lib
-from fakeimg.data import memory, pipeline, seen
+from fakeimg.data import memory, partition, pipeline, seen
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
 from fakeimg.meta import Meta
@@ -183,8 +183,8 @@ def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bo
     dtype = precision.resolve(config.precision)
     model = create_model(config, dtype, parallel.AXIS)
     data = datasets_lib.open_data(config)
-    splits = datasets_lib.training_splits(data, config)
-    notes = [*data.notes, *datasets_lib.split_notes(splits)]
+    splits = partition.training_splits(data, config)
+    notes = [*data.notes, *partition.split_notes(splits)]
     real, fake = datasets_lib.class_counts(splits['train'])
     if not (real and fake):
         missing = 'real' if fake else 'fake'

@@ -109,7 +109,7 @@ def test_odd_names_hidden_files_and_link_loops(tmp_path: pathlib.Path) -> None:
         (['train/real/x.txt'], 'holds no images'),
         (
             ['train/photos/1.jpg', 'train/fake/1.jpg'],
-            r"classes of .* are unknown: its folders are 'photos' \(1 images\); say which is which with label NAME=real",
+            r"classes of .* are unknown: its folders are 'photos' \(1 images\); say which is which with label ",
         ),
         (['train/real/fake/1.jpg'], "'real' and 'fake' contradict each other"),
         (['train/test/real/1.jpg'], "'train' and 'test' contradict each other"),
