@@ -25,7 +25,8 @@ def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathl
     assert 'step 12/12  ETA 0:00  loss' in trained.stdout
     assert trained.stderr == ''
     assert sorted(path.name for path in run.iterdir()) == [
-        '.lock', 'checkpoints', 'config.json', 'environment.json', 'metrics.jsonl', 'seen_images.npz', 'tensorboard',
+        '.lock', 'checkpoints', 'config.json', 'environment.json', 'figures', 'metrics.jsonl', 'seen_images.npz',
+        'tensorboard',
     ]  # fmt: skip
     assert json.loads((run / 'config.json').read_text())['batch_size'] == 16
     assert 'fakeimg.main' in json.loads((run / 'environment.json').read_text())['command']
