@@ -167,7 +167,8 @@ def _splits(
             f'{meaning.value}); put it below one named {", ".join(SPLITS[:3])}, or move it away.'
         )
     if not any(splits.values()):
-        _refuse_unknown_splits(parts, shared, classes, path)
+        has_words = any(_above_class(place, classes[folder]) for folder, place in beside.items())
+        _refuse_unknown_splits(parts, shared, classes, path, has_words)
     return splits
 
 
@@ -199,12 +200,13 @@ def _is_whole_partition(splits: Mapping[str, _Place | None], classes: Mapping[st
 
 
 def _refuse_unknown_splits(
-    parts: dict[str, list[str]], shared: int, classes: Mapping[str, _Place | None], path: str
+    parts: dict[str, list[str]], shared: int, classes: Mapping[str, _Place | None], path: str, has_words: bool
 ) -> None:
+    """Raises UserError for a folder above a class that looks like a split; `has_words`, where others hold its word."""
     for folder, own in parts.items():
         place = classes[folder]
         above = own[shared : place[0] if place else shared]
-        odd = next((part for part in above if names_lib.looks_like_split(part)), None)
+        odd = next((part for part in above if names_lib.looks_like_split(part, has_words)), None)
         if odd is not None:
             raise UserError(
                 f'{path} has the folder {odd!r}, which looks like a split that is not understood; name it '

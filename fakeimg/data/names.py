@@ -24,9 +24,9 @@ _SPLIT_WORDS = {
 }  # not dev, which stands in the names of generators (FLUX.1-dev)
 # Words that leave the meaning of the others as it is.
 _PLAIN_WORDS = frozenset(
-    'a b c v x the my all new final full subset part version release data dataset datasets set sets split folder dir '
-    'directory class classes label labels category file files sample samples example examples image images img imgs '
-    'pic pics photo photos portrait portraits face faces facial human humans people person video '
+    'a b c v x the my for all new final full subset part version release data dataset datasets set sets split folder '
+    'dir directory class classes label labels category file files sample samples example examples image images img '
+    'imgs pic pics photo photos portrait portraits face faces facial human humans people person video '
     'videos vid vids clip clips frame frames sequence sequences crop crops cropped aligned resized raw processed '
     'extracted small large jpg jpeg png webp'.split()
 )
@@ -93,12 +93,13 @@ def split_of(name: str) -> Meaning | None:
     return Meaning(found.pop(), BESIDE) if _SPLIT_WORDS.keys() & set(_separate(name)) else None
 
 
-def looks_like_split(name: str) -> bool:
-    """Whether a name without a known split says that it is one: `holdout2`, `fold_3`."""
+def looks_like_split(name: str, by_word: bool = False) -> bool:
+    """Whether a name without a known split says that it is one: `holdout2`, `fold_3`; by one word, `ffhq_holdout`."""
     words = _words(name)
     rest = [word for word in words if not _adds_nothing(word)]
     return split_of(name) is None and (
-        (bool(rest) and all(word in _SPLIT_LIKE for word in rest))
+        (by_word and bool(_SPLIT_LIKE & {*rest} - {'dev'}))  # of FLUX.1-dev
+        or (bool(rest) and all(word in _SPLIT_LIKE for word in rest))
         or len({_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS}) > 1
     )
 

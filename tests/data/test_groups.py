@@ -1,0 +1,108 @@
+"""Frames of a video and images of a person stay together, whether folders or the stems of file names say so."""
+
+import collections
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import pytest
+
+from fakeimg.data.datasets import DataSet, open_path
+from fakeimg.data.layouts import Listing, read_listing
+from fakeimg.data.splits import ImpossibleSplit
+from tests.support.files import write_tree
+
+
+def read(path: pathlib.Path, names: Iterable[str]) -> Listing:
+    return read_listing(write_tree(path / 'set', {name: name.encode() for name in names}))
+
+
+def groups_of(listing: Listing) -> dict[str, str]:
+    return dict(zip(listing.files.names, listing.groups, strict=True))
+
+
+def split(path: pathlib.Path, names: Iterable[str], fraction: float = 0.1) -> DataSet:
+    return open_path(write_tree(path / 'set', {name: name.encode() for name in names}), fraction)
+
+
+def check_whole(data: DataSet) -> Mapping[str, set[str]]:
+    """Every split has both classes, and no group is in two of them; returns the groups."""
+    groups = {name: set(part.groups) - {''} for name, part in data.splits.items()}
+    assert set(groups) == {'train', 'validation', 'test'}
+    assert sum(map(len, groups.values())) == len(set.union(*groups.values()))
+    for part in data.splits.values():
+        assert set(part.labels.tolist()) == {0, 1}
+    return groups
+
+
+FORENSICS = [
+    *(f'original_sequences/youtube/c23/frames/{v:03}/{k:04}.png' for v in range(20) for k in range(3)),
+    *(f'manipulated_sequences/{method}/c23/frames/{v:03}_{v ^ 1:03}/{k:04}.png'
+      for method in ('Deepfakes', 'NeuralTextures') for v in range(20) for k in range(3)),
+]  # fmt: skip
+
+
+def test_a_forgery_belongs_to_the_videos_that_it_was_made_of(tmp_path: pathlib.Path) -> None:
+    listing = read(tmp_path, FORENSICS)
+    groups = groups_of(listing)
+    assert set(listing.generators) == {'youtube', 'Deepfakes', 'NeuralTextures'}
+    assert len(set(groups.values())) == 10
+    swapped = groups['manipulated_sequences/Deepfakes/c23/frames/004_005/0000.png']
+    assert swapped == groups['original_sequences/youtube/c23/frames/004/0002.png']
+    assert swapped == groups['original_sequences/youtube/c23/frames/005/0001.png']
+    assert swapped != groups['original_sequences/youtube/c23/frames/006/0001.png']
+    assert '10 groups found by name (180 images' in ' '.join(listing.notes)
+    check_whole(split(tmp_path, FORENSICS))
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'stem'),
+    [
+        ('{known}/vid{video:03}_frame{frame:03}.jpg', 'vid003'),
+        ('{known}/clip-{video}-{frame:04}.png', 'clip-3'),
+        ('{known}/Actor_{video:02} take {frame}.jpg', 'Actor_03'),
+        ('{known}/s{video:03}_{frame}.png', 's003'),
+        ('{known}/{video:03}_frame_{frame}.png', '003'),
+        ('{known}/video_{video:04}/{frame}.jpg', 'video_0003'),
+        ('{known}/set/person{video:02}/crops/{frame}.jpg', 'person03'),
+    ],
+)
+def test_frames_of_one_video_are_a_group(tmp_path: pathlib.Path, pattern: str, stem: str) -> None:
+    names = [
+        pattern.format(known=known, video=video + 50 * (known == 'fake'), frame=frame)
+        for known in ('real', 'fake') for video in range(12) for frame in range(5)
+    ]  # fmt: skip
+    groups = collections.Counter(read(tmp_path, names).groups)
+    assert groups[stem] == 5
+    assert len(groups) == 24
+    assert '' not in groups
+    assert set.union(*check_whole(split(tmp_path, names)).values()) == set(groups)
+
+
+@pytest.mark.parametrize(
+    'pattern',
+    ['{index:06}.jpg', '{known}_{index:04}.jpg', '{known}.{index}.png', 'image {index}.jpg', 'IMG-{index:05}.jpg'],
+)
+def test_images_that_are_numbered_throughout_have_no_group(tmp_path: pathlib.Path, pattern: str) -> None:
+    names = [f'{known}/{pattern.format(known=known, index=index)}' for known in ('real', 'fake') for index in range(30)]
+    listing = read(tmp_path, names)
+    assert set(listing.groups) == {''}
+    assert listing.notes == []
+
+
+def test_few_sources_of_one_class_beside_many_groups_of_the_other_are_split_too(tmp_path: pathlib.Path) -> None:
+    fakes = [f'fake/gen{gen:02}/{index}.jpg' for gen in range(40) for index in range(4)]
+    data = split(tmp_path, [*fakes, *(f'real/coco/{index}.jpg' for index in range(160))])
+    assert len(set.union(*check_whole(data).values())) == 40
+    for name in ('validation', 'test'):
+        assert 12 <= min(collections.Counter(data.splits[name].labels.tolist()).values())
+
+
+def test_a_split_that_would_lack_a_class_is_refused_with_what_to_type(tmp_path: pathlib.Path) -> None:
+    reals = [f'real/video_{video:02}/{frame}.jpg' for video in range(30) for frame in range(4)]
+    fakes = [f'fake/video_{video}/{frame}.jpg' for video in (90, 91) for frame in range(20)]
+    with pytest.raises(
+        ImpossibleSplit, match=r'would have no fake images .*2 groups.*whole.*train, validation and test'
+    ):
+        split(tmp_path, [*reals, *fakes])
+    with pytest.raises(ImpossibleSplit, match=r'would have no real images \(the 1 images are too few\)'):
+        split(tmp_path / 'few', ['real/a.jpg', *(f'fake/{index}.jpg' for index in range(30))])
