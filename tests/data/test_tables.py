@@ -3,16 +3,21 @@
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import pytest
 
 from fakeimg.data.datasets import open_path
 from fakeimg.data.labels import class_names
 from fakeimg.data.layouts import Listing, read_listing
+from fakeimg.data.tables import columns_of
 from fakeimg.errors import UserError
 from tests.support.files import FORMS, write_form, write_tree
 
+Form = Literal['NFC', 'NFD']
 IMAGES = {name: name.encode() for name in ('a b/1.jpg', 'a b/2.jpg', 'c/3.png', 'c/4.png')}
 LABELS = {'a b/1.jpg': 'real', 'a b/2.jpg': 'Fake', 'c/3.png': 'ai', 'c/4.png': 'nature'}
 ROWS = list(LABELS.items())
@@ -200,3 +205,114 @@ def test_absolute_paths_are_read_where_they_lie(tmp_path: pathlib.Path) -> None:
     source = open_path(str(tmp_path / 'here/l.csv')).splits['train']
     assert [source[index] for index in range(3)] == [b'5', b'6', b'c/3.png']
     assert source.labels.tolist() == [0, 1, 1]
+
+
+def table_of(columns: str, values: Mapping[str, str], line: str = '{path},{value}') -> bytes:
+    rows = [line.format(path=path, value=values[label.lower()]) for path, label in ROWS]
+    return '\n'.join([columns, *rows] if columns else rows).encode()
+
+
+WORDS = {'real': 'real', 'nature': 'real', 'fake': 'fake', 'ai': 'fake'}
+ONE_IS_FAKE = {'real': '0.0', 'nature': '0.0', 'fake': '1.0', 'ai': '1.0'}
+TRUE_IS_REAL = {'real': 'True', 'nature': 'TRUE', 'fake': 'False', 'ai': 'false'}
+
+
+@pytest.mark.parametrize(
+    ('name', 'table'),
+    [
+        ('l.csv', table_of('image_path,target', WORDS)),
+        ('l.csv', table_of('Image Path,Ground-Truth', WORDS)),
+        (
+            'l.csv',
+            table_of('fname,type', {'real': 'real photo', 'nature': 'Original', 'fake': 'Deepfakes', 'ai': 'AI'}),
+        ),
+        ('l.csv', table_of('filepath,is_fake', ONE_IS_FAKE)),
+        ('l.csv', table_of('filepath,is_real', TRUE_IS_REAL)),
+        ('l.csv', table_of('img_name,deepfake', {'real': 'no', 'nature': 'N', 'fake': 'Yes', 'ai': 'y'})),
+        ('l.csv', table_of('path,label', WORDS).decode().encode('utf-16')),
+        ('l.tsv', table_of('path\tlabel', WORDS, '{path}\t{value}').decode().encode('utf-16-be')),
+        ('l.csv', table_of('sep=;\npath;label', WORDS, '{path};{value}')),
+        ('l.csv', table_of('sep=|\r\nfile|class', WORDS, '{path}|{value}\r')),
+        ('l.csv', table_of('', WORDS)),
+        ('l.txt', table_of('', WORDS, '{path} {value}')),
+        ('l.lst', table_of('', WORDS, '{value}\t{path}')),
+        ('l.txt', table_of('path;label', WORDS, '{path};{value}')),
+    ],
+)
+def test_tables_as_people_write_them(tmp_path: pathlib.Path, name: str, table: bytes) -> None:
+    assert labels_of(read(tmp_path, name, table)) == {'a b/1.jpg': 0, 'a b/2.jpg': 1, 'c/3.png': 1, 'c/4.png': 0}
+
+
+@pytest.mark.parametrize('number', ['0', '1.0', 'True'])
+def test_a_refused_number_comes_with_what_to_type(tmp_path: pathlib.Path, number: str) -> None:
+    other = {'0': '1', '1.0': '0.0', 'True': 'False'}[number]
+    table = table_of('path,label', {'real': number, 'nature': number, 'fake': other, 'ai': other})
+    with pytest.raises(UserError, match='means real in some sets and fake in others') as caught:
+        read(tmp_path, 'l.csv', table)
+    assert {flag for flag, _ in caught.value.add} == {'label'}
+    assert {item.split('=')[0] for _, item in caught.value.add} == {number, other}
+    assert labels_of(read(tmp_path, 'l.csv', table, [f'{number}=real', f'{other}=fake']))['a b/1.jpg'] == 0
+
+
+@pytest.mark.parametrize(('listed', 'stored'), [('NFC', 'NFD'), ('NFD', 'NFC')])
+@pytest.mark.parametrize('form', FORMS)
+def test_accents_are_met_half_way(tmp_path: pathlib.Path, form: str, listed: Form, stored: Form) -> None:
+    names = ['Zoë/œuf à la coque.jpg', 'Zoë/Å.png']
+    files = {unicodedata.normalize(stored, name): name.encode() for name in names}
+    rows = [(unicodedata.normalize(listed, name), label) for name, label in zip(names, ('real', 'fake'), strict=True)]
+    listing = read_listing(write_form(form, tmp_path, {**files, 'l.csv': delimited(['path', 'label'], rows)}))
+    assert [listing.files.read(index) for index in range(2)] == [name.encode() for name in names]
+    assert listing.labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ('name', 'table', 'reason'),
+    [
+        ('data.csv', b'a,b\n1,2\n', 'has no column path .*; its columns are a, b'),
+        ('results.csv', b'image,score,label\nelsewhere/1.jpg,0.3,real\n', 'no image that results.csv lists exists'),
+        ('notes.jsonl', b'{"epoch": 1, "loss": 0.3}\n', 'has no column path'),
+    ],
+)
+def test_a_stray_table_is_passed_over_with_a_note(tmp_path: pathlib.Path, name: str, table: bytes, reason: str) -> None:
+    listing = read_listing(write_tree(tmp_path / 'set', {'real/1.jpg': b'', 'fake/1.jpg': b'', name: table}))
+    assert listing.layout == 'class only ({fake,real})'
+    assert re.search(f'^{name} is passed over, since it does not describe the images .*{reason}', listing.notes[0])
+
+
+def test_a_table_that_says_more_than_the_folders_is_named(tmp_path: pathlib.Path) -> None:
+    table = b'path,label,person\nreal/1.jpg,real,7\nfake/1.jpg,fake,7\n'
+    tree = {'real/1.jpg': b'', 'fake/1.jpg': b'', 'l.csv': table.replace(b'person', b'group')}
+    notes = read_listing(write_tree(tmp_path / 'set', tree)).notes
+    assert notes == ['table (l.csv) says more than the folders; it is not used unless it is given as the data path']
+
+
+def test_columns_by_hand(tmp_path: pathlib.Path) -> None:
+    table = table_of('Bild Datei,verdict,path', WORDS, '{path},{value},nowhere')
+    folder = write_tree(tmp_path, {**IMAGES, 'l.csv': table})
+    columns = columns_of(['path=Bild Datei', 'label=VERDICT'])
+    listing = read_listing(os.path.join(folder, 'l.csv'), columns=columns)
+    assert labels_of(listing) == {'a b/1.jpg': 0, 'a b/2.jpg': 1, 'c/3.png': 1, 'c/4.png': 0}
+    with pytest.raises(
+        UserError, match=r"l\.csv has no column 'nothing', which columns names as label; its columns are"
+    ):
+        read_listing(os.path.join(folder, 'l.csv'), columns=columns_of(['label=nothing']))
+    for item in ('file=x', 'path', 'label='):
+        with pytest.raises(UserError, match=f'^columns is {item!r}; it must be path=NAME, label=NAME'):
+            columns_of([item])
+
+
+def test_unknown_columns_come_with_what_to_type(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UserError, match='has no column path') as caught:
+        read(tmp_path, 'l.csv', table_of('photo,verdict', WORDS))
+    assert caught.value.add == (('columns', 'path=photo,label=verdict'),)
+
+
+def test_frames_in_a_table_are_kept_together_unless_it_says_otherwise(tmp_path: pathlib.Path) -> None:
+    names = [f'{v}/shot_{v * 10 + k:02}/{i}.jpg' for v in range(2) for k in range(8) for i in range(4)]
+    labels = [('real', 'fake')[int(name[0])] for name in names]
+    write_tree(tmp_path, {name: name.encode() for name in names})
+    (tmp_path / 'l.csv').write_bytes(delimited(['path', 'label'], list(zip(names, labels, strict=True))))
+    assert len(set(read_listing(str(tmp_path / 'l.csv')).groups) - {''}) == 16
+    rows = [(name, label, '') for name, label in zip(names, labels, strict=True)]
+    (tmp_path / 'l.csv').write_bytes(delimited(['path', 'label', 'group'], rows))
+    assert set(read_listing(str(tmp_path / 'l.csv')).groups) == {''}
