@@ -88,6 +88,13 @@ def test_classes_without_splits(tmp_path: pathlib.Path, real: str, fake: str) ->
     assert meanings(read(tmp_path, [real, fake])) == {real: (None, REAL), fake: (None, FAKE)}
 
 
+def test_words_below_a_class_that_part_only_one_class_name_sources(tmp_path: pathlib.Path) -> None:
+    folders = ['real/coco_train2017', 'real/coco_val2017', 'fake/sdxl', 'fake/sdxl-test']
+    listing = read(tmp_path, folders)
+    assert {split for split, _ in meanings(listing).values()} == {None}
+    assert set(listing.generators) == {folder.split('/')[1] for folder in folders}
+
+
 @pytest.mark.parametrize(
     'name', ['RealVisXL', 'real-esrgan', 'RealNVP', 'not_real', 'real_vs_fake', 'unreal', 'realistic', 'train', 'ffhq']
 )

@@ -89,6 +89,12 @@ def test_images_that_are_numbered_throughout_have_no_group(tmp_path: pathlib.Pat
     assert listing.notes == []
 
 
+def test_words_for_an_image_of_any_kind_are_no_stems(tmp_path: pathlib.Path) -> None:
+    words = ('photo', 'face', 'sample image', 'crop')
+    names = [f'{known}/{words[index % 4]}_{index}.jpg' for known in ('real', 'fake') for index in range(40)]
+    assert set(read(tmp_path, names).groups) == {''}
+
+
 def test_few_sources_of_one_class_beside_many_groups_of_the_other_are_split_too(tmp_path: pathlib.Path) -> None:
     fakes = [f'fake/gen{gen:02}/{index}.jpg' for gen in range(40) for index in range(4)]
     data = split(tmp_path, [*fakes, *(f'real/coco/{index}.jpg' for index in range(160))])
