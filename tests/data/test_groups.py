@@ -89,10 +89,17 @@ def test_images_that_are_numbered_throughout_have_no_group(tmp_path: pathlib.Pat
     assert listing.notes == []
 
 
-def test_words_for_an_image_of_any_kind_are_no_stems(tmp_path: pathlib.Path) -> None:
-    words = ('photo', 'face', 'sample image', 'crop')
-    names = [f'{known}/{words[index % 4]}_{index}.jpg' for known in ('real', 'fake') for index in range(40)]
-    assert set(read(tmp_path, names).groups) == {''}
+def test_people_by_name_are_groups_and_words_for_any_image_are_not(tmp_path: pathlib.Path) -> None:
+    people = [
+        f'{first}_{last}' for first in ('Ana', 'Bo', 'Cem', 'Dee', 'Eva') for last in ('Li', 'Roy', 'Sax', 'Ude', 'Vos')
+    ]
+    names = [
+        f'{known}/{person}_{index:04}.jpg' for known in ('real', 'fake') for person in people for index in range(3)
+    ]
+    others = [f'real/{word}_{index:04}.jpg' for word in ('photo', 'face', 'sample image') for index in range(5)]
+    groups = groups_of(read(tmp_path, [*names, *others]))
+    assert {groups[name] for name in names} == set(people)
+    assert {groups[name] for name in others} == {''}
 
 
 def test_few_sources_of_one_class_beside_many_groups_of_the_other_are_split_too(tmp_path: pathlib.Path) -> None:
