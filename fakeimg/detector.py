@@ -112,7 +112,7 @@ class Detector:
         if isinstance(images, str | bytes | os.PathLike | PIL.Image.Image):
             raise UserError('predict takes a list of images, not a single one; put the image in brackets.')
         if self.config.data.path == DEMO:
-            warnings.warn(DRAWN, stacklevel=2)
+            warnings.warn(DRAWN, stacklevel=3)  # of the line that calls predict
         inputs = (read_input(image, place) for place, image in enumerate(images))
         threads = pipeline.num_threads(self.config.data.threads, self.config.data.resize_size)
         while part := list(itertools.islice(inputs, self.config.batch_size * threads)):

@@ -67,6 +67,8 @@ def test_an_installed_wheel_trains_evaluates_and_predicts(
     assert (metrics['n'], metrics['step']) == (8, 2)
 
     images = [faces / 'test/real/000000.jpg', faces / 'test/fake/000001.jpg']
-    logits, package = run(sys.executable, '-c', PREDICT, *images).splitlines()
+    logits, package = run(
+        sys.executable, '-W', 'ignore:this detector was trained on faces drawn', '-c', PREDICT, *images
+    ).splitlines()
     assert len(set(json.loads(logits))) == 2
     assert package == str(site / 'fakeimg/__init__.py')

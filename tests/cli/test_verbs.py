@@ -153,6 +153,9 @@ def test_mistakes_about_a_run(verb: Verb, config: Config, tmp_path: pathlib.Path
     assert verb('main', *train_flags(config), '--workdir', 'run').returncode == 0
     files = sorted(str(path) for path in tmp_path.rglob('*'))
     other = verb('main', *train_flags(config), '--workdir', 'run', '--config.data.image_size=24')
+    assert_refused(other, 'this run folder holds another run (data.image_size: 32 -> 24)')
+    flags = ('--workdir', 'run', '--config.data.image_size=24', '--continue_with_changes')
+    other = verb('main', *train_flags(config), *flags)
     assert_refused(other, 'another model or optimizer')
     assert 'params/dense/kernel (float32[2048,64] there, float32[1152,64] here)' in other.stderr
     batch = verb('main', *train_flags(config), '--workdir', 'run', '--config.batch_size=8')

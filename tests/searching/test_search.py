@@ -224,7 +224,7 @@ def test_no_validation_split(tiny: Config, faces: pathlib.Path, tmp_path: pathli
     for path in faces.rglob('train/*/*.jpg'):
         if path not in sorted(path.parent.iterdir())[:2]:
             path.unlink()  # two of a class are too few to carve one out
-    with pytest.raises(UserError, match='no such split; set config.data.validation_split'):
+    with pytest.raises(UserError, match='no validation split can be made'):
         search.search(tiny, WIDTHS, tmp_path / 'search')
 
 
@@ -278,11 +278,11 @@ def test_search_verb_after_kill_9(verb: Verb, tiny: Config, tmp_path: pathlib.Pa
     assert 'candidate 1 of 2: filters=2, done before' in done.stdout
     assert 'candidate 2 of 2: filters=4' in done.stdout
     assert re.search(r'^[12] +4 .* -$', done.stdout, re.MULTILINE), 'the time of a killed candidate is not known'
-    best = table(work / 'runs/recipe')[0]['name']
+    best = table(work / 'runs/recipe-faces')[0]['name']
     *_, evaluate, longer = done.stdout.splitlines()
-    assert evaluate == (f'best: {best}; next: fakeimg evaluate --workdir runs/recipe/{best} --split test')
+    assert evaluate == (f'best: {best}; next: fakeimg evaluate --workdir runs/recipe-faces/{best} --split test')
     assert longer.startswith('or train it 2 times as long: fakeimg train --config recipe.py --config.')
-    assert longer.endswith(f' --config.model.{best} --workdir runs/recipe_best')
+    assert longer.endswith(f' --config.model.{best} --workdir runs/recipe-faces_best')
     assert ' --config.steps=12 ' in longer and ' --config.steps=6 ' not in longer
 
 

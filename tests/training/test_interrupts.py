@@ -27,12 +27,12 @@ def start(config: Config, workdir: pathlib.Path, shell: str = '"$@"') -> subproc
 
 
 def hang_up(process: subprocess.Popen[str]) -> None:
-    """Reads the first line, and nothing from then on."""
+    """Reads the first lines, and nothing from then on."""
     streams: list[IO[str] | None] = [process.stdout, process.stderr]
     for stream in streams:
         assert stream is not None
         if stream is process.stdout:
-            assert 'run folder' in stream.readline()
+            assert any('run folder' in line for line in stream)
         stream.close()
 
 

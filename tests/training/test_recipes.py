@@ -139,7 +139,7 @@ def test_a_run_in_two_phases_resumes_to_the_same_bits_also_at_the_border(
     config.data.balanced_sampling = True
     config.checkpoint_every_steps = 1
     built = program.build(config)
-    monkeypatch.setattr(loop, 'build', lambda _: built)  # compiled once
+    monkeypatch.setattr(loop, 'build', lambda _, continues: built)  # compiled once
     loop.train(config, tmp_path / 'whole')
     expected = states_of(tmp_path / 'whole', built)[6]
     start = jax.device_get(built.initial_state()[0].params)
