@@ -39,6 +39,7 @@ def test_the_command_of_a_refusal_can_be_copied(command: Command, tmp_path: path
     assert 'the classes of' not in command(*proposed[1:]).stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('verb', ['train', 'evaluate'])
 def test_verbs_that_read_data_take_the_flags(command: Command, verb: str) -> None:
     text = command(verb, '--help').stdout

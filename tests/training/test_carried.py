@@ -15,6 +15,7 @@ from fakeimg.training import loop
 from tests.support.console import Recorder
 
 
+@pytest.mark.slow
 def test_the_loss_scale_comes_and_goes_with_float16(config: Config, tmp_path: pathlib.Path) -> None:
     config.steps, config.precision = 4, 'float32'
     loop.train(config, tmp_path)

@@ -22,7 +22,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     yield now
 
 
-@pytest.mark.parametrize('name', ALL)
+@pytest.mark.parametrize(
+    'name', [name if name == 'SIGHUP' else pytest.param(name, marks=pytest.mark.slow) for name in ALL]
+)
 def test_every_signal_saves_the_steps_under_way(name: str, config: Config, tmp_path: pathlib.Path) -> None:
     config.validate_every_epochs, config.checkpoint_every_steps = 1e5, 0
     sent, before = signal.Signals[name], signal.getsignal(signal.Signals[name])
