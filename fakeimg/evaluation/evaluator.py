@@ -165,6 +165,8 @@ def _without(
     known: np.ndarray, part: datasets_lib.Split, predictions: Predictions, threshold: float
 ) -> dict[str, Any] | None:
     """The metrics without `known` images; see `evaluate`."""
+    if parallel.has_other_processes() and isinstance(part.files, seen.WatchedFiles):
+        part.files.read_rest()
     copied = np.isin(seen.digests(part), known)
     names = {part.names[row] for row in np.flatnonzero(copied)}
     kept = np.array([name not in names for name in predictions.names], bool)

@@ -199,9 +199,9 @@ class _Loop:
         """Starts saving state and iterator."""
         iterator = {'iterator': batches.get_state()}
         state = self.program.devices.to_global(state)
-        self.images.write(self.program.splits)
         meta = dataclasses.replace(self.program.meta(), ranked_since=self.checkpoints.ranked_since)
         self.checkpoints.save(step, state, iterator, meta, metrics)
+        self.images.write(self.program.splits)  # a disk that has no room for this may have had it for the state
         self.unreadable.write(run.unreadable_file(self.workdir))
 
     def validate(self, step: int, state: TrainState) -> dict[str, Any] | None:
