@@ -5,8 +5,6 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import scipy.sparse
-from scipy.sparse import csgraph
 
 from fakeimg.data import names as names_lib
 from fakeimg.data.folders import Folder, folder_of
@@ -236,6 +234,9 @@ def _ids(group: str) -> tuple[str, ...]:
 
 def _components(ids: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Group -> the first of the ids that a chain of forgeries connects with it."""
+    import scipy.sparse  # a quarter of a second, which every process that reads data would pay
+    from scipy.sparse import csgraph
+
     place = {name: index for index, name in enumerate(sorted({name for own in ids.values() for name in own}))}
     pairs = np.array([[place[own[0]], place[own[-1]]] for own in ids.values()])
     links = scipy.sparse.coo_matrix((np.ones(len(pairs), bool), pairs.T), (len(place), len(place)))

@@ -2,6 +2,8 @@
 
 import collections
 import pathlib
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 
 import pytest
@@ -119,3 +121,9 @@ def test_a_split_that_would_lack_a_class_is_refused_with_what_to_type(tmp_path: 
         split(tmp_path, [*reals, *fakes])
     with pytest.raises(ImpossibleSplit, match=r'would have no real images \(the 1 images are too few\)'):
         split(tmp_path / 'few', ['real/a.jpg', *(f'fake/{index}.jpg' for index in range(30))])
+
+
+def test_opening_data_imports_no_scipy() -> None:
+    """Every process that decodes or prepares images starts with this import."""
+    code = "import sys, fakeimg.data.datasets, fakeimg.preparing.shards; assert not {'scipy', 'jax'} & set(sys.modules)"
+    subprocess.run([sys.executable, '-c', code], check=True)
