@@ -17,6 +17,11 @@ print(torch.__file__)
 """
 
 
+def test_a_start_does_not_wait_for_matplotlib() -> None:
+    code = "import sys, fakeimg.cli.train; assert not {'matplotlib', 'torch', 'scipy.sparse'} & set(sys.modules)"
+    subprocess.run([sys.executable, '-c', code], check=True, env=os.environ | {'JAX_PLATFORMS': 'cpu'})
+
+
 def test_a_start_does_not_wait_for_pytorch(tmp_path: pathlib.Path) -> None:
     """tensorboardX imports PyTorch where it is installed; scalars do not need it. Others can import it as ever."""
     folder = tmp_path / 'run'

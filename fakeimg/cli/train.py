@@ -12,7 +12,7 @@ from absl import flags
 from fakeimg.cli import folders, recipe, verb
 from fakeimg.runtime import parallel
 from fakeimg.runtime.start import start
-from fakeimg.training import curves, loop
+from fakeimg.training import loop
 
 _CONFIG = recipe.define_config()
 _WORKDIR = flags.DEFINE_string(
@@ -39,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
         )
         return 128 + result.interrupted_by  # as a shell reports it: what follows && must not run
     console.say(f'finished: {result.step:,} steps, run folder {workdir}')
+    from fakeimg.training import curves  # with matplotlib, for half a second that no start should wait for
+
     if parallel.is_first_process() and (figure := curves.draw(workdir)):
         console.say(f'curves: {figure}')
     split = next((name for name in ('test', 'validation') if name in result.splits), 'train')
