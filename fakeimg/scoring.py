@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -33,17 +33,24 @@ class Predictions:
         labels: int32[n], 0 = real, 1 = fake.
         logits: float32[n], log-odds of fake.
         skipped: images that could not be read and are not among the n.
+        sources: the generator or data set of each image; empty where none is known.
+        groups: what each image was taken from, a video for example; empty where there is none.
     """
 
     names: list[str]
     labels: np.ndarray
     logits: np.ndarray
     skipped: int
+    sources: Sequence[str] = ()
+    groups: Sequence[str] = ()
 
     def take(self, rows: np.ndarray) -> 'Predictions':
         """Returns those of some rows, int[m] or bool[n]; none of them counts as skipped."""
         rows = np.arange(len(self.labels))[rows]
-        return Predictions([self.names[row] for row in rows], self.labels[rows], self.logits[rows], 0)
+        names, sources, groups = (
+            [values[row] for row in rows] if values else [] for values in (self.names, self.sources, self.groups)
+        )
+        return Predictions(names, self.labels[rows], self.logits[rows], 0, sources, groups)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -54,15 +61,19 @@ class Predictions:
     def write_csv(self, path: pathlib.Path, *, are_log_odds: bool = True) -> None:
         """Writes one row per image: name, label (0 real, 1 fake), probability (P(fake)), logit.
 
-        Without `are_log_odds`, decisions of a classifier, fake at 0 and above: name, label, decision.
+        Without `are_log_odds`, decisions of a classifier, fake at 0 and above: name, label, decision. Sources and
+        groups follow where there are any.
         """
         columns = [self.names, map(int, self.labels)]
         if are_log_odds:
             columns.append(map('{:.6f}'.format, self.probabilities))
         columns.append(map('{:.6f}'.format, self.logits))
+        header = ['name', 'label', *(('probability', 'logit') if are_log_odds else ('decision',))]
+        more = {name: values for name, values in (('source', self.sources), ('group', self.groups)) if any(values)}
         with files.replacing(path, **files.TEXT) as file:
             rows = csv.writer(file)
-            rows.writerow(('name', 'label', *(('probability', 'logit') if are_log_odds else ('decision',))))
+            rows.writerow((*header, *more))
+            columns += more.values()
             rows.writerows(zip(*columns, strict=True))
 
 
@@ -142,8 +153,10 @@ class Scorer:
                 f'the scores of split {name} are not finite: these weights are ruined; take an earlier checkpoint, '
                 'or train again with a lower config.optimizer.base_learning_rate.'
             )
-        names = [split.names[row] for row in rows]
-        return Predictions(names, split.labels[rows], logits, len(split) - len(rows)), unreadable
+        names, sources, groups = (
+            [values[row] for row in rows] for values in (split.names, split.generators, split.groups)
+        )
+        return Predictions(names, split.labels[rows], logits, len(split) - len(rows), sources, groups), unreadable
 
     def outputs(
         self,

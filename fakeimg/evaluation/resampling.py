@@ -1,0 +1,84 @@
+"""The bootstrap: images, or whole groups of them, drawn again with replacement, within each class."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import scipy.stats
+
+from fakeimg.evaluation.intervals import LEVEL
+
+DRAWS = 2000
+_CHUNK = 2_000_000  # counts at once
+
+
+@dataclasses.dataclass(frozen=True)
+class Resampler:
+    """Draws counts of images; made by `Resampler.of`.
+
+    Attributes:
+        units: int[n], of which unit each image is a part; a unit is drawn whole.
+        strata: units with only real images, with only fake ones, and with both, are drawn apart.
+        is_grouped: whether units hold several images.
+    """
+
+    units: np.ndarray
+    strata: list[np.ndarray]
+    is_grouped: bool
+
+    @classmethod
+    def of(cls, labels: np.ndarray, groups: Sequence[str] = ()) -> 'Resampler':
+        """Of images int[n] of 0 and 1, and their groups, where '' is an image of its own."""
+        n = len(labels)
+        units = np.arange(n)
+        if any(groups):
+            numbers: dict[str, int] = {}
+            units = np.array([numbers.setdefault(g, len(numbers)) if g else n + row for row, g in enumerate(groups)])
+            units = np.unique(units, return_inverse=True)[1]
+        kinds = np.zeros(int(units.max(initial=-1)) + 1, int)
+        for label in (0, 1):
+            kinds[np.unique(units[labels == label])] += label + 1
+        strata = [members for kind in (1, 2, 3) if (members := np.flatnonzero(kinds == kind)).size]
+        return cls(units, strata, len(kinds) < n)
+
+    def draws(self, count: int = DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
+        """Yields int32[d, n], how often each image was drawn, until `count` draws are made."""
+        rng = np.random.default_rng(seed)
+        total = sum(members.size for members in self.strata)
+        size = max(1, min(count, _CHUNK // max(1, len(self.units))))
+        for start in range(0, count, size):
+            rows = min(size, count - start)
+            counts = np.zeros((rows, total), np.int32)
+            for members in self.strata:
+                picks = rng.integers(0, members.size, (rows, members.size)) + members.size * np.arange(rows)[:, None]
+                counts[:, members] = np.bincount(picks.ravel(), minlength=rows * members.size).reshape(rows, -1)
+            yield counts[:, self.units] if self.is_grouped else counts
+
+    @property
+    def smallest(self) -> int:
+        """Number of units in the smallest stratum."""
+        return min(members.size for members in self.strata)
+
+    def method(self, count: int = DRAWS) -> str:
+        """How the intervals were made, in words."""
+        return f'bootstrap, {count:,} draws of {"whole groups" if self.is_grouped else "images"} within each class'
+
+    def interval(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The 95 % interval of each column of float[draws, k], from the percentiles of the draws, NaN aside.
+
+        With few units the percentiles are taken further out, as Student's t is wider than the normal distribution
+        (Hesterberg, The American Statistician 69, 2015, section 5.1).
+        """
+        units = max(2, self.smallest)
+        quantile = scipy.stats.t.ppf(0.5 - LEVEL / 2, units - 1) * np.sqrt(units / (units - 1))
+        low = float(scipy.stats.norm.cdf(quantile))
+        with np.errstate(all='ignore'):
+            bounds = np.nanquantile(values, [low, 1 - low], axis=0)
+        return bounds[0], bounds[1]
+
+
+def bootstrap(
+    resampler: Resampler, statistic: Callable[[np.ndarray], np.ndarray], count: int = DRAWS, seed: int = 0
+) -> np.ndarray:
+    """float[count, k]: `statistic` takes counts int32[d, n] and returns float[d, k]."""
+    return np.concatenate([statistic(counts) for counts in resampler.draws(count, seed)])
