@@ -31,8 +31,10 @@ from fakeimg.data.labels import LABELS
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
 from fakeimg.fields import to_plain
+from fakeimg.leaves import checksums
 from fakeimg.meta import Meta
 from fakeimg.models import create_model, init_variables
+from fakeimg.partial_scores import PartialScores
 from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel, precision
 from fakeimg.runtime.start import start
@@ -135,9 +137,25 @@ class Detector:
             probability, logit = figures[place]
             yield Prediction(image.name, probability, logit, 'fake' if probability >= THRESHOLD else 'real')
 
-    def score(self, split: Split, name: str, *, console: Console = SILENT) -> tuple[Predictions, UnreadableImages]:
+    def score(
+        self, split: Split, name: str, *, console: Console = SILENT, partial: PartialScores | None = None
+    ) -> tuple[Predictions, UnreadableImages]:
         """Scores every image of a split once; see `Scorer.score` for what it returns and raises."""
-        return self._scorer.score(self.variables, split, name, console=console)
+        scorer = dataclasses.replace(self._scorer, partial=partial)
+        return scorer.score(self.variables, split, name, console=console)
+
+    @property
+    def scoring_key(self) -> dict[str, Any]:
+        """All that a score depends on to its last bit, but for the image; JSON."""
+        now, config = describe(self.config, None), self.config
+        return {
+            'versions': [now.fakeimg, jax.__version__],
+            'weights': checksums(self.variables),
+            'model': now.config['model'],
+            'preprocessing': now.preprocessing,
+            'batch': [config.batch_size, config.parallel, self.devices.count, jax.process_count()],
+            'devices': [self.devices.local[0].device_kind, self.dtype.name],
+        }
 
     def features(
         self, split: Split, name: str, *, console: Console = SILENT

@@ -21,6 +21,7 @@ from fakeimg.errors import TrainingDiverged
 from fakeimg.models import crop, normalize
 from fakeimg.models.folding import fold
 from fakeimg.models.layers import runs_on_cpu
+from fakeimg.partial_scores import PartialScores
 from fakeimg.runtime import parallel, precision
 
 
@@ -108,12 +109,14 @@ class Scorer:
         config: the run's configuration.
         devices: where to compute.
         limit: what sets the share of images that may be unreadable, for messages.
+        partial: keeps the scores of a split while they are made; None for what is scored in a moment.
     """
 
     predict: Callable[..., Any]
     config: Config
     devices: parallel.Devices
     limit: str = 'config.data.max_bad_fraction'
+    partial: PartialScores | None = None
 
     @classmethod
     def create(cls, model: nn.Module, config: Config, devices: parallel.Devices, *, features: bool = False) -> 'Scorer':
@@ -175,19 +178,39 @@ class Scorer:
         """
         config = self.config
         unreadable = UnreadableImages(name, len(split), config.data.max_bad_fraction, self.limit)
-        batches = pipeline.EvalBatches(split, config, unreadable, shard=parallel.shard())
-        pending, parts = None, []
+        parts = self._scored_before(split, unreadable, console)
+        batches = pipeline.EvalBatches(split, config, unreadable, shard=parallel.shard(), left_out=parts.keys())
+        pending = None
+
+        def read(number: int, outputs: Any) -> None:
+            values, weights = parts[number] = jax.device_get(outputs)
+            if self.partial is not None:
+                self.partial.add(number, values, weights, unreadable)
+
         dataset = pipeline.read_batches(batches, config.data.threads)
-        for batch in console.track(dataset, f'scoring {name}', len(batches), config.batch_size):
+        for item, batch in enumerate(console.track(dataset, f'scoring {name}', len(batches), config.batch_size)):
             if stop():
                 raise Stopped
             unreadable.check()
             outputs = self.predict(variables, self.devices.split(batch))
             if pending is not None:  # read the last batch's outputs while this one is computed
-                parts.append(jax.device_get(pending))
-            pending = outputs
-        parts.append(jax.device_get(pending))
+                read(*pending)
+            pending = batches.numbers[item], outputs
+        if pending is not None:
+            read(*pending)
         unreadable.check()
-        outputs, weights = (np.concatenate(arrays)[: len(split)] for arrays in zip(*parts, strict=True))
+        ordered = [parts[number] for number in sorted(parts)]
+        outputs, weights = (np.concatenate(arrays)[: len(split)] for arrays in zip(*ordered, strict=True))
         rows = np.flatnonzero(weights)
         return outputs[rows], rows, unreadable
+
+    def _scored_before(self, split: Split, unreadable: UnreadableImages, console: Console) -> dict[int, Any]:
+        """What `partial` holds: the outputs of some batches by their numbers."""
+        if self.partial is None:
+            return {}
+        size = self.config.batch_size
+        parts = self.partial.read(pipeline.num_batches(split, size), size, unreadable)
+        if parts:
+            count = sum(min(size, len(split) - number * size) for number in parts)
+            console.say(f'{count:,} of {len(split):,} images were scored before; the others follow')
+        return parts

@@ -6,7 +6,7 @@ makes the order a pure function of (seed, step): threads, prefetching and restar
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import grain
@@ -170,15 +170,30 @@ def _look_up(numbers: np.ndarray, size: int, epoch_order: Callable[[int], np.nda
 
 
 class EvalBatches(Batches):
-    """Every example once, in the split's order, centre crops; the last batch is padded."""
+    """Every example once, in the split's order, centre crops; the last batch is padded.
+
+    Attributes:
+        numbers: of the batches, but for those that are left out: item i is batch `numbers[i]`.
+    """
+
+    def __init__(self, *args, left_out: Collection[int] = (), **kwargs):
+        super().__init__(*args, **kwargs)
+        count = num_batches(self._split, self._batch_size)
+        self.numbers = [number for number in range(count) if number not in left_out]
 
     def __len__(self) -> int:
-        return -(-len(self._split) // self._batch_size)
+        return len(self.numbers)
 
-    def __getitem__(self, step: int) -> Batch:
-        indices = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+    def __getitem__(self, item: int) -> Batch:
+        start = self.numbers[item] * self._batch_size
+        indices = np.arange(start, start + self._batch_size)
         indices[indices >= len(self._split)] = -1
         return self._load(indices, np.full((self._batch_size, 2), 0.5))
+
+
+def num_batches(split: Split, batch_size: int) -> int:
+    """How many batches the examples of a split fill, the last one perhaps in part."""
+    return -(-len(split) // batch_size)
 
 
 def num_threads(threads: int, side: int) -> int:

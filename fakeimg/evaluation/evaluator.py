@@ -20,6 +20,7 @@ from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation import report
+from fakeimg.partial_scores import PartialScores
 from fakeimg.runtime import parallel
 from fakeimg.scoring import Predictions
 
@@ -77,7 +78,8 @@ def evaluate(
         raise UserError(f'{folder} holds another evaluation; choose another folder.')
     if parallel.is_first_process():
         files.require_writable(folder)
-    predictions, unreadable = detector.score(part, split, console=console)
+    with PartialScores(folder, {**detector.scoring_key, 'data': [data.digest, content, split]}, part) as partial:
+        predictions, unreadable = detector.score(part, split, console=console, partial=partial)
     metrics = {
         'split': split,
         'step': detector.step,
@@ -94,6 +96,7 @@ def evaluate(
         files.write_json(folder / 'metrics.json', metrics)
         report.write_report(folder / 'report.html', metrics, predictions, part, detector.meta)
     unreadable.write(run.unreadable_file(folder))
+    partial.remove()
     for note in unreadable.summary(run.unreadable_file(folder)):
         console.warn(note)
     return metrics, folder

@@ -189,6 +189,13 @@ def any_process(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
+def every_process(flags: np.ndarray) -> np.ndarray:
+    """Where `flags`, bool[n], is true in each process; bool[n]. All processes must call it at the same time."""
+    if jax.process_count() == 1:
+        return flags
+    return np.logical_and.reduce(multihost_utils.process_allgather(flags))
+
+
 def global_size(array: jax.Array) -> int:
     """Inside a step: the rows of a split array over all devices."""
     return array.shape[0] * jax.lax.axis_size(AXIS)
