@@ -41,6 +41,7 @@ class Data(Section):
     resize_size: int = 0  # pixels of the short side before cropping; 0: 8 / 7 of image_size, which is 256 for 224
     resize_version: int = 2  # 1: as in runs before it had a number, which scaled some JPEGs otherwise; see docs/data.md
     validation_fraction: float = 0.1  # split off train where a folder has no validation split
+    split_version: int = 2  # 1: as in runs before it had a number, where copies of an image might be on both sides
     balanced_sampling: bool = False  # True: every batch is half real, half fake, whatever train holds of each
     max_bad_fraction: float = 0.01  # of a split: more unreadable images than this stop the run
     threads: int = 0  # threads that decode; 0: one per core, at most one per 32 px of a side
@@ -51,11 +52,12 @@ class Data(Section):
     def check(self) -> None:
         for name in ('demo_examples', 'image_size'):
             self.require(name, getattr(self, name) >= 8, 'at least 8')
-        wanted = f'0 or at least config.data.image_size ({self.image_size})'
-        self.require('resize_size', self.resize_size == 0 or self.resize_size >= self.image_size, wanted)
+        ok = self.resize_size == 0 or self.resize_size >= self.image_size
+        self.require('resize_size', ok, f'0 or at least config.data.image_size ({self.image_size})')
         self.require('validation_fraction', 0 < self.validation_fraction < 0.5, 'between 0 and 0.5')
         self.require('max_bad_fraction', 0 <= self.max_bad_fraction <= 1, 'between 0 and 1')
-        self.require('resize_version', self.resize_version in (1, 2), '1 or 2')
+        for name in ('resize_version', 'split_version'):
+            self.require(name, getattr(self, name) in (1, 2), '1 or 2')
         self.require('threads', self.threads >= 0, '0 (one per core) or more')
         self.require_one_of('cache', 'auto', 'none', 'host', 'device')
         ok, numbers = len(self.mean) in (0, 3) and all(map(math.isfinite, self.mean)), 'three numbers, one per colour'
@@ -104,9 +106,8 @@ class Model(Section):
         options = self.options()
         self.require_one_of('head', 'sigmoid', 'softmax')
         if self.name.startswith('vgg') and image_size < VGG_MIN_SIZE:
-            raise UserError(
-                f'config.data.image_size is {image_size}; it must be at least {VGG_MIN_SIZE} for {self.name}.'
-            )
+            least = f'at least {VGG_MIN_SIZE} for {self.name}'
+            raise UserError(f'config.data.image_size is {image_size}; it must be {least}.')
         most = math.floor(math.log2(image_size))
         wanted = f'1 to {most}, for every layer halves the images of {image_size} px'
         self.require('layers', 1 <= options.get('layers', 1) <= most, wanted)
@@ -286,11 +287,8 @@ def override(config: Config, fields: dict[str, Any]) -> Config:
 
 
 def from_plain(values: dict[str, Any]) -> Config:
-    """Inverse of `to_plain`. Newer fields get their defaults, but `resize_version` 1; unknown ones are ignored.
-
-    So are options of other networks, which early configurations held.
-    """
-    config = Config(data=Data(resize_version=1))
+    """Inverse of `to_plain`: newer fields get their defaults, versions 1; other networks' options are ignored."""
+    config = Config(data=Data(resize_version=1, split_version=1))
     update(config, values)
     for option in _OPTIONS:
         if option not in NETWORKS.get(config.model.name, _OPTIONS):

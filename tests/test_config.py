@@ -145,8 +145,9 @@ def test_old_configurations_load_without_options_of_other_networks() -> None:
     assert config.model.options() == {'filters': 32, 'layers': 2, 'dense': 64, 'dense_layers': 1}
     assert config.model.dropout is None and config.model.width is None
     assert config.data.mean == IMAGENET_MEAN and config.augment.jpeg == (30, 95)
-    assert changed_fields(config, complete(demo_recipe())) == ['data.resize_version: 1 -> 2']
-    other = override(demo_recipe(), {'seed': 1, 'data.resize_version': 1})
+    newer = ['data.resize_version: 1 -> 2', 'data.split_version: 1 -> 2']
+    assert changed_fields(config, complete(demo_recipe())) == newer
+    other = override(demo_recipe(), {'seed': 1, 'data.resize_version': 1, 'data.split_version': 1})
     assert changed_fields(config, complete(other)) == ['seed: 0 -> 1']
     assert from_plain({**OLD, 'newer': 1, 'data': {**OLD['data'], 'newer': 1}}) == config
 

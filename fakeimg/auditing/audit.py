@@ -2,12 +2,12 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from fakeimg.auditing import checks, report
-from fakeimg.auditing.finding import Evidence, Finding
+from fakeimg.auditing.finding import Command, Evidence, Finding
 from fakeimg.auditing.measure import measure_splits
 from fakeimg.console import SILENT, Console
 from fakeimg.data.datasets import DataSet
@@ -47,7 +47,14 @@ class Audit:
         return page
 
 
-def audit(data: DataSet, *, allowed: Sequence[str] = (), workers: int = 1, console: Console = SILENT) -> Audit:
+def audit(
+    data: DataSet,
+    *,
+    allowed: Sequence[str] = (),
+    workers: int = 1,
+    console: Console = SILENT,
+    spell: Callable[[Command], str] = str,
+) -> Audit:
     """Measures every image of a data set, and runs all checks.
 
     Args:
@@ -55,10 +62,12 @@ def audit(data: DataSet, *, allowed: Sequence[str] = (), workers: int = 1, conso
         allowed: names of findings that do not count in the verdict.
         workers: processes; 0 measures in this one.
         console: shows the findings, one by one.
+        spell: writes a command as the user types it.
     """
     evidence = measure_data(data, workers, console)
     findings = []
     for finding in checks.run_checks(evidence):
+        finding = dataclasses.replace(finding, typed=[spell(command) for command in finding.commands])
         report.print_finding(finding, allowed, console)
         findings.append(finding)
     if unknown := set(allowed) - {finding.name for finding in findings}:
@@ -76,4 +85,5 @@ def measure_data(data: DataSet, workers: int = 1, console: Console = SILENT) -> 
         groups=[group for split in splits for group in split.groups],
         is_prepared=data.is_prepared,
         left_out=data.left_out,
+        made=data.made,
     )

@@ -1,12 +1,21 @@
 """What is wrong with a data set: each check turns facts into findings, and knows the line not to be crossed."""
 
 import collections
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from fakeimg.auditing import copies
-from fakeimg.auditing.finding import Evidence, Finding
+from fakeimg.auditing.finding import (
+    AUDIT_AGAIN,
+    KEEP_COPIES_TOGETHER,
+    LEAVE_OUT_COPIES,
+    LEAVE_OUT_NEAR_COPIES,
+    Command,
+    Evidence,
+    Finding,
+)
 from fakeimg.auditing.shortcuts import check_shift, check_shortcuts
 from fakeimg.data import formats
 from fakeimg.data.labels import LABELS
@@ -16,6 +25,7 @@ BLACK = 8  # mean of the brightest channel, of 255, below which next to nothing 
 NEAR_LINE = 0.01  # share of a later split that nearly repeats an earlier one: as much as an accuracy is wrong by
 MINORITY_LINE = 0.2  # share of the rarer class of a split
 BALANCE_LINE = 0.1  # difference between the shares of fakes of two splits
+BALANCED = Command('train', (('config.data.balanced_sampling', 'True'),))
 
 
 def run_checks(evidence: Evidence) -> Iterator[Finding]:
@@ -56,28 +66,43 @@ def check_broken(evidence: Evidence) -> Iterator[Finding]:
             'broken',
             'fail' if worst > BROKEN_LINE else 'warn',
             f'images that cannot be read: {listed} (first: {first})',
-            'audit.json says why for each; get again what was cut short, convert or remove the others.',
+            'audit.json says why for each; get again what was cut short, convert the others, or let prepare leave them '
+            'all out. Training skips them up to config.data.max_bad_fraction.',
             {
                 'counts': counts,
                 'names': [images.names[row] for row in broken],
                 'reasons': {images.names[row]: images.reasons.get(row, '') for row in broken},
             },
+            commands=[Command('prepare'), *_skipping(worst)],
         )
     else:
         yield Finding('broken', 'ok', f'all {len(images.names):,} images can be read')
     misnamed = 0 if evidence.is_prepared else int(images.facts['misnamed'].sum())
     if misnamed:
         first = images.names[int(np.argmax(images.facts['misnamed']))]
-        yield Finding('misnamed', 'note', f'{misnamed:,} files are of another format than their name says ({first})')
+        yield Finding('misnamed', 'note', f'{misnamed:,} files are of another format than their name says ({first})',
+                      'nothing to do: images are read by what they hold, not by their suffix.')  # fmt: skip
+
+
+def _skipping(share: float) -> list[Command]:
+    """What trains nevertheless where more images are broken than training skips."""
+    share = math.ceil(share * 100) / 100
+    return [Command('train', (('config.data.max_bad_fraction', f'{share}'),))] if share > BROKEN_LINE else []
 
 
 def check_left_out(evidence: Evidence) -> Iterator[Finding]:
     """Files of the set that are no images, or images that cannot be read here."""
     for note in formats.describe_left_out(evidence.left_out):
         is_heif = any(kind.startswith('HEIC') for kind in evidence.left_out)
-        advice = 'install the extra heif, or convert the HEIC images, or one class may lack most of them.' * is_heif
+        advice = (
+            "one class may lack most of its images: run pip install 'fakeimg[heif]', or convert the HEIC images, and "
+            'audit again.'
+            if is_heif
+            else 'nothing to do, unless there are images among them: convert those to JPEG or PNG, and audit again.'
+        )
         sentence = note.removeprefix('left out, as ')
-        yield Finding('left out', 'warn' if is_heif else 'note', sentence, advice, {'counts': dict(evidence.left_out)})
+        yield Finding('left out', 'warn' if is_heif else 'note', sentence, advice, {'counts': dict(evidence.left_out)},
+                      commands=[AUDIT_AGAIN])  # fmt: skip
 
 
 def check_black(evidence: Evidence) -> Iterator[Finding]:
@@ -91,8 +116,9 @@ def check_black(evidence: Evidence) -> Iterator[Finding]:
         listed = '; '.join(f'{split}: {count:,}' for split, count in counts.items())
         names = [evidence.images.names[row] for row in np.flatnonzero(is_black)]
         yield Finding('nearly black', level, f'images that are nearly black: {listed} (first: {names[0]})',
-                      'look at them; a file whose values use a part of its range only is best saved again with 8 bits.',
-                      {'counts': counts, 'names': names})  # fmt: skip
+                      'a detector learns nothing from them; look at them, and save a file whose values use a part of '
+                      'its range only again with 8 bits, or remove it; audit.json lists them. Then audit again.',
+                      {'counts': counts, 'names': names}, commands=[AUDIT_AGAIN])  # fmt: skip
 
 
 def check_classes(evidence: Evidence) -> Iterator[Finding]:
@@ -112,15 +138,21 @@ def check_classes(evidence: Evidence) -> Iterator[Finding]:
     listed = '; '.join(f'{split} {row["real"]:,} real, {row["fake"]:,} fake' for split, row in counts.items())
     empty = [f'{split} has no {name}' for split, row in counts.items() for name, count in row.items() if not count]
     if empty:
-        yield Finding('classes', 'fail', f'{", ".join(empty)} images ({listed})', 'add the missing class.', details)
+        yield Finding('classes', 'fail', f'{", ".join(empty)} images ({listed})',
+                      'a detector cannot be trained or judged on one class: add images of the missing one, or say with '
+                      'label NAME=real or NAME=fake which folder holds them; then audit again.', details,
+                      commands=[AUDIT_AGAIN])  # fmt: skip
         return
     rare = [split for split, share in shares.items() if min(share, 1 - share) < MINORITY_LINE]
     if rare:
         yield Finding('classes', 'warn', f'one class is rare in {", ".join(rare)}: {listed}',
-                      'judge by AUC and balanced figures, not by accuracy.', details)  # fmt: skip
+                      'a detector that always answers with the other class is mostly right: judge by AUC and balanced '
+                      'figures, not by accuracy, and train with balanced batches.', details,
+                      commands=[BALANCED])  # fmt: skip
     elif max(shares.values()) - min(shares.values()) > BALANCE_LINE:
         yield Finding('classes', 'warn', f'the classes are mixed differently in each split: {listed}',
-                      'a threshold chosen on one split will be wrong on another.', details)  # fmt: skip
+                      'a threshold chosen on one split will be wrong on another: judge by AUC, and train with balanced '
+                      'batches.', details, commands=[BALANCED])  # fmt: skip
     else:
         yield Finding('classes', 'ok', listed, '', details)
 
@@ -144,9 +176,10 @@ def check_copies(evidence: Evidence, exact: copies.Exact) -> Iterator[Finding]:
             'copies within splits',
             'warn',
             f'{total:,} images repeat one of their own split and class ({listed}; {same_bytes:,} byte for byte)',
-            'prepare with dedupe keeps one of each; a validation split taken from train would share them with it.',
+            'they count several times in training and in every figure; prepare with dedupe keeps one of each.',
             {'surplus': surplus, 'bytes': same_bytes},
             relations.within,
+            [LEAVE_OUT_COPIES],
         )
     else:
         yield Finding('copies within splits', 'ok', 'no image repeats one of its own split and class')
@@ -166,14 +199,17 @@ def check_near_copies(evidence: Evidence, exact: copies.Exact) -> Iterator[Findi
             'note',
             f'{relations.contradicting:,} images nearly repeat one of the other class: wrong labels, or forgeries of '
             'the same photo',
-            '',
+            'look at the pairs in audit.html: nothing to do for forgeries, which prepare keeps with their photo on '
+            'one side of its splits; move an image whose label is wrong.',
             {'images': relations.contradicting},
             relations.both,
+            [KEEP_COPIES_TOGETHER],
         )
     total = int(relations.surplus.sum())
     if total:
         yield Finding('near copies within splits', 'note', f'{total:,} images nearly repeat one of their own split',
-                      '', {'surplus': total}, relations.within)  # fmt: skip
+                      'nothing to do for these splits; where a split is made, prepare keeps them on one side of it.',
+                      {'surplus': total}, relations.within, [KEEP_COPIES_TOGETHER])  # fmt: skip
 
 
 def _across(
@@ -192,10 +228,16 @@ def _across(
                     for class_name, label in LABELS.items()}  # fmt: skip
         row = {'of': splits[late], 'in': splits[early], 'count': count, 'share': count / size, **by_class}
         details.append({**row, 'bytes': exactly} if by_bytes else row)
+    are_made = all({splits[early], splits[late]} <= evidence.made | {'train'} for early, late in relations.leaks)
+    advice, command = ('prepare with dedupe drops them from the later split.', LEAVE_OUT_COPIES)
+    if evidence.made and are_made:
+        advice, command = 'these splits are made by fakeimg; prepare keeps copies on one side.', KEEP_COPIES_TOGETHER
+    elif not by_bytes:
+        advice = 'look at the pairs; prepare with dedupe and near drops them from the later split.'
+        command = LEAVE_OUT_NEAR_COPIES
     return Finding(name, level, f'{what}: {"; ".join(listed)}',
-                   'prepare with dedupe drops them from the later split.' if by_bytes else
-                   'look at the pairs; prepare with dedupe and near drops them from the later split.',
-                   {'leaks': details}, relations.across)  # fmt: skip
+                   f'figures on {splits[max(late for _, late in relations.leaks)]} flatter a detector that has seen '
+                   f'them: {advice}', {'leaks': details}, relations.across, [command])  # fmt: skip
 
 
 def _contradicting(relations: copies.Relations) -> Finding:
@@ -209,6 +251,7 @@ def _contradicting(relations: copies.Relations) -> Finding:
         'one of the labels is wrong; prepare with dedupe leaves all of them out.',
         {'images': relations.contradicting},
         relations.both,
+        [LEAVE_OUT_COPIES],
     )
 
 
@@ -225,9 +268,11 @@ def check_groups(evidence: Evidence) -> Iterator[Finding]:
             'fail',
             f'{len(straddling):,} of {len(homes):,} groups have images in several splits '
             f'(first: {next(iter(straddling))!r})',
-            'put all images of a group into one split; one photo or person on both sides flatters a detector.',
+            'one photo, video or person on both sides flatters a detector: put all images of a group into one split, '
+            'or all images below folders named real and fake alone, of which prepare makes splits with whole groups.',
             {'straddling': len(straddling), 'groups': len(homes), 'names': sorted(straddling)[:1000]},
             [(rows[0], rows[1]) for rows in map(list, map(dict.values, straddling.values()))][: copies.PAIRS_SHOWN],
+            [KEEP_COPIES_TOGETHER],
         )
     elif homes:
         yield Finding('groups', 'ok', f'none of {len(homes):,} groups has images in several splits')

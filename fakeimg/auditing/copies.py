@@ -52,10 +52,17 @@ def find_exact(facts: NDArray) -> Exact:
 
 def find_near(facts: NDArray, exact: Exact) -> NDArray[np.int64]:
     """Numbers images so that near copies, and exact ones, share a number: int64[n]."""
-    near = duplicates.near_pairs(facts['phash'], facts['thumbnail'])
-    first = np.unique(exact.pixels, return_index=True)[1]
-    same = np.stack([first[exact.pixels], np.arange(len(facts))], 1)
-    return duplicates.clusters(len(facts), np.concatenate([near, same]))
+    return near_clusters(facts['phash'], facts['thumbnail'], exact.pixels)
+
+
+def near_clusters(
+    phash: NDArray[np.uint64], thumbnails: NDArray[np.uint8], exact: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """As `find_near`, of uint64[n], uint8[n, 16, 16] and the numbers int64[n] of exact copies."""
+    near = duplicates.near_pairs(phash, thumbnails)
+    first = np.unique(exact, return_index=True)[1]
+    same = np.stack([first[exact], np.arange(len(exact))], 1)
+    return duplicates.clusters(len(exact), np.concatenate([near, same]))
 
 
 def relate(

@@ -110,9 +110,8 @@ def measure_image(name: str, data: bytes) -> NDArray[Any]:
         except Exception:  # a plugin's mistake; the audit goes on to the next image
             row['problem'] = 'undecodable'
         else:
-            shape = np.array(image.shape[:2], '<i8').tobytes()
             pixels = np.ascontiguousarray(image)
-            row['pixels_hash'] = hashlib.blake2b(pixels.data, digest_size=16, person=shape).digest()
+            row['pixels_hash'] = pixels_hash(pixels)
             for field, value in measure_pixels(pixels).items():
                 row[field] = value
     row['misnamed'] = header.format != _EXTENSIONS.get(extension, header.format) and row['problem'] not in (
@@ -120,6 +119,12 @@ def measure_image(name: str, data: bytes) -> NDArray[Any]:
         b'not_an_image',
     )
     return row
+
+
+def pixels_hash(pixels: NDArray[np.uint8]) -> bytes:
+    """16 bytes that identify uint8[H, W, 3], contiguous, by shape and values."""
+    shape = np.array(pixels.shape[:2], '<i8').tobytes()
+    return hashlib.blake2b(pixels.data, digest_size=16, person=shape).digest()
 
 
 PIXEL_STATISTICS = (

@@ -36,8 +36,7 @@ def measure_pixels(image: NDArray[np.uint8]) -> dict[str, Any]:
     mean = counts @ levels
     saturation = np.array(coarse.convert('HSV').histogram()[256:512]) / (coarse.width * coarse.height)
     luma = (coarse if step == 1 else PIL.Image.fromarray(image)).convert('L')
-    side = THUMBNAIL_SIDE
-    thumbnail = np.asarray(luma.resize((side, side), PIL.Image.Resampling.BOX))
+    small = thumbnail(luma)
     centre = _centre(np.asarray(luma))
     return {
         'mean': mean,
@@ -48,9 +47,14 @@ def measure_pixels(image: NDArray[np.uint8]) -> dict[str, Any]:
         'noise': _noise(centre),
         'blockiness': _blockiness(centre),
         **_spectrum(centre),
-        'thumbnail': thumbnail,
-        'phash': perceptual_hash(thumbnail),
+        'thumbnail': small,
+        'phash': perceptual_hash(small),
     }
+
+
+def thumbnail(luma: PIL.Image.Image) -> NDArray[np.uint8]:
+    """uint8[16, 16] of an image of mode L."""
+    return np.asarray(luma.resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), PIL.Image.Resampling.BOX))
 
 
 def perceptual_hash(thumbnail: NDArray[np.uint8]) -> np.uint64:

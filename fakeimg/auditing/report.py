@@ -42,6 +42,8 @@ def print_finding(finding: Finding, allowed: Sequence[str], console: Console) ->
         table.add_column(width=width)
     table.add_row(f'[{_STYLES[finding.level]}]{level}[/]', finding.name, text)
     console.table(table)
+    for command in finding.typed:  # whole in a line of its own, to be copied
+        console.say(f'  {_printable(command)}')
 
 
 def write_json(
@@ -61,6 +63,7 @@ def write_json(
                 'level': finding.level,
                 'sentence': finding.sentence,
                 'advice': finding.advice,
+                'commands': list(finding.typed),
                 'details': finding.details,
                 'pairs': [[names[row] for row in pair] for pair in finding.pairs],
             }
@@ -84,6 +87,7 @@ def write_page(
         f'<tr><td class="level {finding.level}">{finding.level}</td><td>{pages.escape(finding.name)}</td>'
         f'<td>{pages.escape(finding.sentence)}'
         + (f'<br><span class="small">{pages.escape(finding.advice)}</span>' if finding.advice else '')
+        + ''.join(f'<br><code>{pages.escape(command)}</code>' for command in finding.typed)
         + '</td></tr>'
         for finding in findings
     )

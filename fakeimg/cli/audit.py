@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from fakeimg.auditing.audit import audit
-from fakeimg.cli import data_names, verb
+from fakeimg.cli import commands, data_names, verb
 from fakeimg.data import datasets, labels, layouts, seen, tables
 from fakeimg.errors import UserError
 from fakeimg.runtime import pool
@@ -42,7 +42,14 @@ def main(argv: Sequence[str]) -> int:
     console.say(f'layout: {data.layout}, {sum(map(len, data.splits.values())):,} images, digest {data.digest[:12]}')
     for note in data.notes:
         console.warn(note)
-    result = audit(data, allowed=_ALLOW.value, workers=_WORKERS.value or pool.default_workers(), console=console)
+    images = commands.images(argv[1], ['label', 'columns', _FRACTION.name])
+    result = audit(
+        data,
+        allowed=_ALLOW.value,
+        workers=_WORKERS.value or pool.default_workers(),
+        console=console,
+        spell=lambda command: commands.spell(command, images),
+    )
     page = result.write(out, f'Audit of {name}')
     console.say(f'{result.verdict.upper() if result.verdict == "fail" else result.verdict}: {page}')
     return int(result.verdict == 'fail')

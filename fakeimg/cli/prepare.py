@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fakeimg.cli import data_names, verb
+from fakeimg.cli import commands, data_names, verb
 from fakeimg.data import labels, tables
 from fakeimg.errors import UserError
 from fakeimg.preparing import plan
@@ -31,6 +31,8 @@ _MIN_FACE = flags.DEFINE_integer('min_face', 32, 'OpenForensics: smaller faces a
 _DEDUPE = flags.DEFINE_bool('dedupe', False, 'Leave out copies, from the later split where there are several.')
 _NEAR = flags.DEFINE_bool('near', False, 'With --dedupe: near copies of images in an earlier split as well.')
 _WORKERS = flags.DEFINE_integer('workers', 0, 'Processes; 0: one a core.')
+# What decides what comes out.
+_DECIDING = (_TO_SIZE, _ENCODE, _LIMIT, _FRACTION, _MARGIN, _SIZE, _MIN_FACE, _DEDUPE, _NEAR)
 
 data_names.define()
 
@@ -61,6 +63,7 @@ def main(argv: Sequence[str]) -> None:
     console = verb.console()
     out = pathlib.Path(_OUT.value).expanduser()
     workers = _WORKERS.value or pool.default_workers()
-    summary = prepare(argv[1], options, out, workers=workers, console=console)
+    made_from = commands.made_from(argv[1], [flag.name for flag in _DECIDING] + ['label', 'columns'])
+    summary = prepare(argv[1], options, out, workers=workers, console=console, made_from=made_from)
     console.say(f'prepared: {out}, digest {summary["digest"]}')
     console.say(f'next: fakeimg audit {shlex.quote(str(out))}')

@@ -57,6 +57,10 @@ class ArchiveFiles:
         except (OSError, OverflowError):  # reading it will say why
             pass
 
+    def marks(self) -> np.ndarray:
+        """int64[n, k]: numbers from the directory that are equal for members of the same bytes."""
+        return self._places[:, 1:2]
+
     def _open(self) -> int:
         with _opening:
             if self._descriptor is None:
@@ -82,6 +86,9 @@ class TarFiles(ArchiveFiles):
 
 class ZipFiles(ArchiveFiles):
     """Members of a zip archive, stored or deflated; their checksums are verified."""
+
+    def marks(self) -> np.ndarray:
+        return self._places[:, [2, 4]]  # size and checksum
 
     def read(self, index: int) -> bytes:
         offset, stored, size, method, checksum = map(int, self._places[index])

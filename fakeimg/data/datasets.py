@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fakeimg.config import DEMO, Config
-from fakeimg.data import demo, formats, layouts, records, splits, tables
-from fakeimg.data.files import Files
+from fakeimg.data import copies, demo, formats, layouts, records, splits, tables
+from fakeimg.data.files import Files, all_of
 from fakeimg.data.images import CachedImages
 from fakeimg.data.labels import CLASS_NAMES, SPLITS
 from fakeimg.data.labels import class_names as class_names_of
@@ -73,6 +73,7 @@ class DataSet:
         notes: warnings for the user.
         left_out: how many files that are no images that can be read, by kind, see `formats.find_images`.
         made: the splits that fakeimg split off, and what is left of the others.
+        has_near_groups: whether near copies are in one group, wherever a split might part them.
     """
 
     splits: dict[str, Split]
@@ -82,6 +83,7 @@ class DataSet:
     notes: list[str]
     left_out: Mapping[str, int] = dataclasses.field(default_factory=dict)
     made: frozenset[str] = frozenset()
+    has_near_groups: bool = False
 
     @property
     def is_drawn(self) -> bool:
@@ -109,33 +111,9 @@ class DataSet:
         return parts[0] if len(parts) == 1 else _join(parts)
 
 
-class _ChosenFiles:
-    """Some files of several lists."""
-
-    def __init__(self, parts: Sequence[Files | demo.DemoFaces], rows: np.ndarray):
-        self.names = [parts[part].names[index] for part, index in rows]
-        self._parts = parts
-        self._rows = rows  # int64[n, 2]: part, index in it
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def read(self, index: int) -> bytes:
-        part, place = self._rows[index]
-        return self._parts[part].read(int(place))
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> '_ChosenFiles':
-        return _ChosenFiles(self._parts, self._rows[np.asarray(indices, int)])
-
-
-def _all_of(parts: Sequence[Files | demo.DemoFaces]) -> _ChosenFiles:
-    rows = [(number, index) for number, part in enumerate(parts) for index in range(len(part))]
-    return _ChosenFiles(parts, np.array(rows, np.int64))
-
-
 def _join(parts: Sequence[Split]) -> Split:
     return Split(
-        files=_all_of([part.files for part in parts]),
+        files=all_of([part.files for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),
         generators=[name for part in parts for name in part.generators],
         groups=[group for part in parts for group in part.groups],
@@ -145,7 +123,7 @@ def _join(parts: Sequence[Split]) -> Split:
 
 def demo_split(faces: demo.DemoFaces) -> Split:
     """Returns demo faces as a split."""
-    return Split(_all_of([faces]), faces.labels, ['demo'] * len(faces), [''] * len(faces))
+    return Split(all_of([faces]), faces.labels, ['demo'] * len(faces), [''] * len(faces))
 
 
 def located(config: Config) -> Config:
@@ -181,6 +159,7 @@ def open_data(config: Config) -> DataSet:
             config.data.validation_fraction if is_whole else 0.0,
             class_names=class_names_of(config.data.labels),
             columns=tables.columns_of(config.data.columns),
+            joins_copies=config.data.split_version > 1,
         )
     counts = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in demo.SPLIT_SIZES}
     parts = {split: demo_split(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
@@ -194,6 +173,7 @@ def open_path(
     unsorted_split: str = 'train',
     class_names: Mapping[str, int] = CLASS_NAMES,
     columns: Mapping[str, str] | None = None,
+    joins_copies: bool = True,
 ) -> DataSet:
     """Opens a prepared set, a folder, a zip or tar archive, or a table.
 
@@ -206,6 +186,7 @@ def open_path(
         unsorted_split: the split that images without one belong to.
         class_names: the class of each folder name or label, in lower case.
         columns: of a table, see `tables.columns_of`.
+        joins_copies: keep files of the same bytes on one side of a split that is made.
 
     Raises:
         ImpossibleSplit: a split that is made would lack a class.
@@ -224,12 +205,13 @@ def open_path(
             for split, files in prepared.files.items()
         }
         found = set(parts)
-        notes = add_splits(parts, validation_fraction)
+        notes = add_splits(parts, validation_fraction, joins_copies=joins_copies)
         layout = f'prepared from {prepared.summary["layout"]}'
         made = frozenset(parts.keys() - found)
-        return DataSet(_in_order(parts), prepared.summary['digest'], layout, True, notes, made=made)
+        data = DataSet(_in_order(parts), prepared.summary['digest'], layout, True, notes, made=made)
+        return dataclasses.replace(data, has_near_groups=bool(prepared.summary.get('near_groups')))
     listing = layouts.read_listing(path, class_names, columns=columns)
-    parts, notes = split_listing(listing, validation_fraction, unsorted_split)
+    parts, notes = split_listing(listing, validation_fraction, unsorted_split, joins_copies)
     made = frozenset(parts.keys() - set(listing.splits))
     notes = [*listing.notes, *formats.describe_left_out(listing.left_out), *notes]
     digest = _listing_digest(parts)
@@ -237,37 +219,59 @@ def open_path(
 
 
 def split_listing(
-    listing: layouts.Listing, validation_fraction: float, unsorted_split: str = 'train'
+    listing: layouts.Listing, validation_fraction: float, unsorted_split: str = 'train', joins_copies: bool = True
 ) -> tuple[dict[str, Split], list[str]]:
     """Returns the splits of a listing, with those split off train, and warnings about these."""
     whole = Split(listing.files, listing.labels, listing.generators, listing.groups)
     codes = {split: code for code, split in enumerate(dict.fromkeys(listing.splits))}
     split_of = np.fromiter((codes[split] for split in listing.splits), np.int8, len(listing.splits))
     parts = {split or unsorted_split: whole.take(np.flatnonzero(split_of == code)) for split, code in codes.items()}
-    notes = add_splits(parts, validation_fraction, has_splits=None not in codes)
+    notes = add_splits(parts, validation_fraction, has_splits=None not in codes, joins_copies=joins_copies)
     return _in_order(parts), notes
 
 
-def add_splits(parts: dict[str, Split], fraction: float, has_splits: bool = True) -> list[str]:
-    """Splits the missing splits off `parts['train']`, and returns warnings about them.
+def add_splits(parts: dict[str, Split], fraction: float, has_splits: bool = True, joins_copies: bool = True) -> list:
+    """Splits the missing splits off `parts['train']`, and returns notes about them.
 
     Raises:
         ImpossibleSplit: one of them, or what is left of train, would lack a class.
     """
-    notes = []
-    for split in ('validation',) if has_splits else ('test', 'validation'):
-        if fraction and 'train' in parts and split not in parts:
-            train = parts['train']
-            is_new = splits.split_off(train.names, train.labels, train.groups, split, fraction)
-            splits.check_classes(train.labels, train.groups, is_new, split)
-            if is_new.any() and not is_new.all():
-                parts[split], parts['train'] = train.take(np.flatnonzero(is_new)), train.take(np.flatnonzero(~is_new))
-                unit = 'groups' if any(train.groups) else 'names'
-                notes.append(
-                    f'no {split} split found: {is_new.sum():,} images ({fraction:.0%} of each class, chosen by the '
-                    f'hash of their {unit}) were split off train, which keeps {(~is_new).sum():,}'
-                )
-    return notes
+    missing = [split for split in (('validation',) if has_splits else ('test', 'validation')) if split not in parts]
+    if not (fraction and missing and 'train' in parts):
+        return []
+    train = parts['train']
+    if joins_copies:
+        known = len(train.digests)
+        alike = np.unique(train.digests, return_inverse=True)[1] if known else copies.same_bytes(train.files)
+        whole, parted = copies.join_groups(train.names, train.groups, train.labels, alike)
+        try:
+            made, notes = _split_off(train, whole, missing, fraction)
+            parts |= made
+            return [*copies.describe(train.groups, whole, parted), *notes]
+        except splits.ImpossibleSplit:
+            if whole == train.groups:
+                raise
+    made, notes = _split_off(train, train.groups, missing, fraction)
+    parts |= made
+    return [copies.PARTED, *notes] if joins_copies else notes
+
+
+def _split_off(train: Split, whole: Sequence[str], missing: Sequence[str], fraction: float):
+    """Splits `missing` off train, in whole groups: all of these splits, and notes about them."""
+    parts: dict[str, Split] = {}
+    notes: list[str] = []
+    for split in missing:
+        is_new = splits.split_off(train.names, train.labels, whole, split, fraction)
+        splits.check_classes(train.labels, whole, is_new, split)
+        if is_new.any() and not is_new.all():
+            unit = 'groups' if any(whole) else 'names'
+            notes.append(
+                f'no {split} split found: {is_new.sum():,} images ({fraction:.0%} of each class, chosen by the '
+                f'hash of their {unit}) were split off train, which keeps {(~is_new).sum():,}'
+            )
+            parts[split], train = train.take(np.flatnonzero(is_new)), train.take(np.flatnonzero(~is_new))
+            whole = [group for group, new in zip(whole, is_new, strict=True) if not new]
+    return {**parts, 'train': train}, notes
 
 
 def _in_order(parts: dict[str, Split]) -> dict[str, Split]:

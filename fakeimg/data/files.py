@@ -6,7 +6,7 @@ All three are a list of names with a thread-safe `read(index)`; `take` gives a p
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -66,6 +66,30 @@ class FolderFiles:
 
     def take(self, indices: Sequence[int] | np.ndarray) -> 'FolderFiles':
         return FolderFiles(self.root, [self.names[index] for index in indices])
+
+
+class ChosenFiles:
+    """Some files of several lists."""
+
+    def __init__(self, parts: Sequence[Any], rows: np.ndarray):
+        self.names = [parts[part].names[index] for part, index in rows]
+        self._parts = parts
+        self._rows = rows  # int64[n, 2]: part, index in it
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> bytes:
+        part, place = self._rows[index]
+        return self._parts[part].read(int(place))
+
+    def take(self, indices: Sequence[int] | np.ndarray) -> 'ChosenFiles':
+        return ChosenFiles(self._parts, self._rows[np.asarray(indices, int)])
+
+
+def all_of(parts: Sequence[Any]) -> ChosenFiles:
+    rows = [(number, index) for number, part in enumerate(parts) for index in range(len(part))]
+    return ChosenFiles(parts, np.array(rows, np.int64))
 
 
 def read_start(files: Files, index: int, size: int) -> bytes:

@@ -1,5 +1,6 @@
 """The splits that a training learns from and is chosen by, checked against each other."""
 
+import shlex
 from collections.abc import Mapping
 
 from fakeimg.config import Config
@@ -32,6 +33,17 @@ def split_notes(parts: Mapping[str, Split]) -> list[str]:
                 f'{len(groups):,} groups ({min(groups)!r}, ...) are in both train and validation; keep them whole'
             )
     return notes
+
+
+def near_copies_notes(data: DataSet, config: Config) -> list[str]:
+    """What nobody has looked at in splits that were made, and how to."""
+    if not data.made or data.has_near_groups or config.data.split_version == 1:
+        return []
+    named = ' with the same label and columns' if config.data.labels or config.data.columns else ''
+    return [
+        'near copies, such as one image in two sizes, may be on both sides of the splits that were made: prepare keeps '
+        f'them on one side, and fakeimg audit {shlex.quote(config.data.path)}{named} shows them'
+    ]
 
 
 def check_disjoint(parts: Mapping[str, Split]) -> None:

@@ -169,6 +169,8 @@ def write_summary(plan: Plan, partial: pathlib.Path, written: dict[str, list[sha
         'unreadable': len(bad),
         'dropped': len(plan.dropped),
         'notes': plan.notes,
+        'near_groups': plan.near_groups,
+        'made_from': plan.made_from,
         'shards': lengths,
         'shard_bytes': {split: [os.path.getsize(part.path) for part in parts] for split, parts in written.items()},
         'plan': plan.key,

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 import fakeimg
+from fakeimg.auditing.fingerprints import find_copies
 from fakeimg.console import SILENT, Console
-from fakeimg.data import datasets, formats, layouts, openforensics, records, splits
+from fakeimg.data import copies, datasets, formats, layouts, openforensics, records, splits
 from fakeimg.data import files as files_lib
 from fakeimg.errors import UserError
 from fakeimg.preparing.dedupe import Dropped, describe, drop_copies
@@ -64,6 +65,8 @@ class Plan:
         notes: warnings for the user.
         counts: of OpenForensics' annotations, by split.
         dropped: the copies that are left out.
+        near_groups: whether near copies are in one group wherever a split is made, here or by a training.
+        made_from: the images and the settings as the user gave them.
     """
 
     layout: str
@@ -73,6 +76,8 @@ class Plan:
     notes: list[str]
     counts: dict[str, openforensics.Counts]
     dropped: list[Dropped]
+    near_groups: bool = False
+    made_from: Mapping[str, object] | None = None
 
     def num_shards(self, split: str) -> int:
         return max(1, -(-len(self.splits[split]) // self.shard_items))
@@ -85,7 +90,8 @@ class Plan:
 def make_plan(path: str, options: Options, workers: int = 1, console: Console = SILENT) -> Plan:
     """Lists the images of `path` and decides where each will go.
 
-    To leave out copies all images are read and decoded, by `workers` processes; otherwise none is.
+    All images that a split will be taken from are read and decoded, by `workers` processes, so that copies stay
+    together; and all images there are, where copies are to be left out.
 
     Raises:
         UserError: see `layouts.read_listing` and `openforensics.read_annotations`; a prepared set.
@@ -99,14 +105,19 @@ def make_plan(path: str, options: Options, workers: int = 1, console: Console = 
     listed = files_lib.list_files(path) if not layouts.is_table(expanded) else None
     annotations = openforensics.find_annotations(listed.names) if listed else {}
     parts: dict[str, Items]
-    notes, counts = [], {}
+    notes, counts, near_groups = [], {}, False
     if listed and annotations:
         layout, parts, counts = _openforensics(listed, annotations, options)
     else:
         listing = layouts.read_listing(path, options.class_names, listed, options.columns)
+        near_groups = 'validation' not in listing.splits  # then training splits it off, if not this command
         has_splits = None not in listing.splits
-        default = 0.0 if has_splits else _DEFAULT_FRACTION
-        listed_splits, warnings = datasets.split_listing(listing, default if fraction is None else fraction)
+        if fraction is None:
+            fraction = 0.0 if has_splits else _DEFAULT_FRACTION
+        if near_groups:
+            listed_splits, warnings, near_groups = _split_joined(listing, fraction, workers, console)
+        else:
+            listed_splits, warnings = datasets.split_listing(listing, fraction, joins_copies=False)
         layout = listing.layout
         notes = [*listing.notes, *formats.describe_left_out(listing.left_out), *warnings]
         parts = {name: ImageItems(name, split, options.encoding) for name, split in listed_splits.items()}
@@ -119,7 +130,33 @@ def make_plan(path: str, options: Options, workers: int = 1, console: Console = 
     for split, items in parts.items():
         order = splits.hash_order(items.names)
         ordered[split] = items.take(order[: options.limit or None])
-    return Plan(layout, ordered, _shard_items(ordered), _key(ordered, options), notes, counts, dropped)
+    key = _key(ordered, options)
+    return Plan(layout, ordered, _shard_items(ordered), key, notes, counts, dropped, near_groups)
+
+
+def _split_joined(
+    listing: layouts.Listing, fraction: float, workers: int, console: Console
+) -> tuple[dict[str, datasets.Split], list[str], bool]:
+    """The splits of a listing, with notes; copies are in one group where they belong to train or to no split.
+
+    Not where no split could then be made: False says so.
+    """
+    rows = np.flatnonzero([split in (None, 'train') for split in listing.splits])
+    files = listing.files.take(rows)
+    before = [listing.groups[row] for row in rows]
+    found = find_copies(files, workers, console)
+    after, parted = copies.join_groups(files.names, before, listing.labels[rows], found.exact, found.near)
+    groups = list(listing.groups)
+    for row, group in zip(rows.tolist(), after, strict=True):
+        groups[row] = group
+    joined, notes = dataclasses.replace(listing, groups=groups), copies.describe(before, after, parted)
+    try:
+        # As training would do it, if this command does not.
+        datasets.split_listing(joined, fraction or _DEFAULT_FRACTION, joins_copies=False)
+    except splits.ImpossibleSplit:
+        joined, notes = listing, [copies.PARTED] * (after != before)
+    parts, more = datasets.split_listing(joined, fraction, joins_copies=False)
+    return parts, [*notes, *more], joined is not listing
 
 
 def _openforensics(

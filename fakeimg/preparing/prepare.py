@@ -1,6 +1,8 @@
 """The preparation as a whole: any layout in, a prepared set out."""
 
+import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import rich.table
@@ -11,7 +13,13 @@ from fakeimg.preparing.plan import Options, Plan, make_plan
 
 
 def prepare(
-    path: str, options: Options, out: pathlib.Path, *, workers: int = 1, console: Console = SILENT
+    path: str,
+    options: Options,
+    out: pathlib.Path,
+    *,
+    workers: int = 1,
+    console: Console = SILENT,
+    made_from: Mapping[str, object] | None = None,
 ) -> dict[str, Any]:
     """Writes a prepared set, or what is left of it to write.
 
@@ -21,6 +29,7 @@ def prepare(
         out: the folder to create.
         workers: processes.
         console: shows the layout, warnings, progress and counts.
+        made_from: the images and the settings as the user gave them, for `prepared.json`.
 
     Returns:
         The summary, as in `prepared.json`.
@@ -28,7 +37,7 @@ def prepare(
     Raises:
         UserError: see `make_plan` and `build.build`.
     """
-    plan = make_plan(path, options, workers, console)
+    plan = dataclasses.replace(make_plan(path, options, workers, console), made_from=made_from)
     console.say(f'layout: {plan.layout}, {plan.num_items:,} images')
     for note in plan.notes:
         console.warn(note)

@@ -14,7 +14,10 @@ FREE = (
     'data.max_bad_fraction',
 )
 # What the scores of a validation depend on besides the weights: those before and after a change cannot be ranked.
-VALIDATION = ('data.validation_split', 'data.image_size', 'data.resize_size', 'data.mean', 'data.std')
+VALIDATION = (
+    *('data.validation_split', 'data.validation_fraction', 'data.split_version'),
+    *('data.image_size', 'data.resize_size', 'data.mean', 'data.std'),
+)
 
 
 def changes(program: Program, meta: Meta) -> tuple[list[str], list[str]]:

@@ -184,7 +184,7 @@ def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bo
     model = create_model(config, dtype, parallel.AXIS)
     data = datasets_lib.open_data(config)
     splits = partition.training_splits(data, config)
-    notes = [*data.notes, *partition.split_notes(splits)]
+    notes = [*data.notes, *partition.split_notes(splits), *partition.near_copies_notes(data, config)]
     real, fake = datasets_lib.class_counts(splits['train'])
     if not (real and fake):
         missing = 'real' if fake else 'fake'

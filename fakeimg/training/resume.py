@@ -72,7 +72,7 @@ def has_checkpoints(folder: pathlib.Path) -> bool:
 
 
 def continued(config: Config, folder: pathlib.Path) -> Config:
-    """`config` with the resize of the run that it continues, and its mean and std where it sets none.
+    """`config` with the resize and splits of the run that it continues, and its mean and std where it sets none.
 
     The file of weights that the latter came from may be gone.
     """
@@ -89,6 +89,7 @@ def continued(config: Config, folder: pathlib.Path) -> Config:
         'data.mean': config.data.mean or before.mean,
         'data.std': config.data.std or before.std,
         'data.resize_version': before.resize_version,
+        'data.split_version': before.split_version,
     }
     return override(config, fields)
 

@@ -18,7 +18,7 @@ from tests.support.verbs import Verb, assert_refused
 
 
 def test_prepare_says_what_it_found_and_what_comes_next(verb: Verb, tmp_path: pathlib.Path) -> None:
-    tree = {f'train/{c}/{i}.jpg': image(i) for c in ('Originals', 'fake') for i in range(20)}
+    tree = {f'train/{c}/{i}.jpg': image(i + 20 * (c == 'fake')) for c in ('Originals', 'fake') for i in range(20)}
     archive = write_zip(tmp_path / 'faces.zip', {**tree, 'train/fake/broken.jpg': b'broken', 'test/fake/1.png': b''})
     command = ('prepare', archive, '--out', 'data/faces', '--label', 'real=originals', '--workers=2')
     made = verb(*command, '--validation_fraction=0.1')
