@@ -9,14 +9,18 @@ class UserError(Exception):
     """One sentence: what is wrong, where, and what to do. Verbs print it and exit with 2.
 
     Attributes:
-        add: settings, each a name and a value, with which the same command may work; a verb prints it with them.
+        add: settings, each a name and a value (empty where the name says it all), with which the same command may
+            work; a verb prints it with them.
+        instead: another way, likewise.
     """
 
     exit_code = 2
 
-    def __init__(self, sentence: str = '', *, add: Sequence[tuple[str, str]] = ()):
+    def __init__(
+        self, sentence: str = '', *, add: Sequence[tuple[str, str]] = (), instead: Sequence[tuple[str, str]] = ()
+    ):
         super().__init__(sentence)
-        self.add = tuple(add)
+        self.add, self.instead = tuple(add), tuple(instead)
 
 
 class TrainingDiverged(UserError):

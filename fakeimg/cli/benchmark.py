@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
         return
     config.data.path = config.data.path or DEMO
     start()
-    console = verb.console()
+    console = verb.console(recipe.without_effect(config))
     if _STAGE.value == 'first':
         stages_lib.take_one_step(config)
         return
@@ -67,7 +67,7 @@ def _plan(config: Config, name: str) -> None:
     gpu = _GPU.value or ''
     verb.require(bool(gpu), 'gpu', 'missing', f'one of {", ".join(gpus.KNOWN)}, or a file')
     verb.require(_GPUS.value > 0, 'gpus', _GPUS.value, '1 or more')
-    console = verb.console()
+    console = verb.console(recipe.without_effect(config))
     figures = plan.plan(config, gpus.find(gpu), _GPUS.value, console)
     plan.say(figures, console)
     _write(f'runs/plan_{name}_{pathlib.Path(gpu).stem.lower()}.json', figures, config, console)

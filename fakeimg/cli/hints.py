@@ -40,6 +40,19 @@ def with_data_path(module: types.ModuleType, arguments: Sequence[str]) -> list[s
     return arguments
 
 
+def with_settings(arguments: Sequence[str], settings: Sequence[tuple[str, str]]) -> list[str]:
+    """The arguments with some settings more, see `UserError.add`; flags that take one value lose the one they had."""
+    known = {name: flags.FLAGS[name] for name, _ in settings if name in flags.FLAGS}
+    kept, takes_next = [], False
+    for argument in arguments:
+        name, equals, _ = argument.lstrip('-').partition('=')
+        replaced = argument.startswith('-') and name in known and not isinstance(known[name], flags.MultiFlag)
+        if not (replaced or takes_next):
+            kept.append(argument)
+        takes_next = replaced and not equals and not known[name].boolean
+    return [*kept, *(f'--{name}={value}' if value else f'--{name}' for name, value in settings)]
+
+
 def meant(unknown: str) -> str:
     """The flag that is closest to an unknown one, for a message; empty if none is."""
     unknown = unknown.replace('-', '_')

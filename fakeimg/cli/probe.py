@@ -36,12 +36,13 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f'pass --config NAME or --workdir runs/NAME; {both}.')
     options = prober.Options(_SPLIT.value, _FOLDS.value, _MAX_EXAMPLES.value)
     start()
-    console = verb.console()
     if _WORKDIR.value:
+        console = verb.console()
         network = detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value)
         default = f'{_WORKDIR.value}/probe'
     else:
         config, name = recipe.read_config(_CONFIG)
+        console = verb.console(recipe.without_effect(config, trains=False))
         network = detector.from_recipe(config)
         default = f'runs/probe_{name.removesuffix("_probe")}'
     out = pathlib.Path(_OUT.value or default).expanduser()

@@ -6,7 +6,7 @@ import pathlib
 import re
 import shlex
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from absl import flags
@@ -14,12 +14,18 @@ from ml_collections import config_flags
 
 import fakeimg
 from fakeimg.cli import data_names
-from fakeimg.config import DEGRADATIONS, NETWORKS, Config
+from fakeimg.config import DEGRADATIONS, DEMO, NETWORKS, Config
 from fakeimg.errors import UserError
 from fakeimg.fields import Section, get_field
 
 # A field in the source of its section: name, default, comment. Sections themselves are not matched.
 _FIELD = re.compile(r'^    (\w+): [^=\n]+ = (?!dataclasses)(.+?)(?:  # (.*))?$', re.MULTILINE)
+
+# Fields, and sections of them, that only a training reads.
+_OF_TRAINING = (
+    *('epochs', 'steps', 'microbatches', 'log_every_steps', 'validate_every_epochs', 'checkpoint_every_steps'),
+    *('finetune.', 'augment.', 'loss.', 'optimizer.', 'data.balanced_sampling'),
+)
 
 
 def define_config() -> flags.FlagHolder:
@@ -105,17 +111,31 @@ def overrides() -> dict[str, Any]:
     return config_flags.get_override_values(flags.FLAGS['config'])
 
 
-def without_effect(config: Config) -> list[str]:
-    """Notes about fields of the command line that do nothing beside what the others say."""
-    optimizer, never = config.optimizer.name, 'config.augment.degradation_probability is 0'
-    is_degraded = config.augment.degradation_probability > 0
-    reasons = {
-        'epochs': f'config.steps={config.steps} is given' if config.steps else '',
-        'data.demo_examples': '' if config.data.path == 'demo' else 'the images are not the demo faces',
-        'optimizer.momentum': '' if optimizer == 'sgd' else f'config.optimizer.name is {optimizer}',
-        **{f'augment.{kind}': '' if is_degraded else never for kind in DEGRADATIONS},
+def without_effect(config: Config, searched: Collection[str] = (), *, trains: bool = True) -> list[str]:
+    """Notes about fields of the command line that do nothing beside what the others say.
+
+    Args:
+        config: after overrides.
+        searched: fields that will take other values still.
+        trains: whether the verb trains.
+    """
+    augment, optimizer = config.augment, config.optimizer
+    # Each with the field that decides, whether it has an effect then, and why not.
+    decided = {
+        'epochs': ('steps', not config.steps, f'config.steps={config.steps} is given'),
+        'data.demo_examples': ('data.path', config.data.path == DEMO, 'the images are not the demo faces'),
+        'optimizer.momentum': ('optimizer.name', optimizer.name == 'sgd', f'config.optimizer.name is {optimizer.name}'),
     }
-    return [f'config.{field} has no effect, because {reasons[field]}' for field in overrides() if reasons.get(field)]
+    is_degraded, never = augment.degradation_probability > 0, 'config.augment.degradation_probability is 0'
+    decided |= {f'augment.{kind}': ('augment.degradation_probability', is_degraded, never) for kind in DEGRADATIONS}
+    notes = []
+    for field in overrides():
+        by, has_effect, reason = decided.get(field, ('', True, ''))
+        if not trains and field.startswith(_OF_TRAINING):
+            by, has_effect, reason = '', False, 'nothing is trained'
+        if not has_effect and by not in searched:
+            notes.append(f'config.{field} has no effect, because {reason}')
+    return notes
 
 
 def as_flags(changes: dict[str, Any]) -> str:

@@ -27,7 +27,8 @@ def main(argv: Sequence[str]) -> int:
     workdir = pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else folders.default_workdir(name, config)
     stages = _read_stages()
     start()
-    console = verb.console()
+    searched = {field for stage in stages for fields in stage if isinstance(fields, dict) for field in fields}
+    console = verb.console(recipe.without_effect(config, searched))
     result = search.search(config, stages, workdir, console)
     console.say(f'\ntable and plot: {workdir / "search.html"}')
     if result.interrupted_by is not None:

@@ -28,9 +28,7 @@ def main(argv: Sequence[str]) -> int:
     config, name = recipe.read_config(_CONFIG)
     workdir = pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else folders.default_workdir(name, config)
     start()
-    console = verb.console()
-    for note in recipe.without_effect(config):
-        console.warn(note)
+    console = verb.console(recipe.without_effect(config))
     result = loop.train(config, workdir, console, with_changes=_WITH_CHANGES.value)
     if result.interrupted_by is not None:
         console.say(

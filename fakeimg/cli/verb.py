@@ -70,12 +70,14 @@ def run(module: types.ModuleType, arguments: Sequence[str]) -> NoReturn:
     raise SystemExit(app.run(guarded, argv=sys.argv, flags_parser=lambda argv: _parse_flags(module, argv)))
 
 
-def console() -> Console:
-    """The console of this process: of several that make up one run, only the first says anything."""
+def console(notes: Sequence[str] = ()) -> Console:
+    """The console of this process, once it has said `notes`: of several of one run, only the first says anything."""
     if _has_other_processes() and not _parallel().is_first_process():
         return SILENT
     told = Console(sys.stdout)
     told.say_when_quiet()
+    for note in notes:
+        told.warn(note)
     return told
 
 
@@ -106,12 +108,12 @@ def _machine_sentence(error: OSError) -> str:
 
 
 def _with_command(module: types.ModuleType, arguments: Sequence[str], error: UserError) -> str:
-    """The sentence of an error, with the command that may work where it knows one."""
-    if not error.add:
+    """The sentence of an error, with the commands that may work where it knows some."""
+    start = ['fakeimg', module.__name__.rpartition('.')[2]]
+    ways = [hints.with_settings(arguments, settings) for settings in (error.add, error.instead) if settings]
+    if not ways:
         return str(error)
-    more = [f'--{name}={value}' for name, value in error.add]
-    command = shlex.join(['fakeimg', module.__name__.rpartition('.')[2], *arguments, *more])
-    return f'{str(error).rstrip(".")} (for example: {command} ).'
+    return f'{str(error).rstrip(".")} (for example: {" or: ".join(shlex.join([*start, *way]) for way in ways)} ).'
 
 
 def _fail(sentence: str, exit_code: int = 2) -> NoReturn:

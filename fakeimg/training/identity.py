@@ -1,5 +1,9 @@
 """What makes a run what it is: its recipe, its images and its seed. Only the same run goes on in a run folder."""
 
+import itertools
+import pathlib
+
+from fakeimg import files
 from fakeimg.config import from_plain
 from fakeimg.errors import UserError
 from fakeimg.fields import changed_fields
@@ -39,12 +43,13 @@ def has_same_images(program: Program, meta: Meta) -> bool:
     return meta.data_digest == program.data.digest and meta.content_digest in (None, program.content_digest)
 
 
-def check(program: Program, meta: Meta, *, with_changes: bool) -> tuple[list[str], bool]:
+def check(program: Program, meta: Meta, workdir: pathlib.Path, *, with_changes: bool) -> tuple[list[str], bool]:
     """Whether a run may go on from a checkpoint.
 
     Args:
         program: what would continue.
         meta: of the checkpoint.
+        workdir: the run folder.
         with_changes: whether the user has asked for it, whatever changed.
 
     Returns:
@@ -57,7 +62,9 @@ def check(program: Program, meta: Meta, *, with_changes: bool) -> tuple[list[str
     if others and not with_changes:
         raise UserError(
             f'this run folder holds another run ({"; ".join(others[:4])}); choose another run folder, or set '
-            'continue_with_changes to go on with what changed.'
+            'continue_with_changes to go on with what changed.',
+            add=[('workdir', files.shown(another_folder(workdir)))],
+            instead=[('continue_with_changes', '')],
         )
     notes = [f'the configuration changed since the checkpoint: {"; ".join(free)}'] if free else []
     notes += [f'continues with changes: {change}' for change in others]
@@ -65,6 +72,12 @@ def check(program: Program, meta: Meta, *, with_changes: bool) -> tuple[list[str
     if not same:
         notes.append('validation is another one now: the best checkpoint is chosen among those that come')
     return notes, same
+
+
+def another_folder(workdir: pathlib.Path) -> pathlib.Path:
+    """A run folder of a similar name that is not there yet."""
+    names = (workdir.with_name(f'{workdir.name}-{number}') for number in itertools.count(2))
+    return next(path for path in names if not path.exists())
 
 
 def _name(field: str) -> str:

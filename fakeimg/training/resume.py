@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+from fakeimg import files
 from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.config import Config, from_plain, override
 from fakeimg.errors import UserError
@@ -52,8 +53,8 @@ def starting_point(program: Program, folder: pathlib.Path, *, with_changes: bool
         try:
             if checkpoints.steps():
                 meta = checkpoints.read_meta()
-                _check_same_batch(program, meta)
-                notes, same = identity.check(program, meta, with_changes=with_changes)
+                _check_same_batch(program, meta, folder.parent)
+                notes, same = identity.check(program, meta, folder.parent, with_changes=with_changes)
                 restored = checkpoints.restore(program.abstract_state(), optional='dynamic_scale')
                 restored = dataclasses.replace(restored, state=program.with_loss_scale(restored.state))
                 _check_length(program, restored.step)
@@ -102,10 +103,12 @@ def _check_length(program: Program, step: int) -> None:
         )
 
 
-def _check_same_batch(program: Program, meta: Meta) -> None:
+def _check_same_batch(program: Program, meta: Meta, workdir: pathlib.Path) -> None:
     before = meta.config['batch_size']
     if before != program.config.batch_size:
         raise UserError(
             f'this run was started with config.batch_size={before}, not {program.config.batch_size}, which '
-            'would change what a step means; continue with the old value, or choose another run folder.'
+            'would change what a step means; continue with the old value, or choose another run folder.',
+            add=[('config.batch_size', str(before))],
+            instead=[('workdir', files.shown(identity.another_folder(workdir)))],
         )

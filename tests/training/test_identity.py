@@ -70,6 +70,17 @@ def test_another_recipe_is_refused_and_nothing_is_written(
     assert contents(workdir) == before
 
 
+def test_refusals_name_both_ways_out(config: Config, workdir: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workdir.parent)
+    (workdir.parent / 'run-2').mkdir()
+    with pytest.raises(UserError) as refused:
+        loop.train(override(config, {'seed': 1, 'steps': 4}), workdir)
+    assert (refused.value.add, refused.value.instead) == ((('workdir', 'run-3'),), (('continue_with_changes', ''),))
+    with pytest.raises(UserError) as refused:
+        loop.train(override(config, {'batch_size': 8, 'steps': 4}), workdir)
+    assert (refused.value.add, refused.value.instead) == ((('config.batch_size', '16'),), (('workdir', 'run-3'),))
+
+
 def test_the_same_run_goes_on_wherever_its_images_lie(
     config: Config, faces: pathlib.Path, workdir: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
