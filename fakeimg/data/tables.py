@@ -14,7 +14,7 @@ from fakeimg.data.rows import IMAGE_SUFFIXES, StrayTable, read_rows
 from fakeimg.errors import UserError
 
 # Names of columns, the ones to prefer first.
-_COLUMNS = {
+COLUMNS = {
     'path': (
         'path', 'file', 'file_name', 'filename', 'image', 'image_path', 'img_path', 'filepath', 'file_path',
         'image_file', 'image_name', 'img', 'img_name', 'images', 'fname', 'relative_path', 'name',
@@ -44,8 +44,13 @@ class TableRow(NamedTuple):
     group: str | None  # None where the table has no such column
 
 
-def columns_of(settings: Sequence[str]) -> dict[str, str]:
+def columns_of(settings: Sequence[str], known: Sequence[str] = tuple(COLUMNS), name: str = 'columns') -> dict[str, str]:
     """Reads `path=NAME`, `label=NAME` and so on: which column of a table holds what.
+
+    Args:
+        settings: what the user says.
+        known: what a table may have columns for.
+        name: of the setting, for messages.
 
     Raises:
         UserError: another form, or something that no table has a column for.
@@ -53,9 +58,9 @@ def columns_of(settings: Sequence[str]) -> dict[str, str]:
     columns = {}
     for item in settings:
         what, _, column = item.partition('=')
-        if what.strip() not in _COLUMNS or not column.strip():
-            raise UserError(f'columns is {item!r}; it must be {"=NAME, ".join(_COLUMNS)}=NAME.')
-        columns[what.strip()] = _column_key(column)
+        if what.strip() not in known or not column.strip():
+            raise UserError(f'{name} is {item!r}; it must be {"=NAME, ".join(known)}=NAME.')
+        columns[what.strip()] = column_key(column)
     return columns
 
 
@@ -73,18 +78,18 @@ def read_table(
     Raises:
         UserError: not a table, a column missing, a label or split that is unknown, an image listed twice.
     """
-    records = [{_column_key(column): value for column, value in row.items()} for row in read_rows(data, name)]
+    records = [{column_key(column): value for column, value in row.items()} for row in read_rows(data, name)]
     if not records:
         raise StrayTable(f'{name} lists no images.')
     known = records[0].keys()
     try:
-        chosen = {what: _columns(what, known, columns or {}, name) for what in _COLUMNS}
+        chosen = {what: _columns(what, known, columns or {}, name) for what in COLUMNS}
     except StrayTable as error:
         raise _propose(error, records, columns or {}) from None
     path_column = chosen['path'][0]
     if known >= _140K_COLUMNS and chosen['label'][0] == 'label':
         class_names = {'1': 0, '0': 1}
-    labels = _read_labels(records, chosen['label'], class_names, name)
+    labels = read_labels(records, chosen['label'], class_names, name)
     splits = _read_splits(records, chosen['split'], columns or {}, name)
     paths = [posixpath.normpath(str(record.get(path_column) or '').strip().replace('\\', '/')) for record in records]
     if splits is None:
@@ -153,7 +158,8 @@ def _composed(names: Iterable[str]) -> dict[str, str]:
     return {_compose(name): name for name in names if not name.isascii()}
 
 
-def _column_key(name: Any) -> str:
+def column_key(name: Any) -> str:
+    """The name of a column as tables are searched for it: lower case, words joined by underscores."""
     return name_key(str(name or '')).replace(' ', '_').replace('-', '_')
 
 
@@ -166,10 +172,10 @@ def _columns(what: str, known: Iterable[str], given: Mapping[str, str], table: s
                 f'{", ".join(known)}.'
             )
         return [given[what]]
-    found = [name for name in _COLUMNS[what] if name in known]
+    found = [name for name in COLUMNS[what] if name in known]
     if not found and what in ('path', 'label'):
         raise StrayTable(
-            f'{table} has no column {" or ".join(_COLUMNS[what][:3])}; its columns are {", ".join(known)}.',
+            f'{table} has no column {" or ".join(COLUMNS[what][:3])}; its columns are {", ".join(known)}.',
         )
     return found
 
@@ -185,10 +191,14 @@ def _propose(error: UserError, records: list[dict[str, Any]], given: Mapping[str
     return error
 
 
-def _read_labels(
+def read_labels(
     records: list[dict[str, Any]], columns: Sequence[str], class_names: Mapping[str, int], table: str
 ) -> list[int]:
-    """The labels by the first column whose values are all understood."""
+    """The labels of rows by the first of some columns whose values are all understood.
+
+    Raises:
+        UserError: there is none.
+    """
     problem: UserError | None = None
     for column in columns:
         known: dict[str, int] = {}
