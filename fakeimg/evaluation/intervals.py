@@ -94,14 +94,24 @@ def auc(labels: np.ndarray, logits: np.ndarray) -> Figure:
     if not smaller:
         return undefined('only one class', n=n)
     areas, covariance = delong(labels, logits)
-    area, deviation = float(areas[0]), math.sqrt(max(0.0, covariance[0, 0])) if smaller > 1 else math.nan
-    if area in (0.0, 1.0):  # no error among all pairs: what a class of this size can still say
+    area, variance = float(areas[0]), float(covariance[0, 0])
+    method = 'DeLong, logit scale' if variance > 0 else 'none: too few images'
+    if area in (0.0, 1.0):
+        method = 'one-sided bound by the smaller class'
+    return figure(area, *auc_interval(area, variance, smaller), n, method)
+
+
+def auc_interval(area: float, variance: float, smaller: int) -> tuple[float, float]:
+    """The 95 % interval of an area from DeLong's variance, on the logit scale; (0, 1) where the images are too few.
+
+    `smaller` is the number of images of the smaller class: what an area of 1, no error among all pairs, can still say.
+    """
+    if area in (0.0, 1.0):
         bound = lower_bound_of_all(smaller)
-        low, high = (bound, 1.0) if area else (0.0, 1 - bound)
-        return figure(area, low, high, n, 'one-sided bound by the smaller class')
-    if not deviation:
-        return figure(area, 0.0, 1.0, n, 'none: too few images')
-    half = _Z * deviation / (area * (1 - area))
+        return (bound, 1.0) if area else (0.0, 1 - bound)
+    if not variance > 0:  # or NaN
+        return 0.0, 1.0
+    half = _Z * math.sqrt(variance) / (area * (1 - area))
     centre = math.log(area / (1 - area))
     low, high = (float(scipy.special.expit(centre + side)) for side in (-half, half))
-    return figure(area, low, high, n, 'DeLong, logit scale')
+    return low, high

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import scipy.optimize
 import scipy.special
+import scipy.stats
 
-from fakeimg.evaluation.intervals import LEVEL, Figure, delong, figure, lower_bound_of_all, undefined
+from fakeimg.evaluation.intervals import LEVEL, Figure, auc_interval, delong, figure, undefined
 from fakeimg.evaluation.resampling import Resampler
 
 _Z = float(scipy.special.ndtri(0.5 + LEVEL / 2))
@@ -20,39 +21,41 @@ Statistic = Callable[[np.ndarray], np.ndarray]  # float64[n, draws], how often e
 def auc_difference(labels: np.ndarray, a: np.ndarray, b: np.ndarray, groups: Sequence[str] | None = None) -> Figure:
     """The AUC of `a` minus that of `b` on the same images, with its 95 % interval.
 
-    Paired DeLong (DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988); where images share groups, whole groups are
-    resampled, those of each class apart, and the interval is Student's with that deviation.
+    DeLong's covariance of the two areas (DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988) combines their
+    intervals on the logit scale (Zou and Donner, Statistics in Medicine 27, 2008), which keep their word near 1 too;
+    `p` is that of DeLong's test. Where images share groups, whole groups are resampled, those of each class apart;
+    interval and `p` are then Student's.
 
     Args:
         labels: int[n], 1 = fake.
-        a, b: float[n], scores of the two detectors, larger for fake.
+        a, b: float[n], scores of the two detectors, larger for fake; float[k, n] of k seeds, whose areas are averaged.
         groups: of the n images, '' for an image without one.
 
     Returns:
         A figure; `p` is that of no difference, two-sided, None where the images are too few for one.
     """
+    a, b = np.atleast_2d(a), np.atleast_2d(b)
     n, smaller = len(labels), int(min(labels.sum(), len(labels) - labels.sum()))
     if not smaller:
         return undefined('only one class', n=n, p=None)
-    areas, covariance = delong(labels, np.stack([a, b]))
-    value = float(areas[0] - areas[1])
-    if _ranked_alike(a, b):
+    if a.shape == b.shape and all(map(_ranked_alike, a, b)):
         return figure(0.0, 0.0, 0.0, n, 'identical rankings', p=1.0)
-    if set(areas.tolist()) <= {0.0, 1.0}:  # each without an error among all pairs
-        slack = 1 - lower_bound_of_all(smaller)
-        return _bounded(value, slack, n, 'one-sided bounds by the smaller class', None)
+    areas, covariance = delong(labels, np.concatenate([a, b]))
+    shares = np.zeros((2, len(areas)))  # of each row in the mean of its side
+    shares[0, : len(a)], shares[1, len(a) :] = 1 / len(a), 1 / len(b)
+    areas, covariance = shares @ areas, shares @ covariance @ shares.T
+    value = float(areas[0] - areas[1])
     resampler = Resampler.of(labels, groups or ())
     if resampler.is_grouped:
         units = min(len(np.unique(resampler.units[labels == label])) for label in (0, 1))
         if units < 2:
-            return _bounded(value, math.inf, n, 'none: a class has a single group', None)
-        auc_a, auc_b = (_weighted_auc(labels, scores) for scores in (a, b))
-        return _resampled(value, resampler, units, lambda counts: auc_a(counts) - auc_b(counts))
-    deviation = math.sqrt(max(0.0, float(np.array([1, -1]) @ covariance @ np.array([1, -1])))) if smaller > 1 else 0.0
-    if not deviation:
-        return _bounded(value, math.inf, n, 'none: too few images', None)
-    p = 2 * float(scipy.special.ndtr(-abs(value) / deviation))
-    return _bounded(value, _Z * deviation, n, 'paired DeLong', p)
+            return figure(value, -1, 1, n, 'none: a class has a single group', p=None)
+        means = [[weighted_auc(labels, scores) for scores in rows] for rows in (a, b)]
+        return _resampled(value, resampler, units, lambda counts: _mean(means[0], counts) - _mean(means[1], counts))
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    p = 2 * float(scipy.special.ndtr(-abs(value) / math.sqrt(variance))) if variance > 1e-18 else None
+    low, high = _combined(areas, covariance, smaller)
+    return figure(value, low, high, n, 'paired DeLong, logit scale', p=p)
 
 
 def accuracy_difference(
@@ -61,35 +64,37 @@ def accuracy_difference(
     """The accuracy of `a` minus that of `b` on the same images, with its 95 % interval.
 
     Tango's score interval for paired proportions (Statistics in Medicine 17, 1998), and the p of the exact McNemar
-    test; with groups as for `auc_difference`.
+    test; with groups as for `auc_difference`, and for several seeds the normal interval of the mean difference.
 
     Args:
         labels: int[n], 1 = fake.
-        decided_a, decided_b: bool or int[n], what the two detectors call fake.
+        decided_a, decided_b: bool or int[n], what the two detectors call fake; [k, n] of k seeds, which are averaged.
         groups: of the n images, '' for an image without one.
 
     Returns:
-        A figure with `p`, and `only_a` and `only_b`: images that one of the two alone gets right.
+        A figure with `p`, and of single seeds `only_a` and `only_b`: images that one of the two alone gets right.
     """
+    a, b = np.atleast_2d(decided_a), np.atleast_2d(decided_b)
     n = len(labels)
-    only_a, only_b = discordant(labels, decided_a, decided_b)
-    counts = {'only_a': only_a, 'only_b': only_b}
     if not n:
         return undefined('there are no images', n=0, p=None)
-    value = (only_a - only_b) / n
+    gains = (a == labels).mean(0) - (b == labels).mean(0)
+    value, is_single = float(gains.mean()), len(a) == len(b) == 1
+    only_a, only_b = discordant(labels, a[0], b[0])
+    counts = {'only_a': only_a, 'only_b': only_b} if is_single else {}
     resampler = Resampler.of(labels, groups or ())
-    if not resampler.is_grouped:
-        low, high = tango(only_a, only_b, n)
-        return figure(value, low, high, n, 'Tango', p=mcnemar(labels, decided_a, decided_b), **counts)
     units = int(resampler.units.max()) + 1
-    if units < 2:
-        return {**_bounded(value, math.inf, n, 'none: a single group', None), **counts}
-    if not only_a + only_b:  # nothing varies; the groups are what was observed
-        low, high = tango(0, 0, units)
-        return figure(0.0, low, high, n, 'Tango, by groups', groups=units, p=1.0, **counts)
-    gains = (np.asarray(decided_a) == labels).astype(float) - (np.asarray(decided_b) == labels)
-    found = _resampled(value, resampler, units, lambda drawn: (gains @ drawn) / drawn.sum(0))
-    return {**found, **counts}
+    more = {'groups': units, **counts} if resampler.is_grouped else counts
+    if units < 2 <= n:
+        return figure(value, -1, 1, n, 'none: a single group', p=None, **more)
+    if not gains.any():  # nothing varies; the images, or the groups, are what was observed
+        return figure(0.0, *tango(0, 0, units), n, 'Tango', p=1.0, **more)
+    if resampler.is_grouped:
+        return {**_resampled(value, resampler, units, lambda drawn: (gains @ drawn) / drawn.sum(0)), **more}
+    if is_single:
+        return figure(value, *tango(only_a, only_b, n), n, 'Tango', p=mcnemar(labels, a[0], b[0]), **more)
+    deviation = float(gains.std(ddof=1)) / math.sqrt(n) if n > 1 else 0.0
+    return _normal(value, deviation, n - 1, n, 'mean of paired differences', 'none: too few images')
 
 
 def _ranked_alike(a: np.ndarray, b: np.ndarray) -> bool:
@@ -139,7 +144,7 @@ def tango(only_a: int, only_b: int, n: int) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
-def _weighted_auc(labels: np.ndarray, scores: np.ndarray) -> Statistic:
+def weighted_auc(labels: np.ndarray, scores: np.ndarray) -> Statistic:
     """The AUC of resampled images: the scores are sorted once, and every draw only weighs them anew."""
     fake, real = (rows[np.argsort(scores[rows])] for rows in (np.flatnonzero(labels == 1), np.flatnonzero(labels != 1)))
     below, up_to = (np.searchsorted(scores[real], scores[fake], side) for side in ('left', 'right'))
@@ -157,6 +162,10 @@ def _weighted_auc(labels: np.ndarray, scores: np.ndarray) -> Statistic:
     return auc
 
 
+def _mean(statistics: Sequence[Statistic], counts: np.ndarray) -> np.ndarray:
+    return np.mean([statistic(counts) for statistic in statistics], axis=0)
+
+
 def _resampled(value: float, resampler: Resampler, units: int, statistic: Statistic) -> Figure:
     """A figure from resampled groups: Student's interval with one degree of freedom less than there are `units`."""
     with np.errstate(invalid='ignore', divide='ignore'):
@@ -164,14 +173,33 @@ def _resampled(value: float, resampler: Resampler, units: int, statistic: Statis
     found = np.concatenate(drawn)
     found = found[np.isfinite(found)]  # few groups of both classes can leave a draw without one of them
     deviation = float(found.std(ddof=1)) * math.sqrt(units / (units - 1))  # draws of g groups vary 1 - 1/g as much
-    n, more = len(resampler.units), {'groups': int(resampler.units.max()) + 1}
-    if not deviation:
-        return {**_bounded(value, math.inf, n, 'none: too few groups', None), **more}
-    p = 2 * float(scipy.special.stdtr(units - 1, -abs(value) / deviation))
-    half = float(scipy.special.stdtrit(units - 1, 0.5 + LEVEL / 2)) * deviation
-    return {**_bounded(value, half, n, resampler.method(), p), **more}
+    n, groups = len(resampler.units), int(resampler.units.max()) + 1
+    return {**_normal(value, deviation, units - 1, n, resampler.method(), 'none: too few groups'), 'groups': groups}
 
 
-def _bounded(value: float, half: float, n: int, method: str, p: float | None) -> Figure:
-    """A figure of a difference, which lies between -1 and 1."""
+def _normal(value: float, deviation: float, freedom: float, n: int, method: str, otherwise: str) -> Figure:
+    """A difference with Student's interval and p; without any deviation, there is no interval."""
+    if not deviation > 1e-9:
+        return figure(value, -1, 1, n, otherwise, p=None)
+    half = students_t(freedom) * deviation
+    p = 2 * float(scipy.stats.t.sf(abs(value) / deviation, freedom))
     return figure(value, max(-1.0, value - half), min(1.0, value + half), n, method, p=p)
+
+
+def students_t(freedom: float) -> float:
+    """How many standard errors a 95 % interval reaches; 1.96 for infinitely many degrees of freedom."""
+    return float(scipy.stats.t.ppf(0.5 + LEVEL / 2, freedom))
+
+
+def _combined(areas: np.ndarray, covariance: np.ndarray, smaller: int) -> tuple[float, float]:
+    """The interval of the difference of two areas, from their own intervals and their correlation."""
+    variances = np.nan_to_num(np.diag(covariance))
+    (low_a, high_a), (low_b, high_b) = (auc_interval(*pair, smaller) for pair in zip(areas, variances, strict=True))
+    a, b = (float(area) for area in areas)
+    both = math.sqrt(variances[0] * variances[1])
+    correlation = float(covariance[0, 1]) / both if both > 0 else 0.0
+
+    def distance(of_a: float, of_b: float) -> float:
+        return math.sqrt(max(0.0, of_a**2 + of_b**2 - 2 * correlation * of_a * of_b))
+
+    return a - b - distance(a - low_a, high_b - b), a - b + distance(high_a - a, b - low_b)

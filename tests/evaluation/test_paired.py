@@ -1,4 +1,5 @@
 import time
+from typing import Any
 
 import hypothesis
 import hypothesis.extra.numpy as of_numpy
@@ -36,11 +37,31 @@ def test_paired_delong_equals_all_pairs(digits: int) -> None:
     a, b = a.round(digits), b.round(digits)
     found = paired.auc_difference(labels, a, b)
     difference, variance = brute_force(labels, a, b)
-    half = 1.959964 * variance**0.5
     assert found['value'] == pytest.approx(difference, abs=1e-6)
-    assert (found['low'], found['high']) == pytest.approx((difference - half, difference + half), abs=2e-6)
     assert found['p'] == pytest.approx(2 * scipy.stats.norm.sf(difference / variance**0.5))
-    assert (found['n'], found['method']) == (120, 'paired DeLong')
+    half = 1.959964 * variance**0.5  # of the interval on the plain scale, which is as wide in the middle
+    assert (found['low'], found['high']) == pytest.approx((difference - half, difference + half), abs=0.015)
+    assert (found['n'], found['method']) == (120, 'paired DeLong, logit scale')
+
+
+def test_seeds_are_averaged() -> None:
+    labels, a, b = scores(np.random.default_rng(7), 200, 0.9, 0.8)
+    _, c, d = scores(np.random.default_rng(8), 200, 0.92, 0.82)
+    found = paired.auc_difference(labels, np.stack([a, c]), np.stack([b, d]))
+    once = [roc_auc(labels, one) or 0 for one in (a, c, b, d)]
+    assert found['value'] == pytest.approx((once[0] + once[1] - once[2] - once[3]) / 2, abs=1e-6)
+    wins = [np.sign(s[labels == 1][:, None] - s[labels == 0][None]) / 2 + 0.5 for s in (a, c, b, d)]
+    gain = (wins[0] + wins[1] - wins[2] - wins[3]) / 2
+    deviation = (gain.mean(1).var(ddof=1) / 100 + gain.mean(0).var(ddof=1) / 100) ** 0.5
+    assert found['p'] == pytest.approx(2 * scipy.stats.norm.sf(gain.mean() / deviation))
+    right = [(one > 0.9) == labels for one in (a, c, b, d)]
+    found = paired.accuracy_difference(labels, np.stack([a, c]) > 0.9, np.stack([b, d]) > 0.9)
+    expected: Any = scipy.stats.ttest_1samp((right[0] * 1.0 + right[1] - right[2] - right[3]) / 2, 0)
+    assert found['value'] == pytest.approx(np.mean(right[:2]) - np.mean(right[2:]), abs=1e-6)
+    assert found['p'] == pytest.approx(expected[1], rel=1e-3)
+    assert 'only_a' not in found
+    same = paired.auc_difference(labels, np.stack([a, c]), np.stack([a, c]))
+    assert (same['low'], same['high']) == (0, 0)
 
 
 def test_paired_delong_agrees_with_a_bootstrap() -> None:
@@ -58,7 +79,7 @@ def test_a_weight_counts_as_repeating_the_image_does(digits: int) -> None:
     labels, a, _ = scores(random, 60, 0.8, 0.8)
     a, counts = a.round(digits), random.integers(0, 4, (60, 5)).astype(float)
     expected = [roc_auc(np.repeat(labels, draw), np.repeat(a, draw)) for draw in counts.T.astype(int)]
-    assert paired._weighted_auc(labels, a)(counts) == pytest.approx(np.array(expected))
+    assert paired.weighted_auc(labels, a)(counts) == pytest.approx(np.array(expected))
 
 
 def test_groups_widen_the_interval_and_two_runs_agree() -> None:
@@ -148,3 +169,44 @@ def test_swapping_the_detectors_turns_the_difference_round() -> None:
             (-second['high'], -second['value'], -second['low'])
         )
         assert first['p'] == pytest.approx(second['p'])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('n', [100, 330, 1_000])
+def test_paired_intervals_keep_their_word(n: int) -> None:
+    """Simulated coverage of 95 % intervals: AUC near 0.75, 0.95 and 0.99, detectors alike and 0.02 apart."""
+    random = np.random.default_rng(n)
+    for auc in (0.75, 0.95, 0.99):
+        for apart in (0.0, 0.02):
+            shifts = np.sqrt(2) * scipy.special.ndtri([auc, auc - apart])
+            accuracies = scipy.special.ndtr(shifts / 2)
+            held = np.zeros(2)
+            for _ in range(500):
+                labels, a, b = scores(random, n, auc, auc - apart)
+                for row, (found, true) in enumerate(
+                    (
+                        (paired.auc_difference(labels, a, b), apart),
+                        (
+                            paired.accuracy_difference(labels, a > shifts[0] / 2, b > shifts[1] / 2),
+                            -np.diff(accuracies)[0],
+                        ),
+                    )
+                ):
+                    held[row] += found['low'] <= true <= found['high']
+            assert (held / 500 >= 0.93).all() and (held / 500 <= 0.98).all(), (auc, apart, held / 500)
+
+
+@pytest.mark.slow
+def test_intervals_of_groups_keep_their_word() -> None:
+    random, held, naive, trials = np.random.default_rng(9), 0, 0, 300
+    groups = [f'video {place // 10}' for place in range(600)]
+    for _ in range(trials):
+        labels = np.repeat([0, 1], 300)
+        shared = np.repeat(random.normal(size=(2, 60)), 10, axis=1)  # each video is easier for one or the other
+        a, b = (labels + one + random.normal(size=600) for one in shared)
+        for is_grouped in (True, False):
+            found = paired.auc_difference(labels, a, b, groups if is_grouped else None)
+            hit = found['low'] <= 0 <= found['high']
+            held, naive = held + hit * is_grouped, naive + hit * (not is_grouped)
+    assert 0.93 <= held / trials <= 0.98
+    assert naive / trials < 0.88
