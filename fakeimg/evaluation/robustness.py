@@ -1,0 +1,151 @@
+"""How much a detector loses on images that others have recompressed, resized or edited, each loss with an interval."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from fakeimg.console import SILENT, Console
+from fakeimg.data.datasets import Split
+from fakeimg.detector import Detector
+from fakeimg.errors import UserError
+from fakeimg.evaluation import intervals, paired
+from fakeimg.evaluation.degraded import CLEAN, KINDS, TIERS, Cell, DegradedFiles
+from fakeimg.evaluation.intervals import Figure
+from fakeimg.scoring import Predictions
+
+IMAGES = (
+    2000  # of each curve; an AUC of 0.95 then has an interval of 0.02, and each cell takes a tenth of CIFAKE's time
+)
+
+
+def evaluate(
+    detector: Detector,
+    split: Split,
+    name: str,
+    *,
+    threshold: float,
+    seed: int = 0,
+    images: int = IMAGES,
+    console: Console = SILENT,
+) -> dict[str, Any]:
+    """Scores a split at the tiers of `degraded.TIERS`, and a part of it along the curves of `degraded.KINDS`.
+
+    Every degradation is compared with the same images as they are stored. An image that cannot be read as it is stored
+    counts nowhere.
+
+    Args:
+        detector: only its `score` is used.
+        split: the images.
+        name: of the split, for messages.
+        threshold: on the P(fake) of `detector.score`, from which an image is called fake.
+        seed: of noise, and of which images the curves take.
+        images: at most as many for the curves, with each class's share of the split; 0 takes all.
+        console: shows the progress.
+
+    Returns:
+        `seed`, `n` (images of the curves), `clean` (their figures as stored), `tiers` and `curves`. A row has `auc` and
+        `accuracy`, and `auc_drop` and `accuracy_drop`: clean minus degraded, with a paired interval.
+
+    Raises:
+        UserError: fewer than 0 images, or too many that cannot be read.
+    """
+    if images < 0:
+        raise UserError(f'robustness is asked for with {images} images; give their number, or 0 for all.')
+    tiers = [CLEAN, *map(Cell, TIERS)]
+    scored = _score(detector, split, f'{name} at {len(tiers)} tiers', tiers, seed, console)
+    is_readable = ~np.isnan(scored[:, 0])
+    split, scored = split.take(np.flatnonzero(is_readable)), scored[is_readable]
+    rows = sample(split.names, split.labels, images, seed)
+    part = split.take(rows)
+    cells = [Cell(kind, severity) for kind, (_, severities, _) in KINDS.items() for severity in severities]
+    degraded = _score(detector, part, f'{name} under {len(cells)} degradations', cells, seed, console)
+    whole = _Judge.of(split, scored[:, 0], threshold)
+    judge = _Judge.of(part, scored[rows, 0], threshold)
+    words = {'clean': 'as stored', **{tier: f'{side} px, JPEG {quality}' for tier, (side, quality) in TIERS.items()}}
+    curves = {kind: {'unit': KINDS[kind].unit, 'rows': []} for kind in KINDS}
+    for cell, logits in zip(cells, degraded.T, strict=True):
+        curves[cell.kind]['rows'].append({'severity': cell.severity, **judge.row(logits)})
+    return {
+        'seed': seed,
+        'n': len(part),
+        'clean': judge.figures(judge.clean, np.ones(len(part), bool)),
+        'tiers': [
+            {'name': cell.kind, 'what': words[cell.kind], **whole.row(logits)}
+            for cell, logits in zip(tiers, scored.T, strict=True)
+        ],
+        'curves': curves,
+    }
+
+
+def sample(names: Sequence[str], labels: Int[np.ndarray, ' n'], images: int, seed: int) -> Int[np.ndarray, ' m']:
+    """Chooses `images` of n, each class in proportion, by the hash of their names; ascending. 0 chooses all.
+
+    The choice does not depend on the order of the images; of two numbers, the larger chooses what the smaller does.
+    """
+    if not 0 < images < len(names):
+        return np.arange(len(names))
+    ranks = [hashlib.sha256(os.fsencode(f'{seed}/{name}')).digest() for name in names]
+    chosen = []
+    fakes = min(max(round(images * labels.mean()), int(labels.any())), images - int(not labels.all()))
+    for label, count in ((0, images - fakes), (1, fakes)):
+        members = np.flatnonzero(labels == label).tolist()
+        chosen += sorted(members, key=ranks.__getitem__)[:count]
+    return np.sort(np.array(chosen, int))
+
+
+def _score(
+    detector: Detector, split: Split, name: str, cells: list[Cell], seed: int, console: Console
+) -> Float[np.ndarray, 'n cells']:
+    """Log-odds of every image under every cell; NaN where there is no such image."""
+    files = DegradedFiles(split.files, cells, seed)
+    repeated = split.take(np.repeat(np.arange(len(split)), len(cells)))
+    degraded = dataclasses.replace(repeated, files=files, digests=np.empty(0, 'S32'))
+    predictions, _ = detector.score(degraded, name, console=console)
+    logits = dict(zip(predictions.names, predictions.logits.tolist(), strict=True))
+    return np.array([logits.get(name, np.nan) for name in files.names]).reshape(len(split), len(cells))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Judge:
+    """Compares degraded images with the same ones as stored.
+
+    Attributes:
+        labels: int[n].
+        groups: of the images; None if there are none.
+        clean: float64[n], log-odds as stored.
+        threshold: on P(fake).
+    """
+
+    labels: np.ndarray
+    groups: list[str] | None
+    clean: np.ndarray
+    threshold: float
+
+    @classmethod
+    def of(cls, split: Split, clean: np.ndarray, threshold: float) -> '_Judge':
+        return cls(split.labels, split.groups if any(split.groups) else None, clean, threshold)
+
+    def row(self, logits: Float[np.ndarray, ' n']) -> dict[str, Figure]:
+        """The figures of a cell and its drops, of the images that it has (NaN: it has none)."""
+        has = ~np.isnan(logits)
+        labels, clean, logits = self.labels[has], self.clean[has], logits[has]
+        groups = None if self.groups is None else [group for group, kept in zip(self.groups, has, strict=True) if kept]
+        return {
+            **self.figures(logits, has),
+            'auc_drop': paired.auc_difference(labels, clean, logits, groups),
+            'accuracy_drop': paired.accuracy_difference(labels, self._called(clean), self._called(logits), groups),
+        }
+
+    def figures(self, logits: Float[np.ndarray, ' m'], has: Bool[np.ndarray, ' n']) -> dict[str, Figure]:
+        """AUC and accuracy of the images that `has` says."""
+        labels = self.labels[has]
+        right = int((self._called(logits) == labels).sum())
+        return {'auc': intervals.auc(labels, logits), 'accuracy': intervals.proportion(right, len(labels))}
+
+    def _called(self, logits: np.ndarray) -> np.ndarray:
+        return Predictions([], self.labels, logits, 0).probabilities >= self.threshold
