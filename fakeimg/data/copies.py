@@ -61,7 +61,7 @@ def _each(files: Files, rows: np.ndarray, describe: Callable[[Files, int], bytes
 
 def _mark(files: Files, row: int) -> bytes:
     assert isinstance(files, FolderFiles)
-    descriptor = os.open(os.path.join(files.root, files.names[row]), os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(files.path(row), os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(descriptor).st_size
         return f'{size} {os.pread(descriptor, _SAMPLE, size // 2).hex()}'.encode()

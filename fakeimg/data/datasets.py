@@ -159,7 +159,7 @@ def open_data(config: Config) -> DataSet:
             config.data.validation_fraction if is_whole else 0.0,
             class_names=class_names_of(config.data.labels),
             columns=tables.columns_of(config.data.columns),
-            joins_copies=config.data.split_version > 1,
+            split_version=config.data.split_version,
         )
     counts = {split: config.data.demo_examples // (1 if split == 'train' else 4) for split in demo.SPLIT_SIZES}
     parts = {split: demo_split(demo.DemoFaces(split, num_examples=count // 2 * 2)) for split, count in counts.items()}
@@ -173,7 +173,7 @@ def open_path(
     unsorted_split: str = 'train',
     class_names: Mapping[str, int] = CLASS_NAMES,
     columns: Mapping[str, str] | None = None,
-    joins_copies: bool = True,
+    split_version: int = 2,
 ) -> DataSet:
     """Opens a prepared set, a folder, a zip or tar archive, or a table.
 
@@ -186,7 +186,8 @@ def open_path(
         unsorted_split: the split that images without one belong to.
         class_names: the class of each folder name or label, in lower case.
         columns: of a table, see `tables.columns_of`.
-        joins_copies: keep files of the same bytes on one side of a split that is made.
+        split_version: 2 keeps files of the same bytes on one side of a split that is made, and sees videos in few
+            numbered folders; 1 does as older runs did.
 
     Raises:
         ImpossibleSplit: a split that is made would lack a class.
@@ -205,13 +206,13 @@ def open_path(
             for split, files in prepared.files.items()
         }
         found = set(parts)
-        notes = add_splits(parts, validation_fraction, joins_copies=joins_copies)
+        notes = add_splits(parts, validation_fraction, joins_copies=split_version > 1)
         layout = f'prepared from {prepared.summary["layout"]}'
         made = frozenset(parts.keys() - found)
         data = DataSet(_in_order(parts), prepared.summary['digest'], layout, True, notes, made=made)
         return dataclasses.replace(data, has_near_groups=bool(prepared.summary.get('near_groups')))
-    listing = layouts.read_listing(path, class_names, columns=columns)
-    parts, notes = split_listing(listing, validation_fraction, unsorted_split, joins_copies)
+    listing = layouts.read_listing(path, class_names, columns=columns, few_videos=split_version > 1)
+    parts, notes = split_listing(listing, validation_fraction, unsorted_split, split_version > 1)
     made = frozenset(parts.keys() - set(listing.splits))
     notes = [*listing.notes, *formats.describe_left_out(listing.left_out), *notes]
     digest = _listing_digest(parts)

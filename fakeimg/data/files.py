@@ -33,11 +33,12 @@ class Files(Protocol):
 
 
 class FolderFiles:
-    """Files below a folder, or anywhere where `names` are absolute."""
+    """Files below a folder, or anywhere where `names` are absolute; `on_disk`, where they are named otherwise there."""
 
-    def __init__(self, root: str, names: list[str]):
+    def __init__(self, root: str, names: list[str], on_disk: list[str] | None = None):
         self.root = root
         self.names = names
+        self._on_disk = on_disk
         self._opened: dict[int, int] = {}  # descriptors of files that will be read soon
 
     def __len__(self) -> int:
@@ -52,20 +53,27 @@ class FolderFiles:
 
     def read(self, index: int) -> bytes:
         descriptor = self._opened.pop(index, None)
-        path = os.path.join(self.root, self.names[index])
+        path = self.path(index)
         with open(path if descriptor is None else descriptor, 'rb', buffering=0) as file:
             return file.read()
 
     def prefetch(self, index: int) -> None:
         """Lets the disk fetch a file without waiting for it."""
         try:
-            self._opened[index] = os.open(os.path.join(self.root, self.names[index]), os.O_RDONLY | os.O_CLOEXEC)
+            self._opened[index] = os.open(self.path(index), os.O_RDONLY | os.O_CLOEXEC)
             os.posix_fadvise(self._opened[index], 0, 0, os.POSIX_FADV_WILLNEED)
         except OSError:  # reading it will say why
             pass
 
     def take(self, indices: Sequence[int] | np.ndarray) -> 'FolderFiles':
-        return FolderFiles(self.root, [self.names[index] for index in indices])
+        names, on_disk = self.names, self._on_disk
+        return FolderFiles(
+            self.root, [names[index] for index in indices], on_disk and [on_disk[index] for index in indices]
+        )
+
+    def path(self, index: int) -> str:
+        """Where a file lies."""
+        return os.path.join(self.root, (self._on_disk or self.names)[index])
 
 
 class ChosenFiles:
@@ -96,7 +104,7 @@ def read_start(files: Files, index: int, size: int) -> bytes:
     """Returns the first `size` bytes of a file, or all if there are fewer; raises OSError as `read` does."""
     if not isinstance(files, FolderFiles):
         return files.read(index)[:size]
-    with open(os.path.join(files.root, files.names[index]), 'rb', buffering=0) as file:
+    with open(files.path(index), 'rb', buffering=0) as file:
         return file.read(size)
 
 
@@ -124,8 +132,19 @@ def list_files(path: str) -> Files:
         what = 'does not exist' if isinstance(error, FileNotFoundError) else f'cannot be read ({error.strerror})'
         raise UserError(f'data path {path} {what}; give a folder of images, an archive, or a table.') from None
     if stat.S_ISDIR(mode):
-        return FolderFiles(path, _walk(path))
+        return _without_backslashes(path, _walk(path))
     return list_archive(path)
+
+
+def _without_backslashes(root: str, on_disk: list[str]) -> FolderFiles:
+    """The files of a folder, with slashes where most have backslashes, as tools leave archives of Windows."""
+    if 2 * sum('\\' in name for name in on_disk) <= len(on_disk):
+        return FolderFiles(root, on_disk)
+    names = {name.replace('\\', '/').removeprefix('./'): name for name in on_disk}
+    if len(names) < len(on_disk):
+        return FolderFiles(root, on_disk)
+    shown = sorted(name for name in names if not any(map(is_hidden, name.split('/'))))
+    return FolderFiles(root, shown, [names[name] for name in shown])
 
 
 def _walk(root: str) -> list[str]:

@@ -21,6 +21,7 @@ _FRAME = re.compile(r'(.+?)(?:[ _.-]+|(?<=\d))(?:frames?|frm|fr|f)[ _.-]*\d+(?:\
 _MARKED_STEM = re.compile(
     rf'((?:.*?[ _.-])??(?P<mark>{_MARK})[ _.-]?(?:\d+|[a-z])(?:[ _.-](?P=mark)[ _.-]?\d+)?)(?:[ _.-].+)?', re.IGNORECASE
 )
+_FRAME_NUMBER = re.compile(r'(?:frames?|frm|fr|f|img|image)?[ _.-]?\d+\.\w+', re.IGNORECASE)
 _TRAILING = re.compile(r'(.*?)[ _.-]+\d+')
 _SYNSET = re.compile(r'n\d{8}')  # a class of ImageNet
 # A target, and perhaps the source whose face it wears: 000_003 of FaceForensics++, id0_id1_0003 of Celeb-DF.
@@ -28,7 +29,7 @@ _IDS = re.compile(r'((?P<kind>[A-Za-z]{0,8})\d+)(?:_((?P=kind)\d+))?(?:_.*)?')
 
 
 def read_sources(
-    folders: Mapping[str, Folder], names: Sequence[str], has_stems: bool = True
+    folders: Mapping[str, Folder], names: Sequence[str], has_stems: bool = True, few_videos: bool = True
 ) -> tuple[dict[str, str], list[str], list[str]]:
     """Finds the source and the group of images by the folders below their class, and groups by file names.
 
@@ -36,13 +37,14 @@ def read_sources(
         folders: of all images.
         names: of the images.
         has_stems: False takes groups from file names only where they say that they are of videos.
+        few_videos: False takes numbered folders for videos only where there are several.
 
     Returns:
         Folder -> source ('' for none); the group of each image ('' for none); notes for the user.
     """
     below = {name: folder.below for name, folder in folders.items()}
     first = {parts[0] for parts in below.values() if parts}
-    level = _video_level(below, names)
+    level = _video_level(below, names, few=few_videos)
     notes: list[str] = []
     if level is not None:
         sources = {name: parts[0] if level and parts else '' for name, parts in below.items()}
@@ -113,7 +115,9 @@ def _groups_of_classes(folders: Mapping[str, Folder]) -> tuple[dict[str, str], d
     return sources, groups
 
 
-def _video_level(below: Mapping[str, tuple[str, ...]], names: Sequence[str], many: bool = True) -> int | None:
+def _video_level(
+    below: Mapping[str, tuple[str, ...]], names: Sequence[str], many: bool = True, few: bool = True
+) -> int | None:
     """The outermost level of folders below the classes whose names are those of videos or people."""
     for level in range(max((len(parts) for parts in below.values()), default=0)):
         at = {parts[level] for parts in below.values() if len(parts) > level}
@@ -129,7 +133,30 @@ def _video_level(below: Mapping[str, tuple[str, ...]], names: Sequence[str], man
         has_pairs = any('_' in name and name.partition('_')[0] in numbers for name in numbers)
         if has_pairs or (len(at) >= _LEAST_NUMBERED and _restarts(below, level, names)):
             return level
+        if few and len(at) < _LEAST_NUMBERED and _are_counted(at) and _hold_frames(below, level, names):
+            return level
     return None
+
+
+def _are_counted(names: set[str]) -> bool:
+    """Whether folders are counted, as videos are (000, 001, or 7, 8, 9), and not named by a size or a version."""
+    numbers = sorted(int(name) for name in names if name.isdecimal())
+    is_padded = len({*map(len, names)}) == 1 and any(name.startswith('0') for name in names)
+    return len(numbers) == len(names) and (is_padded or numbers[-1] - numbers[0] == len(numbers) - 1)
+
+
+def _hold_frames(below: Mapping[str, tuple[str, ...]], level: int, names: Sequence[str]) -> bool:
+    """Whether files have numbers for names that begin anew in each folder, among those of one class and source."""
+    inside: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
+    for name in names:
+        folder, _, file = name.rpartition('/')
+        parts = below[folder]
+        if len(parts) > level:
+            beside = folder.removesuffix('/'.join(parts)) + '/'.join((*parts[:level], '', *parts[level + 1 :]))
+            inside[beside][file] += 1
+    total = sum(files.total() for files in inside.values())
+    are_numbered = all(_FRAME_NUMBER.fullmatch(file) for files in inside.values() for file in files)
+    return are_numbered and sum(map(len, inside.values())) <= 0.75 * total
 
 
 def _restarts(below: Mapping[str, tuple[str, ...]], level: int, names: Sequence[str]) -> bool:

@@ -60,6 +60,7 @@ def read_listing(
     class_names: Mapping[str, int] = CLASS_NAMES,
     files: Files | None = None,
     columns: Mapping[str, str] | None = None,
+    few_videos: bool = True,
 ) -> Listing:
     """Lists the images of a folder, a zip or tar archive, or a table (.csv, .jsonl).
 
@@ -72,6 +73,7 @@ def read_listing(
         class_names: the class of each name, in lower case.
         files: what `list_files(path)` returned, to spare listing them again.
         columns: of a table, see `tables.columns_of`.
+        few_videos: whether a few numbered folders can be videos, see `groups.read_sources`.
 
     Raises:
         UserError: nothing there, no images, or a class or split that is unknown or ambiguous.
@@ -96,7 +98,7 @@ def read_listing(
     if not is_unknown:
         unused = [f'{listing.layout} says more than the folders; it is not used unless it is given as the data path'
                   for listing in described if any(listing.splits) or any(listing.groups)]  # fmt: skip
-        listing = _from_folders(path, files.take(images), folders, [*notes, *unused, *stray])
+        listing = _from_folders(path, files.take(images), folders, [*notes, *unused, *stray], few_videos)
         return dataclasses.replace(listing, left_out=left_out)
     if len(described) == 1:
         return dataclasses.replace(described[0], notes=[*described[0].notes, *stray])
@@ -127,10 +129,12 @@ def _top_tables(
     return described, notes
 
 
-def _from_folders(path: str, files: Files, folders: dict[str, Folder], notes: list[str]) -> Listing:
+def _from_folders(
+    path: str, files: Files, folders: dict[str, Folder], notes: list[str], few_videos: bool = True
+) -> Listing:
     layout, generator = _recognise(path, folders)
     shared = len(os.path.commonprefix([folder.above for folder in folders.values()]))
-    sources, groups, more = read_sources(folders, files.names, has_stems=layout.startswith(_UNNAMED))
+    sources, groups, more = read_sources(folders, files.names, layout.startswith(_UNNAMED), few_videos)
     source_of = {
         name: next(filter(None, (sources[name], *folder.above[shared:], folder.hint, generator)))
         for name, folder in folders.items()

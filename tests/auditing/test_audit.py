@@ -1,16 +1,21 @@
 """The audit as a whole, on sets with planted faults, and what prepare does about them."""
 
 import csv
+import dataclasses
 import io
 import json
 import pathlib
 import shutil
 
+import numpy as np
 import PIL.Image
 import pytest
 
+from fakeimg.auditing import checks
 from fakeimg.auditing.audit import audit as audit_data
-from fakeimg.auditing.finding import Finding
+from fakeimg.auditing.audit import measure_data
+from fakeimg.auditing.finding import Evidence, Finding
+from fakeimg.auditing.shortcuts import check_shortcuts
 from fakeimg.data import datasets, decode, demo, records
 from fakeimg.preparing import build, plan
 from fakeimg.preparing.items import Encoding
@@ -211,3 +216,57 @@ def test_mistakes_of_the_verb_end_in_one_sentence(clean: pathlib.Path, verb: Ver
         assert sentence in result.stderr
         assert 'Traceback' not in result.stderr
     assert not records.is_prepared(str(clean))
+
+
+def test_files_that_are_no_images_and_images_that_are_black_are_findings(
+    clean: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    root = pathlib.Path(shutil.copytree(clean, tmp_path / 'faces'))
+    quiet = audit_names(root)
+    assert 'left out' not in quiet and 'nearly black' not in quiet
+    (root / 'train/real/notes.txt').write_text('words')
+    (root / 'train/fake/model.bin').write_bytes(b'\0' * 100)
+    pixels = np.random.default_rng(0).integers(0, 4096, (3, 48, 48)).astype(np.uint16) // 600  # 12 bits, misread
+    for index, values in enumerate(pixels):
+        PIL.Image.fromarray(values.astype(np.uint8)).save(root / f'test/real/black{index}.png')
+    found = audit_names(root)
+    left_out, black = found['left out'], found['nearly black']
+    assert (left_out.level, left_out.details['counts']) == ('note', {'.txt': 1, '.bin': 1})
+    assert '1 .txt' in left_out.sentence and '1 .bin' in left_out.sentence
+    assert (black.level, black.details['counts']) == ('warn', {'test': 3})  # 3 of 83 are more than the line of 1 %
+    assert black.details['names'] == [f'test/real/black{index}.png' for index in range(3)]
+    assert '(first: test/real/black0.png)' in black.sentence
+    heic = checks.check_left_out(evidence_of(root, left_out={'HEIC (it needs the extra heif)': 2}))
+    assert [(finding.level, "pip install 'fakeimg[heif]'" in finding.advice) for finding in heic] == [('warn', True)]
+
+
+def test_file_names_are_a_note_apart_from_what_a_network_can_see(clean: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Classes whose files are named and numbered differently, and differ in nothing else of their headers."""
+    for path in sorted(clean.rglob('*.jpg')):
+        split, label = path.parts[-3:-1]
+        name = f'img_{int(path.stem):06}.jpg' if label == 'fake' else f'scan {int(path.stem)} (copy).jpg'
+        (tmp_path / split / label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / split / label / name)
+    evidence = evidence_of(tmp_path)
+    findings = {finding.name: finding for finding in check_shortcuts(evidence, np.arange(len(evidence.labels)))}
+    names = findings['file names']
+    assert names.level == 'note'
+    assert names.details['auc'] > 0.99
+    assert set(names.details['features']) == {'name_pattern', 'name_length'}
+    assert 'no network sees a name' in names.sentence
+    assert names.advice.startswith('nothing to do')
+    shortcuts = findings['shortcuts']
+    assert shortcuts.level == 'ok'
+    assert not {'name_pattern', 'name_length'} & set(shortcuts.details['features'])
+
+
+def evidence_of(path: pathlib.Path, **others) -> Evidence:
+    return dataclasses.replace(measure_data(datasets.open_path(str(path)), workers=0), **others)
+
+
+def audit_names(path: pathlib.Path) -> dict[str, Finding]:
+    """What the checks of the files themselves find, which take no models."""
+    evidence = evidence_of(path)
+    return {
+        finding.name: finding for check in (checks.check_left_out, checks.check_black) for finding in check(evidence)
+    }

@@ -121,6 +121,7 @@ def commands_of(findings: list[Finding]) -> list[Command]:
     return sorted({command for finding in findings for command in finding.commands})
 
 
+@pytest.mark.slow  # starts three verbs
 def test_the_real_parsers_take_every_printed_command(findings: list[Finding], tmp_path: pathlib.Path) -> None:
     commands = commands_of(findings)
     assert {command.verb for command in commands} == {'audit', 'prepare', 'train'}

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from fakeimg.data import archives
+from fakeimg.data.copies import same_bytes
+from fakeimg.data.datasets import open_path
 from fakeimg.data.files import Files, list_files, prefetched
 from fakeimg.errors import UserError
 from tests.support.files import FORMS, INVALID, write_form, write_tar, write_tree, write_zip
@@ -418,6 +420,24 @@ def test_backslashes_separate_folders_in_zips_of_windows(tmp_path: pathlib.Path,
         archive.writestr(_member('..\\outside.jpg', system), b'')
     with pytest.raises(UserError, match='points outside'):
         list_files(str(tmp_path / 'b.zip'))
+
+
+def test_backslashes_separate_folders_where_a_zip_of_windows_was_unpacked(tmp_path: pathlib.Path) -> None:
+    tree = {f'set\\{split}\\{label}\\{index}.jpg': f'{split}{label}{index}'.encode()
+            for split in ('train', 'test') for label in ('real', 'fake') for index in range(3)}  # fmt: skip
+    for name, data in {**tree, 'set\\.hidden\\1.jpg': b'', 'README.md': b''}.items():
+        (tmp_path / name).write_bytes(data)
+    data = open_path(str(tmp_path))
+    for split in ('train', 'test'):
+        part = data.splits[split].take(np.array([4, 1]))
+        assert part.labels.tolist() == [1, 0][:: 1 if part.names[0].startswith(f'set/{split}/fake') else -1]
+        assert [part[index] for index in range(2)] == [tree[name.replace('/', '\\')] for name in part.names]
+    assert same_bytes(data.splits['train'].files).max() == 5
+    # One name among others is a name.
+    (tmp_path / 'other/real').mkdir(parents=True)
+    for name in ('a\\b.jpg', 'c.jpg', 'd.jpg'):
+        (tmp_path / 'other/real' / name).write_bytes(b'')
+    assert list_files(str(tmp_path / 'other')).names == ['real/a\\b.jpg', 'real/c.jpg', 'real/d.jpg']
 
 
 def _member(name: str, system: int) -> zipfile.ZipInfo:

@@ -127,3 +127,40 @@ def test_opening_data_imports_no_scipy() -> None:
     """Every process that decodes or prepares images starts with this import."""
     code = "import sys, fakeimg.data.datasets, fakeimg.preparing.shards; assert not {'scipy', 'jax'} & set(sys.modules)"
     subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@pytest.mark.parametrize('pattern', ['{known}/{video:03}/{frame:04}.png', '{known}/x/{video}/frame_{frame}.jpg'])
+@pytest.mark.parametrize('count', [4, 5])
+def test_a_few_numbered_folders_of_frames_are_videos(tmp_path: pathlib.Path, pattern: str, count: int) -> None:
+    names = [
+        pattern.format(known=known, video=video, frame=frame)
+        for known in ('real', 'fake') for video in range(count) for frame in range(8)
+    ]  # fmt: skip
+    listing = read(tmp_path, names)
+    assert set(collections.Counter(listing.groups).values()) == {16}
+    check_whole(split(tmp_path, names))
+    before = read_listing(str(tmp_path / 'set'), few_videos=False)  # as runs of before were split
+    assert set(before.groups) == {''}
+
+
+@pytest.mark.parametrize(
+    'folders',
+    [('256', '512', '1024'), ('1.4', '1.5'), ('2', '3', 'sdxl'), ('stylegan', 'stylegan2', 'stylegan3'), ('v1', 'v2')],
+)
+def test_a_few_generators_stay_generators(tmp_path: pathlib.Path, folders: tuple[str, ...]) -> None:
+    names = [
+        f'{known}/{folder}/{index:04}.png' for known in ('real', 'fake') for folder in folders for index in range(9)
+    ]
+    listing = read(tmp_path, names)
+    assert set(listing.generators) == set(folders)
+    assert set(listing.groups) == {''}
+
+
+def test_a_few_numbered_chunks_of_images_that_are_numbered_throughout_are_no_videos(tmp_path: pathlib.Path) -> None:
+    names = [
+        f'{known}/{chunk:03}/{chunk * 10 + i:05}.png'
+        for known in ('real', 'fake')
+        for chunk in range(4)
+        for i in range(10)
+    ]
+    assert set(read(tmp_path, names).groups) == {''}

@@ -278,6 +278,35 @@ def test_values_that_use_a_part_of_16_bits_are_as_bright_as_all(bits: int) -> No
         assert np.abs(grey - pixels[..., :1]).max() <= 1, kind
 
 
+def tiff_of_16_bits(values: np.ndarray, order: str) -> bytes:
+    """An uncompressed TIFF of uint16[h, w, 3 or 4], the kind of colour image that Pillow cannot write."""
+    height, width, channels = values.shape
+    pixels = values.astype(f'{order}u2').tobytes()
+    tags = [
+        (256, 3, 1, width), (257, 3, 1, height), (258, 3, channels, 8 + len(pixels)), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 1, 8), (277, 3, 1, channels), (278, 3, 1, height), (279, 4, 1, len(pixels)), (284, 3, 1, 1),
+        *([(338, 3, 1, 2)] if channels == 4 else []),
+    ]  # fmt: skip
+    bits = struct.pack(f'{order}{channels}H', *[16] * channels)
+    start = {'<': b'II*\0', '>': b'MM\0*'}[order] + struct.pack(f'{order}I', 8 + len(pixels) + len(bits))
+    directory = struct.pack(f'{order}H', len(tags))
+    for tag, kind, count, value in tags:
+        content = f'{order}H2x' if kind == 3 and count == 1 else f'{order}I'
+        directory += struct.pack(f'{order}HHI', tag, kind, count) + struct.pack(content, value)
+    return start + pixels + bits + directory + bytes(4)
+
+
+@pytest.mark.parametrize('order', ['<', '>'])
+@pytest.mark.parametrize('bits', [8, 12, 16])
+def test_colour_tiffs_of_16_bits_are_as_bright_as_all(bits: int, order: str) -> None:
+    pixels = scene(13, 48, 64)
+    wide = np.round(pixels / 255 * (2**bits - 1)).astype(np.uint16)
+    wide[0, 0], pixels[0, 0] = 2**bits - 1, 255
+    assert np.abs(decode_rgb(tiff_of_16_bits(wide, order)).astype(int) - pixels).max() <= 1
+    clear = np.concatenate([wide, np.full((48, 64, 1), 2**bits - 1, np.uint16)], axis=-1)
+    assert np.abs(decode_rgb(tiff_of_16_bits(clear, order)).astype(int) - pixels).max() <= 1
+
+
 def test_a_dark_image_of_16_bits_stays_dark() -> None:
     pixels = (scene(11, 48, 64) // 40).astype(np.uint16)
     for factor in (257, 256):
