@@ -46,7 +46,7 @@ def match(names: Sequence[str], known: Sequence[str], table: str) -> np.ndarray:
             f'{table} has {len(unknown):,} names that the set does not have (first: {first!r}; the set has names '
             f'like {known[0]!r}); {hint}.'
         )
-    refuse_doubles([known[place] for place in places.tolist()], table)
+    refuse_doubles([known[int(place)] for place in places], table)
     return places
 
 

@@ -115,17 +115,6 @@ def read(
     return ScoreTable(table, names, logits, labels, others, list(keys.values()), notes)
 
 
-def log_odds(probabilities: np.ndarray) -> np.ndarray:
-    """Log-odds of probabilities, float64[n], all finite: 0 and 1 stay below and above all others, and tie."""
-    with np.errstate(divide='ignore'):
-        return _finite(np.log(probabilities) - np.log1p(-probabilities))
-
-
-def _finite(logits: np.ndarray) -> np.ndarray:
-    certain = max(_CERTAIN, np.abs(logits[np.isfinite(logits)]).max(initial=0) + 1)
-    return np.where(np.isfinite(logits), logits, np.copysign(certain, logits))
-
-
 def _read_records(path: str, table: str) -> list[dict[str, Any]]:
     try:
         data = pathlib.Path(path).expanduser().read_bytes()
@@ -213,43 +202,53 @@ def _labels(
 
 
 def _log_odds(values: list[Any], column: str, scale: str | None, names: list[str], table: str) -> np.ndarray:
+    def named(row: int) -> str:
+        return f'{names[row]!r}' if names else f'row {row + 1}'
+
     scale = scale or ('logit' if column in _LOG_ODDS else 'probability')
-    if scale not in SCALES:
-        raise UserError(f'scores_are is {scale!r}; it must be {", ".join(SCALES[:-1])} or {SCALES[-1]}.')
     numbers = [_number(value) for value in values]
     for row, number in enumerate(numbers):
         if number is None or np.isnan(number):
             raise UserError(
-                f'{table}: the score of {_named(row, names)} is {_text(values[row])!r} (column {column}), which is not '
+                f'{table}: the score of {named(row)} is {_text(values[row])!r} (column {column}), which is not '
                 'a number; correct it, or name another column with score_columns score=NAME.'
             )
-    scores = np.array(numbers, np.float64)
-    if scale.startswith('logit'):
-        logits = _finite(scores)
-    else:
-        require_probabilities(scores, lambda row: f'{_named(row, names)}, column {column}', table)
-        logits = log_odds(np.clip(scores, 0, 1))
-    return -logits if scale.endswith('real') else logits
+    return to_log_odds(np.array(numbers, np.float64), scale, lambda row: f'{named(row)}, column {column}', table)
 
 
-def require_probabilities(scores: np.ndarray, place: Callable[[int], str], source: str) -> None:
-    """Raises UserError where one of the scores, float64[n], is outside 0 to 1.
+def to_log_odds(scores: np.ndarray, scale: str, named: Callable[[int], str], source: str) -> np.ndarray:
+    """Returns scores as finite log-odds of fake, float64[n].
+
+    Probabilities of 0 and 1 stay below and above all others, and tie.
 
     Args:
-        scores: without NaN.
-        place: says which score it is, by its number.
-        source: of the scores, for the message.
+        scores: float64[n] without NaN.
+        scale: one of SCALES.
+        named: says which image a score is of, by its number.
+        source: of the scores, for messages.
+
+    Raises:
+        UserError: another scale, or a probability outside 0 to 1.
     """
-    outside = np.flatnonzero((scores < -_ROUNDING) | (scores > 1 + _ROUNDING))
-    if not len(outside):
-        return
-    advice = 'if they are log-odds, define that with scores_are logit'
-    if 0 <= scores.min() and 50 < scores.max() <= 100:
-        advice = 'if they are percentages, divide them by 100'
-    raise UserError(
-        f'{source} has {len(outside):,} of {len(scores):,} scores outside 0 to 1 (first: {scores[outside[0]]:g} for '
-        f'{place(int(outside[0]))}), which are no probabilities; {advice}.'
-    )
+    if scale not in SCALES:
+        raise UserError(f'scores_are is {scale!r}; it must be {", ".join(SCALES[:-1])} or {SCALES[-1]}.')
+    logits = scores
+    if not scale.startswith('logit'):
+        outside = np.flatnonzero((scores < -_ROUNDING) | (scores > 1 + _ROUNDING))
+        if len(outside):
+            advice = 'if they are log-odds, define that with scores_are logit'
+            if 0 <= scores.min() and 50 < scores.max() <= 100:
+                advice = 'if they are percentages, divide them by 100'
+            raise UserError(
+                f'{source} has {len(outside):,} of {len(scores):,} scores outside 0 to 1 (first: '
+                f'{scores[outside[0]]:g} for {named(int(outside[0]))}), which are no probabilities; {advice}.'
+            )
+        scores = np.clip(scores, 0, 1)
+        with np.errstate(divide='ignore'):
+            logits = np.log(scores) - np.log1p(-scores)
+    certain = max(_CERTAIN, np.abs(logits[np.isfinite(logits)]).max(initial=0) + 1)
+    logits = np.where(np.isfinite(logits), logits, np.copysign(certain, logits))
+    return -logits if scale.endswith('real') else logits
 
 
 def _number(value: Any) -> float | None:
@@ -260,10 +259,6 @@ def _number(value: Any) -> float | None:
         except ValueError:
             continue
     return {'true': 1.0, 'false': 0.0}.get(text.lower())
-
-
-def _named(row: int, names: list[str]) -> str:
-    return repr(names[row]) if names else f'row {row + 1}'
 
 
 def _text(value: Any) -> str:

@@ -144,7 +144,7 @@ def test_ranks_and_ties_of_probabilities_survive(tmp_path: pathlib.Path) -> None
                                   np.unique(read_back.logits, return_inverse=True)[1])  # fmt: skip
     auc = sklearn.metrics.roc_auc_score(labels, scores)
     assert sklearn.metrics.roc_auc_score(labels, read_back.logits) == pytest.approx(auc, abs=1e-12)
-    certain = score_table.log_odds(np.array([0.0, 0.5, 1.0]))
+    certain = score_table.to_log_odds(np.array([0.0, 0.5, 1.0]), 'probability', str, 'a table')
     np.testing.assert_allclose(certain, [-27.631, 0, 27.631], atol=1e-3)
 
 
