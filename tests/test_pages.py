@@ -1,80 +1,108 @@
 """The pages for people: what comes from outside, names above all, is text in them and never HTML."""
 
+import base64
 import html
+import io
+import json
 import pathlib
-from collections.abc import Sequence
+import re
+import xml.etree.ElementTree
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from fakeimg import pages
 from fakeimg.auditing import facts, finding, measure
 from fakeimg.auditing import report as audit_report
-from fakeimg.data import demo
-from fakeimg.data.datasets import DataSet, Split
-from fakeimg.evaluation import metrics as metrics_lib
+from fakeimg.data.datasets import DataSet
 from fakeimg.evaluation import report as evaluation_report
-from fakeimg.meta import Meta
 from fakeimg.probing import report as probe_report
-from fakeimg.scoring import Predictions
 from fakeimg.searching import report
+from tests.support import judged
+from tests.support.judged import source
 
 EVIL = '<script>&"'
+
+
+def escaped(name: str) -> str:
+    return html.escape(name).replace('&quot;', '&#34;')
 
 
 def assert_escaped(page: pathlib.Path, *names: str) -> None:
     """Each of the names, of which EVIL is a part, is in the page as text, and nothing as a tag of theirs."""
     text = page.read_text()
-    assert '<script' not in text
+    assert '<script' not in text.replace('<script type="application/json" id="numbers">', '')
     for name in names:
-        assert html.escape(name) in text, name
-
-
-class Faces:
-    """Demo faces by names of anybody's choice."""
-
-    def __init__(self, names: Sequence[str]):
-        self.names = list(names)
-        self._faces = demo.DemoFaces('train', size=16, num_examples=len(names))
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def read(self, index: int) -> bytes:
-        return self._faces[index]
-
-    def take(self, indices: Sequence[int] | np.ndarray) -> 'Faces':
-        return Faces([self.names[index] for index in indices])
-
-
-def source(*names: str) -> Split:
-    labels = np.arange(len(names), dtype=np.int32) % 2
-    return Split(Faces(names), labels, generators=[''] * len(names), groups=[''] * len(names))
+        assert escaped(name) in text, name
 
 
 def test_a_page_is_text_where_it_promises_text(tmp_path: pathlib.Path) -> None:
-    pages.write_page(tmp_path / 'page.html', f'{EVIL}title', '<p>body</p>')
-    assert_escaped(tmp_path / 'page.html', f'{EVIL}title')
+    table = pages.Table([f'{EVIL}head'], [[f'{EVIL}cell'], [pages.Cell(f'{EVIL}other', 'grey', f'{EVIL}small')]])
+    section = pages.Section(
+        f'{EVIL}section', [f'{EVIL}words'], [f'{EVIL}command'], tables=[table], folded=[(f'{EVIL}fold', f'{EVIL}long')]
+    )
+    pages.write_page(tmp_path / 'page.html', f'{EVIL}title', [section], lead=[f'{EVIL}lead'], small=f'{EVIL}foot')
+    names = ('title', 'head', 'cell', 'other', 'small', 'section', 'words', 'command', 'fold', 'long', 'lead', 'foot')
+    assert_escaped(tmp_path / 'page.html', *(f'{EVIL}{name}' for name in names))
+    assert (tmp_path / 'page.html').read_text().count(escaped(f'{EVIL}title')) == 2
+
+
+def test_numbers_cannot_end_the_element_that_holds_them(tmp_path: pathlib.Path) -> None:
+    numbers = {'</script><script>alert(1)': [1.0, float('nan'), float('inf'), 0.123456789], 'caf\udce9': 'caf\udce9'}
+    pages.write_page(tmp_path / 'page.html', 'title', [], data=numbers)
     text = (tmp_path / 'page.html').read_text()
-    assert '<p>body</p>' in text and text.count(html.escape(f'{EVIL}title')) == 2  # of the window, and above the text
+    assert text.count('<script') == text.count('</script') == 1
+    held = text.split('id="numbers">')[1].split('</script>')[0]
+    assert json.loads(held) == {'</script><script>alert(1)': [1.0, None, None, 0.123457], 'caf\udce9': 'caf\udce9'}
 
 
-def test_a_name_of_bytes_that_are_no_text_can_be_shown() -> None:
-    assert pages.escape('<caf\udce9>') == '&lt;caf?&gt;'
+def test_a_name_of_bytes_that_are_no_text_can_be_shown(tmp_path: pathlib.Path) -> None:
+    pages.write_page(tmp_path / 'page.html', '<caf\udce9>', [])
+    assert '<h1>&lt;caf?&gt;</h1>' in (tmp_path / 'page.html').read_text()
+
+
+def test_a_chart_has_an_alternative_its_numbers_and_colours_for_the_dark(tmp_path: pathlib.Path) -> None:
+    with pages.drawing() as (figure, axes):
+        axes.plot([0, 1], [1, 2], color=pages.REAL_COLOUR, label='line')
+        axes.legend()
+        table = pages.Table(['x', 'y'], [['0', '1.0'], ['1', '2.0']], kinds='n')
+        chart = pages.chart(figure, f'{EVIL}title', f'{EVIL}words', table, name='one', folder=tmp_path)
+    svg = str(chart.svg)
+    root = xml.etree.ElementTree.fromstring(svg)
+    assert root.get('role') == 'img' and root.get('aria-labelledby') == 'one-t one-d'
+    assert [root.findtext(name) for name in ('title', 'desc')] == [f'{EVIL}title', f'{EVIL}words']
+    assert 'var(--real)' in svg and 'var(--ink)' in svg and not re.search('#[0-9a-f]{6}', svg)
+    ids = re.findall(r' id="([^"]+)"', svg)
+    assert len(ids) == len(set(ids)) and all(name.startswith('one-') for name in ids)
+    assert {name[1:] for name in re.findall(r'(?:href="|url\()(#[^")]+)', svg)} <= set(ids)
+    alone = (tmp_path / 'one.svg').read_text()
+    assert 'var(' not in alone and pages.REAL_COLOUR in alone
+    xml.etree.ElementTree.fromstring(alone)
+    with PIL.Image.open(tmp_path / 'one.png') as image:
+        assert image.size == (720, 518)
+
+
+def test_a_thumbnail_is_small_and_has_no_metadata() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), np.uint8)
+    exif = PIL.Image.Exif()
+    exif[0x010E] = 'a secret place'
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(noise).save(buffer, 'JPEG', exif=exif)
+    uri = pages.thumbnail(buffer.getvalue())
+    data = base64.b64decode(uri.split(',')[1])
+    assert b'secret' in buffer.getvalue() and b'secret' not in data
+    assert len(uri) < 24_000
+    with PIL.Image.open(io.BytesIO(data)) as image:
+        assert max(image.size) == pages.THUMBNAIL_SIZE and not image.getexif()
 
 
 def test_names_are_escaped_in_the_report_of_an_evaluation(tmp_path: pathlib.Path) -> None:
     images = source(f'{EVIL}real', f'{EVIL}fake')
-    predictions = Predictions(images.names, images.labels, np.array([2, -1], np.float32), 0)  # both wrong
-    metrics = {
-        'split': f'{EVIL}split',
-        'step': 1,
-        'data_digest': '0' * 64,
-        **metrics_lib.compute_metrics(predictions, 0.5),
-    }
-    meta = Meta(config={'model': {'name': f'{EVIL}model'}}, labels={}, preprocessing={}, data_digest=None)
-    evaluation_report.write_report(tmp_path / 'report.html', metrics, predictions, images, meta)
-    assert_escaped(tmp_path / 'report.html', *images.names, f'{EVIL}model on the {EVIL}split split')
+    predictions = judged.predictions_of(images)
+    metrics = {**judged.least(predictions), 'split': f'{EVIL}split', 'data_path': f'/x/{EVIL}data'}
+    evaluation_report.write_report(tmp_path, metrics, predictions, images, judged.meta(f'{EVIL}model'))
+    assert_escaped(tmp_path / 'report.html', *images.names, f'{EVIL}data, {EVIL}split split', f'{EVIL}model')
 
 
 def test_names_are_escaped_in_the_page_of_an_audit(tmp_path: pathlib.Path) -> None:

@@ -40,7 +40,8 @@ def test_the_wheel_holds_the_package_and_the_recipes_only(wheel: pathlib.Path) -
     names = zipfile.ZipFile(wheel).namelist()
     assert {'fakeimg/py.typed', *(f'fakeimg/configs/{name}.py' for name in recipe.names())} <= set(names)
     assert {name.split('/')[0] for name in names} == {'fakeimg', f'fakeimg-{fakeimg.__version__}.dist-info'}
-    assert [name for name in names if name.startswith('fakeimg/') and not name.endswith(('.py', 'py.typed'))] == []
+    others = [name for name in names if name.startswith('fakeimg/') and not name.endswith(('.py', 'py.typed'))]
+    assert sorted(others) == sorted(f'fakeimg/templates/{path.name}' for path in (ROOT / 'fakeimg/templates').iterdir())
 
 
 def test_an_installed_wheel_trains_evaluates_and_predicts(

@@ -5,18 +5,17 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-import matplotlib.figure
 import rich.markup
 import rich.table
 
 import fakeimg
 from fakeimg import files, pages
-from fakeimg.auditing.finding import Evidence, Finding
+from fakeimg.auditing import sheet
+from fakeimg.auditing.finding import LEVELS, Evidence, Finding
 from fakeimg.auditing.shortcuts import AUC_LINES, SHOWN_STATISTICS
 from fakeimg.console import Console
-from fakeimg.data import decode
-from fakeimg.data.datasets import DataSet, Split
+from fakeimg.data.datasets import DataSet
+from fakeimg.pages import Cell, Chart, Section, Sheet, Table
 
 _STYLES = {'ok': 'green', 'note': 'dim', 'warn': 'yellow', 'fail': 'bold red'}
 _FEATURES_SHOWN = 12
@@ -81,135 +80,131 @@ def write_page(
     findings: Sequence[Finding],
     allowed: Sequence[str],
 ) -> None:
-    """Writes `audit.html`, one self-contained page."""
+    """Writes `audit.html`, one self-contained page, the worst finding first."""
     words = {'fail': 'crosses a line', 'warn': 'passes with warnings', 'ok': 'passes'}[verdict(findings, allowed)]
-    rows = ''.join(
-        f'<tr><td class="level {finding.level}">{finding.level}</td><td>{pages.escape(finding.name)}</td>'
-        f'<td>{pages.escape(finding.sentence)}'
-        + (f'<br><span class="small">{pages.escape(finding.advice)}</span>' if finding.advice else '')
-        + ''.join(f'<br><code>{pages.escape(command)}</code>' for command in finding.typed)
-        + '</td></tr>'
+    ordered = sorted(findings, key=lambda finding: LEVELS[::-1].index(finding.level))
+    sections = [
+        Section('Findings', tables=[_findings_table(ordered, allowed)]),
+        _images_of_pairs(evidence, data, ordered),
+        _shortcuts(findings),
+        _shifts(findings),
+        _generators(findings),
+        _unreadable(findings),
+        sheet.section(evidence, data),
+    ]
+    pages.write_page(
+        path,
+        title,
+        [section for section in sections if section is not None],
+        lead=[f'The set {words}. {len(evidence.images.names):,} images, layout: {data.layout}.'],
+        small=f'fakeimg {fakeimg.__version__}, data {data.digest[:12]}. Exact copies have the same decoded pixels; '
+        'near copies are found by a perceptual hash and compared as small images. AUC: area under the ROC curve of a '
+        'small cross-validated model, 0.5 is chance.',
+    )
+
+
+def _findings_table(findings: Sequence[Finding], allowed: Sequence[str]) -> Table:
+    rows = [
+        [
+            Cell(finding.level, finding.level, 'allowed' if finding.name in allowed else ''),
+            finding.name,
+            Cell(finding.sentence, '', finding.advice, finding.typed),
+        ]
         for finding in findings
-    )
-    body = (
-        f'<p>The set <b>{words}</b>. {len(evidence.images.names):,} images, layout: '
-        f'{pages.escape(data.layout)}.</p><table>{rows}</table>'
-        f'{_shortcut_plot(findings)}{_shift_plot(findings)}{_generators_table(findings)}'
-    )
-    body += _unreadable(findings)
-    for finding in findings:
-        if finding.pairs:
-            body += f'<h2>{pages.escape(finding.name.capitalize())}</h2>{_pairs(evidence, data, finding)}'
-    body += (
-        f'<p class="small">fakeimg {fakeimg.__version__}, data {data.digest[:12]}. Exact copies have the same decoded '
-        'pixels; near copies are found by a perceptual hash and compared as small images. AUC: area under the ROC '
-        'curve of a small cross-validated model, 0.5 is chance.</p>'
-    )
-    pages.write_page(path, title, body)
+    ]
+    return Table(['level', 'finding', ''], rows, kinds='w')
 
 
 def _find(findings: Sequence[Finding], name: str) -> dict[str, Any]:
     return next((finding.details for finding in findings if finding.name == name), {})
 
 
-def _shortcut_plot(findings: Sequence[Finding]) -> str:
-    columns = [(name, _find(findings, name)) for name in ('shortcuts', 'pixel statistics')]
-    if not columns[0][1]:
-        return ''
-    with matplotlib.rc_context(pages.PLOT_STYLE):
-        figure = matplotlib.figure.Figure(figsize=(12, 3.8), layout='constrained', dpi=110)
-        for axes, (name, details) in zip(figure.subplots(1, 2), columns, strict=True):
-            features = list(details['features'].items())[:_FEATURES_SHOWN][::-1]
-            bars = [('all together', details['auc'])]
-            labels = [feature.replace('_', ' ') for feature, _ in features] + [bars[0][0]]
-            values = [auc for _, auc in features] + [bars[0][1]]
-            axes.barh(labels, [value - 0.5 for value in values], left=0.5,
-                      color=['#a0aec0'] * len(features) + ['#2d3748'])  # fmt: skip
-            if name == 'shortcuts':
-                for line, colour in zip(AUC_LINES, ('#b7791f', '#c53030'), strict=True):
-                    axes.axvline(line, color=colour, linewidth=1)
-            axes.set(xlim=(0.5, 1), title={'shortcuts': 'Header facts'}.get(name, name.capitalize()),
-                     xlabel='AUC of real against fake')  # fmt: skip
-    return '<h2>What tells the classes apart without looking at faces</h2>' + pages.plot(
-        figure, 'AUC of header facts and pixel statistics'
-    )
+def _shortcuts(findings: Sequence[Finding]) -> Section | None:
+    found = {name: _find(findings, name) for name in ('shortcuts', 'pixel statistics')}
+    drawings = [_shortcut_chart(name, details) for name, details in found.items() if details.get('features')]
+    if not found['shortcuts'] or not drawings:
+        return None
+    return Section('What distinguishes the classes without looking at faces', charts=drawings)
 
 
-def _shift_plot(findings: Sequence[Finding]) -> str:
+def _shortcut_chart(name: str, details: dict[str, Any]) -> Chart:
+    bars = [('all together', details['auc']), *list(details['features'].items())[:_FEATURES_SHOWN]][::-1]
+    labels = [feature.replace('_', ' ') for feature, _ in bars]
+    with pages.drawing(height=1.0 + 0.22 * len(bars), left=1.9) as (figure, axes):
+        colours = [pages.MUTED] * (len(bars) - 1) + [pages.REAL_COLOUR]
+        axes.barh(range(len(bars)), [auc - 0.5 for _, auc in bars], left=0.5, color=colours, height=0.7)
+        axes.set_yticks(range(len(bars)), labels)
+        if name == 'shortcuts':
+            for line, style in zip(AUC_LINES, ('--', '-'), strict=True):
+                axes.axvline(line, color=pages.FAKE_COLOUR, linewidth=1, linestyle=style)
+        axes.set(xlim=(0.5, 1), xlabel='AUC of real against fake')
+        title = {'shortcuts': 'Header facts'}.get(name, name.capitalize())
+        lines = f' Lines: {AUC_LINES[0]:g} warns, {AUC_LINES[1]:g} fails.' if name == 'shortcuts' else ''
+        return pages.chart(
+            figure,
+            title,
+            f'How well each fact alone, and all together, distinguish real from fake; 0.5 is chance.{lines}',
+            Table(['fact', 'AUC'], [[label, f'{auc:.3f}'] for label, (_, auc) in zip(labels, bars, strict=True)][::-1]),
+        )
+
+
+def _shifts(findings: Sequence[Finding]) -> Section | None:
     statistics = next((finding.details['statistics'] for finding in findings if 'statistics' in finding.details), {})
-    shown = [name for name in SHOWN_STATISTICS if statistics.get(name)]
-    if not shown:
-        return ''
-    with matplotlib.rc_context(pages.PLOT_STYLE):
-        figure = matplotlib.figure.Figure(figsize=(12, 5), layout='constrained', dpi=110)
-        for axes, name in zip(figure.subplots(2, 4).flat, shown, strict=False):
-            by_split = statistics[name]
-            for offset, label, colour in ((-0.15, 'real', pages.REAL_COLOUR), (0.15, 'fake', pages.FAKE_COLOUR)):
-                for place, split in enumerate(by_split):
-                    if label in by_split[split]:
-                        low, middle, high = by_split[split][label]
-                        axes.plot([place + offset] * 2, [low, high], color=colour, linewidth=4, alpha=0.45)
-                        axes.plot(place + offset, middle, 'o', color=colour, label=label if not place else None)
-            axes.set(title=name.replace('_', ' '), ylabel=_UNITS.get(name, ''), xlim=(-0.6, len(by_split) - 0.4))
-            axes.set_xticks(range(len(by_split)), [split.replace('_', '\n') for split in by_split])
-            axes.margins(y=0.2)
-        figure.axes[0].legend(frameon=False)
-    return '<h2>Splits side by side</h2><p class="small">Median and middle half of each split and class.</p>' + (
-        pages.plot(figure, 'medians and quartiles of pixel statistics by split and class')
-    )
+    drawings = [_shift_chart(name, statistics[name]) for name in SHOWN_STATISTICS if statistics.get(name)]
+    said = ['Median and middle half of each split and class. Round: real, square: fake.']
+    return Section('Splits side by side', said, charts=drawings) if drawings else None
 
 
-def _generators_table(findings: Sequence[Finding]) -> str:
+def _shift_chart(name: str, by_split: dict[str, Any]) -> Chart:
+    rows = []
+    with pages.drawing(height=2.6, left=0.9) as (figure, axes):
+        for offset, label, colour, marker in (
+            (-0.15, 'real', pages.REAL_COLOUR, 'o'),
+            (0.15, 'fake', pages.FAKE_COLOUR, 's'),
+        ):
+            for place, split in enumerate(by_split):
+                if label in by_split[split]:
+                    low, middle, high = by_split[split][label]
+                    axes.plot([place + offset] * 2, [low, high], color=colour, linewidth=4, alpha=0.45)
+                    axes.plot(place + offset, middle, marker, color=colour)
+                    rows.append([split, label, *(f'{value:.4g}' for value in (low, middle, high))])
+        axes.set(ylabel=_UNITS.get(name, ''), xlim=(-0.6, len(by_split) - 0.4))
+        axes.set_xticks(range(len(by_split)), [_printable(split)[:14] for split in by_split], parse_math=False)
+        axes.margins(y=0.2)
+        title = name.replace('_', ' ')
+        table = Table(['split', 'class', 'lower quartile', 'median', 'upper quartile'], rows, kinds='wwn')
+        words = f'{title} by split and class'
+        return pages.chart(figure, title, words, table, name=f'shift_{name}', is_silent=True)
+
+
+def _generators(findings: Sequence[Finding]) -> Section | None:
     by_split = _find(findings, 'classes').get('sources', {})
     if all(len(rows) < 2 for rows in by_split.values()):
-        return ''
-    rows = ''.join(
-        f'<tr><td>{pages.escape(split)}</td><td>{pages.escape(generator)}</td><td class="number">{row["real"]:,}</td>'
-        f'<td class="number">{row["fake"]:,}</td></tr>'
+        return None
+    rows = [
+        [split, generator, f'{row["real"]:,}', f'{row["fake"]:,}']
         for split, by_generator in by_split.items()
         for generator, row in by_generator.items()
-    )
-    return (
-        f'<h2>Generators</h2><table><tr><th>split</th><th>generator</th><th>real</th><th>fake</th></tr>{rows}</table>'
-    )
+    ]
+    return Section('Generators', tables=[Table(['split', 'generator', 'real', 'fake'], rows, kinds='wwn')])
 
 
-def _unreadable(findings: Sequence[Finding]) -> str:
+def _unreadable(findings: Sequence[Finding]) -> Section | None:
     reasons = _find(findings, 'broken').get('reasons', {})
     if not reasons:
-        return ''
-    shown = itertools.islice(reasons.items(), _BROKEN_SHOWN)
-    rows = ''.join(f'<tr><td>{pages.escape(name)}</td><td>{pages.escape(reason)}</td></tr>' for name, reason in shown)
-    more = f'<p class="small">and {len(reasons) - _BROKEN_SHOWN:,} more in audit.json</p>'
-    return f'<h2>Unreadable images</h2><table><tr><th>image</th><th>reason</th></tr>{rows}</table>' + (
-        more if len(reasons) > _BROKEN_SHOWN else ''
-    )
+        return None
+    rows = [[name, reason] for name, reason in itertools.islice(reasons.items(), _BROKEN_SHOWN)]
+    more = f'and {len(reasons) - _BROKEN_SHOWN:,} more in audit.json' if len(reasons) > _BROKEN_SHOWN else ''
+    return Section('Unreadable images', tables=[Table(['image', 'reason'], rows, note=more, kinds='w')])
 
 
-def _pairs(evidence: Evidence, data: DataSet, finding: Finding) -> str:
-    images = evidence.images
-    starts: dict[str, int] = {}
-    total = 0
-    for split in images.splits:
-        starts[split] = total
-        total += len(data.splits[split])
-    figures = []
-    for pair in finding.pairs:
-        thumbnails, captions = '', []
-        for row in pair:
-            split = images.splits[images.split[row]]
-            thumbnails += _thumbnail(data.splits[split], row - starts[split])
-            captions.append(f'{split}, {("real", "fake")[evidence.labels[row]]}: {images.names[row]}')
-        caption = '<br>'.join(map(pages.escape, captions))
-        figures.append(f'<figure class="pair">{thumbnails}<figcaption>{caption}</figcaption></figure>')
-    return ''.join(figures)
-
-
-def _thumbnail(split: Split, index: int) -> str:
-    try:
-        return pages.thumbnail(split[index])
-    except (OSError, decode.BadImage):
-        return '(unreadable)'
+def _images_of_pairs(evidence: Evidence, data: DataSet, findings: Sequence[Finding]) -> Section | None:
+    sheets = [
+        Sheet(finding.name.capitalize(), [sheet.of_rows(evidence, data, pair) for pair in finding.pairs])
+        for finding in findings
+        if finding.pairs
+    ]
+    return Section('Images in question', sheets=sheets) if sheets else None
 
 
 def _printable(text: str) -> str:

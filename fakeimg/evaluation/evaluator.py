@@ -94,7 +94,7 @@ def evaluate(
     if parallel.is_first_process():
         predictions.write_csv(folder / 'predictions.csv')
         files.write_json(folder / 'metrics.json', metrics)
-        report.write_report(folder / 'report.html', metrics, predictions, part, detector.meta)
+        report.write_report(folder, metrics, predictions, part, detector.meta, run=detector.run)
     unreadable.write(run.unreadable_file(folder))
     partial.remove()
     for note in unreadable.summary(run.unreadable_file(folder)):

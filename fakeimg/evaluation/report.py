@@ -1,106 +1,127 @@
-"""The page of an evaluation: its figures, three plots, and the images it got most wrong."""
+"""The report of an evaluation: one page for a journalist's first look and a reviewer's last, from `metrics.json`."""
 
 import pathlib
 from typing import Any
 
-import matplotlib
-import matplotlib.figure
-import numpy as np
-import sklearn.metrics
-
 from fakeimg import pages
 from fakeimg.data.datasets import Split
+from fakeimg.evaluation import gallery, parts, provenance, words
 from fakeimg.meta import Meta
+from fakeimg.pages import Section
 from fakeimg.scoring import Predictions
 
-MISTAKES_SHOWN = 12
+_SOURCES_SHOWN = 6
+_EMBEDDED_SLICES = 50  # of a dimension
 
 
 def write_report(
-    path: pathlib.Path, metrics: dict[str, Any], predictions: Predictions, split: Split, meta: Meta
+    folder: pathlib.Path,
+    metrics: dict[str, Any],
+    predictions: Predictions,
+    split: Split | None,
+    meta: Meta | None,
+    *,
+    run: pathlib.Path | None = None,
+    no_images: bool = False,
 ) -> None:
-    """Writes one self-contained HTML page, with its plots in `figures.png` too; `split` must be the one scored."""
-    model = meta.config['model']['name']
-    confusion = metrics['confusion']
-    summary = (
-        f'{metrics["n"]:,} images scored'
-        + (f', {metrics["skipped"]:,} unreadable' if metrics['skipped'] else '')
-        + f'. Called fake when P(fake) is at least {metrics["threshold"]:g}: '
-        f'true positive rate {_rate(confusion["tp"], confusion["fn"])} of fake images, '
-        f'false positive rate {_rate(confusion["fp"], confusion["tn"])} of real images.'
+    """Writes `report.html`, one self-contained page, and its charts as `figures/NAME.svg` and `.png`.
+
+    Args:
+        folder: of the evaluation.
+        metrics: as in `metrics.json`; a section whose numbers are missing or None is left out.
+        predictions: what the metrics were computed from.
+        split: the images that were scored; None where only their scores are known.
+        meta: of the checkpoint; None for a detector that is not ours.
+        run: the run folder, whose learning curves and audit are shown.
+        no_images: leaves the thumbnails out.
+    """
+    drawn = folder / 'figures'
+    point, data = words.decision(metrics), metrics.get('data', {})
+    name = data.get('name') or pathlib.Path(str(metrics.get('data_path') or 'scores')).name
+    sections = [
+        parts.figures(metrics),
+        parts.decisions(metrics),
+        parts.curves(metrics, drawn),
+        parts.calibration(metrics, drawn),
+        parts.scores(metrics, drawn),
+        parts.abstention(metrics, drawn),
+        *parts.slices(metrics, drawn),
+        parts.videos(metrics),
+        parts.robustness(metrics, drawn),
+        Section(
+            'Images',
+            ['Thumbnails are left out.'] if no_images else [],
+            sheets=gallery.sheets(metrics, predictions, split, no_images),
+        ),
+        provenance.learning(run, drawn),
+        provenance.audit(metrics, run),
+        provenance.unreadable(metrics),
+        provenance.reproduce(metrics, meta),
+    ]
+    pages.write_page(
+        folder / 'report.html',
+        f'{name}, {metrics["split"]} split',
+        [section for section in sections if section is not None],
+        template='report.html.j2',
+        data=_embedded(metrics),
+        what=_what(metrics, meta),
+        sentence=words.sentence(point),
+        headline=_headline(metrics, point),
+        facts=_facts(metrics, meta),
+        limits=words.limits(metrics),
+        conditions=words.conditions(metrics),
+        small='Intervals are 95 % intervals. This page loads nothing and runs no script.',
     )
-    names = ('accuracy', 'precision', 'recall', 'f1', 'auc', 'average_precision', 'loss')
-    others = metrics.get('without_copies')
-    if others:
-        summary += f' {others["copies"]:,} of them were in train or validation too, byte for byte' + (
-            f': without these, accuracy is {others["accuracy"]:.4f}.' if 'n' in others else ': all of them.'
-        )
-    rows = ''.join(
-        f'<tr><th>{name.replace("_", " ")}</th><td class="number">'
-        f'{"undefined" if metrics[name] is None else f"{metrics[name]:.4f}"}</td></tr>'
-        for name in names
-    )
-    small = (
-        f'fakeimg {meta.fakeimg}, checkpoint {metrics["step"]}, data {metrics["data_digest"][:12]}. '
-        'Probabilities are uncalibrated.'
-    )
-    plots = _plot(metrics, predictions, path.with_name('figures.png'))
-    body = (
-        f'<p>{summary}</p><table>{rows}</table>{plots}<h2>Most confident mistakes</h2>'
-        f'{_mistakes(predictions, split, metrics["threshold"])}<p class="small">{small}</p>'
-    )
-    pages.write_page(path, f'{model} on the {metrics["split"]} split', body)
 
 
-def _rate(part: int, rest: int) -> str:
-    """`94.2% (471 of 500)`."""
-    whole = part + rest
-    return f'{part / whole:.1%} ({part:,} of {whole:,})' if whole else 'undefined (0 of 0)'
+def _detector(metrics: dict[str, Any], meta: Meta | None) -> str:
+    found = metrics.get('detector', {})
+    return str(found.get('model') or found.get('name') or (meta.config['model']['name'] if meta else 'a detector'))
 
 
-def _plot(metrics: dict[str, Any], predictions: Predictions, file: pathlib.Path) -> str:
-    """Draws the ROC curve, the scores by class and the confusion matrix, as HTML."""
-    labels, scores = predictions.labels, predictions.probabilities
-    with matplotlib.rc_context(pages.PLOT_STYLE):
-        figure = matplotlib.figure.Figure(figsize=(12, 3.8), layout='constrained', dpi=110)
-        roc, histogram, matrix = figure.subplots(1, 3)
-        if metrics['auc'] is not None:
-            false_positives, true_positives, _ = sklearn.metrics.roc_curve(labels, predictions.logits)
-            roc.plot(false_positives, true_positives, color='black')
-        roc.plot([0, 1], [0, 1], ':', color='grey', linewidth=1)
-        auc = '' if metrics['auc'] is None else f' (area {metrics["auc"]:.3f})'
-        roc.set(title=f'ROC curve{auc}', xlabel='false positive rate', ylabel='true positive rate', aspect='equal')
-        bins = np.linspace(0, 1, 41).tolist()
-        for label, (name, colour) in enumerate((('real', pages.REAL_COLOUR), ('fake', pages.FAKE_COLOUR))):
-            histogram.hist(scores[labels == label], bins=bins, color=colour, alpha=0.6, label=name)
-        histogram.axvline(metrics['threshold'], color='black', linewidth=1)
-        histogram.set(title='Scores by true class', xlabel='P(fake)', ylabel='images', yscale='log')
-        histogram.legend(frameon=False, loc='upper center')
-        counts = metrics['confusion']
-        table = np.array([[counts['tn'], counts['fp']], [counts['fn'], counts['tp']]])
-        shares = table / np.maximum(table.sum(1, keepdims=True), 1)
-        matrix.imshow(shares, cmap='Greys', vmin=0, vmax=1)
-        for (row, column), count in np.ndenumerate(table):
-            share = shares[row, column]
-            matrix.text(column, row, f'{count:,}\n{share:.1%}', ha='center', va='center',
-                        color='white' if share > 0.5 else 'black')  # fmt: skip
-        matrix.set(title='Decisions', xticks=[0, 1], yticks=[0, 1], xlabel='called', ylabel='truly')
-        matrix.set_xticklabels(['real', 'fake'])
-        matrix.set_yticklabels(['real', 'fake'])
-        return pages.plot(figure, 'ROC curve, scores by class, confusion matrix', file)
+def _what(metrics: dict[str, Any], meta: Meta | None) -> str:
+    day = f', {metrics["date"]}' if metrics.get('date') else ''
+    return f'Evaluation of {_detector(metrics, meta)} on {words.plural(metrics["n"], "image")}{day}'
 
 
-def _mistakes(predictions: Predictions, split: Split, threshold: float) -> str:
-    scores = predictions.probabilities
-    wrong = np.flatnonzero((scores >= threshold) != predictions.labels)
-    if not wrong.size:
-        return '<p>None.</p>'
-    worst = wrong[np.argsort(-np.abs(predictions.logits[wrong]), kind='stable')][:MISTAKES_SHOWN]
-    place = {name: index for index, name in enumerate(split.names)}
-    figures = []
-    for row in worst:
-        name = predictions.names[row]
-        truth = ('real', 'fake')[predictions.labels[row]]
-        caption = pages.escape(f'{truth}, P(fake) {scores[row]:.3f}: {name}')
-        figures.append(f'<figure>{pages.thumbnail(split[place[name]])}<figcaption>{caption}</figcaption></figure>')
-    return ''.join(figures)
+def _headline(metrics: dict[str, Any], point: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Name, value, interval and a remark of the figures on the first screen."""
+    auc = words.figures(metrics).get('auc')
+    shown = [('ROC AUC', auc, 'auc', f'n = {metrics["n"]:,}; 0.5 is chance')]
+    for name, title in (('accuracy', 'Accuracy'), ('balanced_accuracy', 'Balanced accuracy')):
+        if name in point['figures']:
+            shown.append((title, point['figures'][name], name, f'at the threshold {metrics["threshold"]:g}'))
+    return [
+        (title, words.value(figure, name), words.interval(figure, name),
+         remark if figure and figure.get('value') is not None else words.why(figure))
+        for title, figure, name, remark in shown
+    ]  # fmt: skip
+
+
+def _facts(metrics: dict[str, Any], meta: Meta | None) -> list[tuple[str, str]]:
+    data, found = metrics.get('data', {}), metrics.get('detector', {})
+    labels = metrics.get('labels') or {}
+    fake = [name for name, label in labels.items() if label == 1]
+    counts = metrics['confusion']
+    classes = f'{counts["fp"] + counts["tn"]:,} real, {counts["tp"] + counts["fn"]:,} fake'
+    facts = [
+        ('detector', _detector(metrics, meta) + (f', checkpoint {metrics["step"]}' if metrics.get('step') else '')),
+        ('trained on', words.trained_on(metrics)),
+        ('to detect', f'images of the class {words.one_of(fake)}' if fake else 'generated or forged images'),
+        ('judged on', f'{data.get("name") or metrics.get("data_path")}, split {metrics["split"]}: {classes}'),
+    ]
+    skipped = metrics.get('skipped') or 0
+    sources = data.get('sources') or {}
+    if len(sources) > 1:
+        more = f' and {len(sources) - _SOURCES_SHOWN:,} more' if len(sources) > _SOURCES_SHOWN else ''
+        facts.append(('sources', ', '.join(list(sources)[:_SOURCES_SHOWN]) + more))
+    if skipped:
+        facts.append(('not scored', f'{words.plural(skipped, "unreadable image")}, listed below'))
+    facts.append(('calls fake', f'from P(fake) {metrics["threshold"]:g}'))
+    return [*facts, *([('run', str(found['run']))] if found.get('run') else [])]
+
+
+def _embedded(metrics: dict[str, Any]) -> dict[str, Any]:
+    """All numbers of the page; of slices the worst, for there may be thousands of videos."""
+    slices = {name: (rows or [])[:_EMBEDDED_SLICES] for name, rows in (metrics.get('slices') or {}).items()}
+    return {**metrics, 'slices': slices} if slices else metrics

@@ -3,15 +3,14 @@
 import pathlib
 from typing import Any
 
-import matplotlib
-import matplotlib.figure
 import numpy as np
 import rich.table
 
 from fakeimg import pages
 from fakeimg.console import Console
+from fakeimg.pages import Chart, Section, Table
 
-_COLOURS = ('#a0aec0', '#4a5568', '#1a202c')  # cross-validation, then the splits that were scored
+_COLOURS = (pages.MUTED, pages.REAL_COLOUR, pages.FAKE_COLOUR)  # cross-validation, then the splits that were scored
 
 
 def columns(results: dict[str, Any]) -> list[str]:
@@ -55,14 +54,6 @@ def write_report(path: pathlib.Path, results: dict[str, Any]) -> None:
         f'{results["features"]:,} features of a frozen {results["model"]} at {results["image_size"]} px, '
         f'{results["weights"]}. Images: {counts}' + (f'; {unreadable:,} unreadable' if unreadable else '') + '.'
     )
-    notes = ''.join(f'<p class="warn">{pages.escape(note)}.</p>' for note in results['notes'])
-    head = ''.join(f'<th>{pages.escape(name)}</th>' for name in columns(results))
-    body = ''.join(
-        f'<tr><td>{pages.escape(row[0])}</td>'
-        + ''.join(f'<td class="number">{cell}</td>' for cell in row[1:])
-        + '</tr>'
-        for row in rows(results)
-    )
     units = 'whole groups' if results['whole_groups'] else 'images'
     small = (
         f'cv: {results["folds"]} folds of {units} of {results["train_split"]}, stratified, seed {results["seed"]}; '
@@ -73,39 +64,54 @@ def write_report(path: pathlib.Path, results: dict[str, Any]) -> None:
         f'{results["max_examples"]:,} images at most. fakeimg {results["fakeimg"]}, weights '
         f'{results["weights_sha256"][:12]}, data {results["data_digest"][:12]}.'
     )
-    page = (
-        f'<p>{pages.escape(summary)}</p>{notes}{_plot(results)}<table><tr>{head}</tr>{body}</table>'
-        f'<p class="small">{pages.escape(small)}</p>'
+    pages.write_page(
+        path,
+        f'Probe of {results["model"]} features',
+        [
+            Section(
+                'Classifiers',
+                [f'{note}.' for note in results['notes']],
+                charts=[_chart(results, metric) for metric in ('accuracy', 'auc')],
+                tables=[Table(columns(results), rows(results))],
+            )
+        ],
+        lead=[summary],
+        small=small,
+        data=results,
     )
-    pages.write_page(path, f'Probe of {results["model"]} features', page)
 
 
 def _grid_size(results: dict[str, Any]) -> int:
     return len(next(iter(results['classifiers'].values()))['c_by_mean_auc'])
 
 
-def _plot(results: dict[str, Any]) -> str:
-    """Bars of accuracy and AUC, chance dotted: cross-validation with its deviation, then each split that was scored."""
+def _chart(results: dict[str, Any], metric: str) -> Chart:
+    """Bars of a metric, chance dotted: cross-validation with its deviation, then each split that was scored."""
     found = results['classifiers']
     parts = ['cv', *next(iter(found.values()))['splits']]
-    with matplotlib.rc_context(pages.PLOT_STYLE):
-        figure = matplotlib.figure.Figure(figsize=(12, 4), layout='constrained', dpi=110)
-        for axes, metric, title in zip(figure.subplots(1, 2), ('accuracy', 'auc'), ('Accuracy', 'AUC'), strict=True):
-            width = 0.8 / len(parts)
-            for number, (part, colour) in enumerate(zip(parts, _COLOURS, strict=False)):
-                values, deviations = [], []
-                for own in found.values():
-                    over_folds = own['cross_validation'][metric]
-                    values.append(over_folds['mean'] if part == 'cv' else own['splits'][part][metric])
-                    deviations.append(over_folds['deviation'] if part == 'cv' else 0.0)
-                heights = [np.nan if value is None else value for value in values]
-                places = np.arange(len(found)) + (number - (len(parts) - 1) / 2) * width
-                errors = {'yerr': deviations, 'capsize': 4} if part == 'cv' else {}
-                axes.bar(places, heights, width * 0.95, color=colour, label=part, ecolor='#c05621', **errors)
-                for place, height, deviation in zip(places, heights, deviations, strict=True):
-                    axes.text(place, height + deviation + 0.005, f'{height:.3f}', ha='center', fontsize=8)
-            axes.axhline(0.5, color='grey', linewidth=1, linestyle=':')
-            axes.set(title=title, ylim=(0, 1.06))
-            axes.set_xticks(range(len(found)), list(found))
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), frameon=False, loc='outside upper center', ncols=3)
-        return pages.plot(figure, 'accuracy and AUC of each classifier, cross-validated and on the scored splits')
+    title = {'auc': 'AUC'}.get(metric, metric.capitalize())
+    cells: list[list[str]] = [[name] for name in found]
+    with pages.drawing(height=3.9) as (figure, axes):
+        width = 0.8 / len(parts)
+        for number, (part, colour) in enumerate(zip(parts, _COLOURS, strict=False)):
+            values, deviations = [], []
+            for row, own in enumerate(found.values()):
+                over_folds = own['cross_validation'][metric]
+                value = over_folds['mean'] if part == 'cv' else own['splits'][part][metric]
+                values.append(np.nan if value is None else value)
+                deviations.append(over_folds['deviation'] if part == 'cv' else 0.0)
+                cells[row].append('undefined' if value is None else f'{value:.4f}')
+            places = np.arange(len(found)) + (number - (len(parts) - 1) / 2) * width
+            errors = {'yerr': deviations, 'capsize': 3} if part == 'cv' else {}
+            axes.bar(places, values, width * 0.92, color=colour, label=part, ecolor=pages.INK, **errors)
+        axes.axhline(0.5, color=pages.MUTED, linewidth=1, linestyle=':')
+        axes.set(ylim=(0, 1.18), ylabel=title)
+        axes.set_xticks(range(len(found)), [name.replace(' ', '\n') for name in found], parse_math=False)
+        axes.legend(loc='upper center', ncols=3, fontsize=10)
+        return pages.chart(
+            figure,
+            title,
+            f'{title} of each classifier, cross-validated (cv, with deviations over folds) and on scored splits.',
+            Table(['classifier', *parts], cells),
+            name=f'probe_{metric}',
+        )

@@ -7,16 +7,15 @@ import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import matplotlib
-import matplotlib.figure
 import matplotlib.ticker
 import numpy as np
 
 from fakeimg import files, pages
 from fakeimg.console import format_seconds
+from fakeimg.pages import Section, Table
 
 METRICS = ('accuracy', 'auc', 'f1', 'loss')
-STAGE_COLOURS = ('#2b6cb0', '#c05621', '#2f855a', '#6b46c1')  # distinct for colour-blind readers too
+STAGE_COLOURS = (pages.REAL_COLOUR, pages.FAKE_COLOUR, pages.THIRD_COLOUR, pages.FOURTH_COLOUR)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,15 @@ def write(workdir: pathlib.Path, rows: Sequence[Row], total: int, num_validation
             values = [row.metrics and row.metrics[name] for name in METRICS]
             fields = [row.fields.get(field) for field in names]
             writer.writerow([row.name, row.stage, *fields, row.parameters, *values, seconds, row.reason])
-    pages.write_page(workdir / 'search.html', f'Search in {workdir.name}', _body(rows, total, num_validation))
+    lead, charts = _lead(rows, total, num_validation), _charts(rows, num_validation)
+    header, *lines = _cells(rows)
+    pages.write_page(
+        workdir / 'search.html',
+        f'Search in {workdir.name}',
+        [Section('Candidates', charts=charts, tables=[Table(header, lines, kinds='n')])],
+        lead=[lead],
+        small='The test split was not opened. Time includes compilation and validation.',
+    )
 
 
 def _cells(rows: Sequence[Row]) -> list[list[str]]:
@@ -88,42 +95,50 @@ def _cells(rows: Sequence[Row]) -> list[list[str]]:
     return cells
 
 
-def _body(rows: Sequence[Row], total: int, num_validation: int) -> str:
-    header, *lines = _cells(rows)
-    table = ''.join(f'<th style="text-align: right">{pages.escape(cell)}</th>' for cell in header)
-    for line in lines:
-        table += '<tr>' + ''.join(f'<td class="number">{pages.escape(cell)}</td>' for cell in line) + '</tr>'
+def _lead(rows: Sequence[Row], total: int, num_validation: int) -> str:
     best = rows[0]
-    summary = f'<p>{len(rows)} of {total} candidates, ranked by AUC on {num_validation:,} validation images'
+    lead = f'{len(rows)} of {total} candidates, ranked by AUC on {num_validation:,} validation images'
     if best.metrics is not None and best.metrics['accuracy'] is not None:
         error = _standard_error(best.metrics['accuracy'], num_validation)
-        summary += (
-            f'. Best: <b>{pages.escape(best.name)}</b>. This many images give an accuracy to &plusmn;{100 * error:.1f} '
-            'points (one standard error, the bars below): close candidates are a tie, and the best of many looks '
-            'better here than it is'
+        lead += (
+            f'. Best: {best.name}. This many images give an accuracy to ±{100 * error:.1f} points (one standard error, '
+            'the bars below): close candidates are a tie, and the best of many looks better here than it is'
         )
-    small = '<p class="small">The test split was not opened. Time includes compilation and validation.</p>'
-    return f'{summary}.</p>{_plot(rows, num_validation)}<table>{table}</table>{small}'
+    return f'{lead}.'
 
 
-def _plot(rows: Sequence[Row], num_validation: int) -> str:
-    """Accuracy against size and AUC against time, as HTML; the best candidate is ringed."""
+def _charts(rows: Sequence[Row], num_validation: int) -> list[pages.Chart]:
+    """Accuracy against size and AUC against time; the best candidate is ringed."""
     finished = [row for row in rows if row.metrics is not None]
     if not finished:
-        return ''
-    with matplotlib.rc_context(pages.PLOT_STYLE):
-        figure = matplotlib.figure.Figure(figsize=(12, 4.6), layout='constrained', dpi=110)
-        left, right = figure.subplots(1, 2)
-        sizes, label = _sizes(finished)
-        _scatter(left, finished, sizes, 'accuracy', num_validation)
-        left.set(xlabel=label, ylabel='validation accuracy', title=f'Accuracy against {label}')
-        figure.legend(*left.get_legend_handles_labels(), frameon=False, loc='outside upper center', ncols=5)
-        _scatter(right, finished, [row.seconds for row in finished], 'auc')
-        right.set(xlabel='seconds', ylabel='validation AUC', title='AUC against training time')
-        right.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f'{value:g}'))
-        right.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-        right.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-        return pages.plot(figure, 'Validation accuracy against size, validation AUC against training time')
+        return []
+    sizes, label = _sizes(finished)
+    seconds = [row.seconds for row in finished]
+    return [
+        _chart(finished, sizes, 'accuracy', label, num_validation),
+        _chart(finished, seconds, 'auc', 'training time, seconds'),
+    ]
+
+
+def _chart(rows: Sequence[Row], x: Sequence[Any], metric: str, label: str, num_validation: int = 0) -> pages.Chart:
+    title = f'{"AUC" if metric == "auc" else metric.capitalize()} against {label.split(",")[0]}'
+    cells = [
+        [row.name, '-' if place is None else f'{place:,.4g}', _shown(row.metrics[metric] if row.metrics else None)]
+        for row, place in zip(rows, x, strict=True)
+    ]
+    with pages.drawing(height=3.9) as (figure, axes):
+        _scatter(axes, rows, x, metric, num_validation)
+        axes.set(xlabel=label, ylabel=f'validation {"AUC" if metric == "auc" else metric}')
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f'{value:,.5g}'))
+        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5), numticks=8))
+        axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+        axes.legend(fontsize=10)
+        words = 'One dot a candidate, coloured by stage' + (', with one standard error.' if num_validation else '.')
+        return pages.chart(figure, title, words, Table(['candidate', label, metric], cells), name=f'search_{metric}')
+
+
+def _shown(value: float | None) -> str:
+    return '-' if value is None else f'{value:.4f}'
 
 
 def _scatter(axes: Any, rows: Sequence[Row], x: Sequence[Any], metric: str, num_validation: int = 0) -> None:
@@ -135,11 +150,11 @@ def _scatter(axes: Any, rows: Sequence[Row], x: Sequence[Any], metric: str, num_
     for stage in np.unique(stages):
         mask = stages == stage
         colour = STAGE_COLOURS[(stage - 1) % len(STAGE_COLOURS)]
-        axes.errorbar(places[mask], y[mask], errors[mask], fmt='o', markersize=6, color=colour, ecolor=f'{colour}55',
+        axes.errorbar(places[mask], y[mask], errors[mask], fmt='o', markersize=6, color=colour, alpha=0.85,
                       label=f'stage {stage}')  # fmt: skip
-    axes.plot(places[0], y[0], 'o', markersize=13, fillstyle='none', color='black', label='best by AUC')
+    axes.plot(places[0], y[0], 'o', markersize=13, fillstyle='none', color=pages.INK, label='best by AUC')
     axes.set(xscale='log')
-    axes.grid(alpha=0.25)
+    axes.grid(True)
 
 
 def _sizes(rows: Sequence[Row]) -> tuple[Sequence[Any], str]:

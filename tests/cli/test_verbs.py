@@ -60,7 +60,7 @@ def test_train_continue_and_evaluate(verb: Verb, config: Config, tmp_path: pathl
         predictions = (folder / 'predictions.csv').read_text().splitlines()
         assert predictions[0] == 'name,label,probability,logit'
         assert len(predictions) == 1 + 40
-        assert '<h1>cnn on the test split</h1>' in (folder / 'report.html').read_text()
+        assert '<h1>faces, test split</h1>' in (folder / 'report.html').read_text()
     assert results[0] == results[1]
     assert json.loads(results[0])['n'] == 40
     assert json.loads(results[0])['step'] == 14

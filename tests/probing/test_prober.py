@@ -145,7 +145,7 @@ def test_one_class_can_be_scored_and_not_learned(config: Config, faces: pathlib.
     shutil.rmtree(faces / 'test/fake')
     results = probe(from_recipe(config), tmp_path / 'scored', Options(folds=2))
     assert all(found['splits']['test']['auc'] is None for found in results['classifiers'].values())
-    assert '>undefined<' in (tmp_path / 'scored/report.html').read_text()
+    assert '>undefined</' in (tmp_path / 'scored/report.html').read_text()
     shutil.rmtree(faces / 'train/fake')
     with pytest.raises(UserError, match='the training split has 0 images of one class'):
         probe(from_recipe(config), tmp_path / 'out')

@@ -1,0 +1,128 @@
+"""The sections of an evaluation's report, each made of the part of `metrics.json` that it shows."""
+
+import pathlib
+from typing import Any
+
+from fakeimg.evaluation import charts, tables, words
+from fakeimg.pages import Section, Table
+
+
+def figures(metrics: dict[str, Any]) -> Section:
+    return Section(
+        'Figures',
+        ['95 % intervals stand below each figure. Grey: undefined, or the set is too small for it.'],
+        tables=[tables.figures(words.figures(metrics))],
+    )
+
+
+def decisions(metrics: dict[str, Any]) -> Section:
+    points = metrics.get('operating_points') or [words.decision(metrics)]
+    said = [tables.sources(point) for point in points]
+    counts = words.decision(metrics)['confusion']
+    said.append(
+        f'At the first threshold: true positive rate {_rate(counts["tp"], counts["fn"])} of fake images, '
+        f'false positive rate {_rate(counts["fp"], counts["tn"])} of real images.'
+    )
+    gap = metrics.get('transfer_gap')
+    if gap and gap.get('value') is not None:
+        said.append(
+            'The best threshold of these images would have gained '
+            f'{words.text(gap, "transfer_gap").replace(" %", " percentage points")} of balanced accuracy.'
+        )
+    return Section('Decisions', said, tables=tables.decisions(points))
+
+
+def _rate(part: int, rest: int) -> str:
+    """`94.2% (471 of 500)`."""
+    whole = part + rest
+    return f'{part / whole:.1%} ({part:,} of {whole:,})' if whole else 'undefined (0 of 0)'
+
+
+def curves(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
+    curves = metrics.get('curves') or {}
+    found = [charts.roc(metrics, drawn), charts.det(metrics, drawn)] if curves.get('roc') else []
+    if curves.get('pr'):
+        found.append(charts.precision_recall(metrics, drawn))
+    return Section('ROC and DET', charts=found) if found else None
+
+
+def calibration(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
+    if not metrics.get('reliability'):
+        return None
+    said, found = [], metrics.get('calibration')
+    if found and found.get('method') not in (None, 'none'):
+        fitted = found.get('fitted_on') or {}
+        said.append(
+            f'Scores were calibrated by {found["method"]} scaling, fitted on {fitted.get("n", 0):,} images of '
+            f'{fitted.get("split", "validation")}: slope {found["slope"]:.3f}, intercept {found["intercept"]:.3f}. '
+            f'Log loss there went from {found["log_loss_before"]:.4f} to {found["log_loss_after"]:.4f}.'
+        )
+    else:
+        said.append('Scores are not calibrated.')
+    figures = words.figures(metrics)
+    if 'ece' in figures and 'ece_perfect' in figures:
+        said.append(
+            f'The calibration error (ECE) is {words.text(figures["ece"])}; a perfect model would show '
+            f'{words.value(figures["ece_perfect"])} at this number of images.'
+        )
+    return Section('Reliability', said, charts=[charts.reliability(metrics, drawn)])
+
+
+def scores(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
+    return Section('Scores by class', charts=[charts.scores(metrics, drawn)]) if metrics.get('histogram') else None
+
+
+def abstention(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
+    unsure, said = metrics.get('unsure'), []
+    if unsure and unsure.get('low') is not None:
+        said.append(
+            f'Images with P(fake) between {unsure["low"]:.3f} and {unsure["high"]:.3f} are called unsure. The band was '
+            f'chosen on {unsure.get("source", "validation")} so that at most {100 * unsure["error_rate"]:g} % of the '
+            f'decided images are wrong. Here it decides {words.text(unsure.get("coverage"), "coverage")} of all, '
+            f'and {words.text(unsure.get("error"), "error")} of these decisions are wrong.'
+        )
+    elif unsure and unsure.get('why'):
+        said.append(f'There is no unsure band: {unsure["why"]}.')
+    drawings = [charts.risk_coverage(metrics, drawn)] if metrics.get('risk_coverage') else []
+    return Section('When it may say unsure', said, charts=drawings) if said or drawings else None
+
+
+def slices(metrics: dict[str, Any], drawn: pathlib.Path) -> list[Section]:
+    found = {name: rows for name, rows in (metrics.get('slices') or {}).items() if rows}
+    drawings, shown = [], []
+    for name, rows in found.items():
+        chart = charts.slices(name, rows, metrics, drawn)
+        drawings += [chart] if chart else []
+        shown.append(tables.slice_rows(name, rows, (metrics.get('macro') or {}).get(name)))
+    sections = []
+    if metrics.get('held_out'):
+        rows = metrics['held_out']
+        said = ['Sources that training did not hold: nearest to what the next generator will do.']
+        sections.append(Section('Sources not in training', said, tables=[tables.slice_rows('source', rows, None)]))
+    if shown:
+        said = ['The worst first. A slice of one class is judged against all images of the other where it says so.']
+        sections.append(Section('Slices', said, charts=drawings, tables=shown))
+    return sections
+
+
+def videos(metrics: dict[str, Any]) -> Section | None:
+    videos = metrics.get('videos')
+    if not videos:
+        return None
+    said = f'Each of {words.plural(videos["n"], "video")} is judged as a whole, by the {videos.get("rule", "frames")}.'
+    rows = [[title, words.cell(videos.get(key), key)] for key, title in (('auc', 'ROC AUC'), ('accuracy', 'accuracy'))]
+    return Section('Videos', [said], tables=[Table(['figure', 'value'], rows)])
+
+
+def robustness(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
+    found = metrics.get('robustness')
+    if not found:
+        return None
+    said = [
+        f'{words.plural(found["n"], "image")} of both classes were degraded alike before they were scored, seed '
+        f'{found.get("seed", 0)}. Accuracy is at the carried threshold. '
+        'Drops are paired: the same images before and after.'
+    ]
+    drawings = [charts.severity(name, curve, drawn) for name, curve in (found.get('curves') or {}).items()]
+    shown = [tables.tiers(found['tiers'])] if found.get('tiers') else []
+    return Section('Robustness', said, tables=shown, charts=[chart for chart in drawings if chart])
