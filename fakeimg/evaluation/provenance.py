@@ -36,8 +36,11 @@ def audit(metrics: dict[str, Any], run: pathlib.Path | None) -> Section | None:
         return None
     page, report = found
     findings = sorted(report['findings'], key=lambda one: _LEVELS.index(one['level']))
-    rows = [[Cell(one['level'], one['level']), one['name'], Cell(one['sentence'], '', one.get('advice') or '', one.get('commands') or ())]
-            for one in findings if one['level'] != 'ok']  # fmt: skip
+    rows = []
+    for one in findings:
+        if one['level'] != 'ok':
+            said = Cell(one['sentence'], '', one.get('advice') or '', one.get('commands') or ())
+            rows.append([Cell(one['level'], one['level']), one['name'], said])
     fine = len(findings) - len(rows)
     said = [f'Verdict: {report["verdict"]}. {fine} of {len(findings)} checks found nothing. All of it is in {page}.']
     tables = [Table(['level', 'finding', ''], rows, kinds='w')] if rows else []
