@@ -33,8 +33,12 @@ def plain_batch_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, relu: bool
 
 
 def value_and_gradients(function: Callable[..., Any], grad: jax.Array, *arguments: jax.Array) -> Any:
-    y, pull, rest = jax.vjp(lambda *xs: (lambda y, *rest: (y, rest))(*function(*xs)), *arguments, has_aux=True)
-    return y, rest, pull(grad)
+    @jax.jit  # one compilation, not one an operation
+    def outputs(grad: jax.Array, *arguments: jax.Array) -> Any:
+        y, pull, rest = jax.vjp(lambda *xs: (lambda y, *rest: (y, rest))(*function(*xs)), *arguments, has_aux=True)
+        return y, rest, pull(grad)
+
+    return outputs(grad, *arguments)
 
 
 @pytest.mark.parametrize('side', [(32, 32), (31, 36), (7, 8)])
@@ -43,12 +47,18 @@ def test_convolving_blocks_equals_convolving_pixels(side: tuple[int, int], lengt
     x = jax.random.normal(jax.random.key(9), (2, *side, 3))
     kernel = jax.random.normal(jax.random.key(10), (length, length, 3, 5))
     options: dict[str, Any] = {'dimension_numbers': ('NHWC', 'HWIO', 'NHWC'), 'precision': 'highest'}
-    y, pull = jax.vjp(lambda x, kernel: gpu.convolve(x, kernel, (2, 2), border, **options), x, kernel)
-    expected, plain_pull = jax.vjp(
-        lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, (2, 2), border, **options), x, kernel
-    )
+
+    @jax.jit
+    def both(x: jax.Array, kernel: jax.Array) -> Any:
+        y, pull = jax.vjp(lambda x, kernel: gpu.convolve(x, kernel, (2, 2), border, **options), x, kernel)
+        expected, plain_pull = jax.vjp(
+            lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, (2, 2), border, **options), x, kernel
+        )
+        return (y, *pull(expected)), (expected, *plain_pull(expected))
+
+    (y, *gradients), (expected, *plain_gradients) = both(x, kernel)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
-    for a, b in zip(pull(expected), plain_pull(expected), strict=True):
+    for a, b in zip(gradients, plain_gradients, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
@@ -103,11 +113,12 @@ def test_pooling_and_its_gradient_equal_plain_ones(shape: tuple[int, ...]) -> No
     def plain(x: jax.Array) -> jax.Array:
         return nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType]
 
-    y, pull = jax.vjp(gpu.max_pool_3x3, x)
-    expected, plain_pull = jax.vjp(plain, x)
-    np.testing.assert_array_equal(y, expected)
-    grad = jax.random.normal(jax.random.key(3), y.shape)
-    np.testing.assert_allclose(pull(grad)[0], plain_pull(grad)[0], rtol=1e-6)
+    grad = jax.random.normal(jax.random.key(3), plain(x).shape)
+    ours, expected = (
+        value_and_gradients(lambda x, pool=pool: (pool(x),), grad, x) for pool in (gpu.max_pool_3x3, plain)
+    )
+    np.testing.assert_array_equal(ours[0], expected[0])
+    np.testing.assert_allclose(ours[2][0], expected[2][0], rtol=1e-6)
 
 
 def test_relu_and_branches_have_the_gradients_of_plain_ones() -> None:
@@ -147,10 +158,11 @@ def test_batch_norm_folded_into_convolutions_computes_the_same(model: nn.Module)
     # Means of 0 would hide their part, and large ones would leave nothing behind ReLU.
     moved = jax.tree.map(lambda value: 0.3 * value - 0.1 if value.min() <= 0 else value, variables['batch_stats'])
     variables = {**variables, 'batch_stats': moved}
-    expected: Any = model.apply(variables, images, train=False)
+    apply = jax.jit(lambda model, variables: model.apply(variables, images, train=False), static_argnums=0)
+    expected = apply(model, variables)
     folded, params = fold(model, variables)
     assert params.keys() == {'params'}
-    found: Any = folded.apply(params, images, train=False)
+    found = apply(folded, params)
     assert np.ptp(expected) > 1e-3
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 

@@ -21,9 +21,13 @@ def test_convolution_and_its_gradients_equal_plain_ones(size: int, stride: int) 
     for form in (None, convolve):
         conv = nn.Conv(6, (3, 3), (stride, stride), padding=1, conv_general_dilated=form)
         params = conv.init(jax.random.key(1), x)
-        apply: Any = conv.apply
-        value, pullback = jax.vjp(apply, params, x)
-        outputs.append((value, pullback(jnp.sin(value))))
+
+        @jax.jit
+        def value_and_gradients(params: Any, x: jax.Array, conv: Any = conv) -> Any:
+            value, pullback = jax.vjp(conv.apply, params, x)
+            return value, pullback(jnp.sin(value))
+
+        outputs.append(value_and_gradients(params, x))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), *outputs)
 
 
@@ -46,9 +50,8 @@ def test_cpu_batch_norm_and_its_gradients_equal_flax() -> None:
             y, updates = norm.apply({**own, 'params': params}, x, mutable=['batch_stats'])
             return (jnp.sin(y) * jnp.arange(y.size).reshape(y.shape) / y.size).sum(), (y, updates)
 
-        return jax.device_get(
-            jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(own['params'], jnp.asarray(x, dtype))
-        )
+        gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+        return jax.device_get(gradients(own['params'], jnp.asarray(x, dtype)))
 
     with jax.enable_x64(True):
         expected = outputs(nn.BatchNorm(use_running_average=False, momentum=0.9, dtype=jnp.float64), jnp.float64)
@@ -82,7 +85,7 @@ def test_max_pool_of_three_equals_flax_and_so_do_its_gradients(shape: tuple[int,
 
     np.testing.assert_array_equal(max_pool_3x3(x), reference(x))
     weights = jnp.asarray(np.random.default_rng(1).integers(1, 99, reference(x).shape), jnp.float32)
-    gradients = [jax.grad(lambda x, f=f: (f(x) * weights).sum())(x) for f in (max_pool_3x3, reference)]
+    gradients = [jax.jit(jax.grad(lambda x, f=f: (f(x) * weights).sum()))(x) for f in (max_pool_3x3, reference)]
     np.testing.assert_array_equal(*gradients)
 
 
@@ -91,15 +94,20 @@ def test_pointwise_convolution_equals_flax(size: int, stride: int) -> None:
     x = jax.random.normal(jax.random.key(1), (2, size, size, 5))
     reference = nn.Conv(3, (1, 1), (stride, stride), padding=0, use_bias=False)
     variables = reference.init(jax.random.key(0), x)
-    ours: Any = PointwiseConv(3, stride).apply(variables, x)
-    theirs: Any = reference.apply(variables, x)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
-    apply: tuple[Any, ...] = (PointwiseConv(3, stride).apply, reference.apply)
-    gradients = [jax.grad(lambda v, x, f=f: jnp.sin(f(v, x)).sum(), argnums=(0, 1))(variables, x) for f in apply]
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), *gradients)
-    assert jax.tree.map(jnp.shape, PointwiseConv(3, stride).init(jax.random.key(0), x)) == jax.tree.map(
-        jnp.shape, variables
+
+    def loss(variables: Any, x: jax.Array, layer: Any) -> Any:
+        y = layer.apply(variables, x)
+        return jnp.sin(y).sum(), y
+
+    step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True), static_argnums=2)
+    ((_, ours), our_gradients), ((_, theirs), their_gradients) = (
+        step(variables, x, layer) for layer in (PointwiseConv(3, stride), reference)
     )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, our_gradients, their_gradients)
+    own = jax.eval_shape(PointwiseConv(3, stride).init, jax.random.key(0), x)
+    assert jax.tree.map(jnp.shape, own) == jax.tree.map(jnp.shape, variables)
 
 
 def test_adaptive_mean_pool_takes_the_cells_of_torch() -> None:
