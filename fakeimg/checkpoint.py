@@ -17,6 +17,7 @@ from fakeimg.errors import UserError, system_error
 from fakeimg.leaves import check_intact, check_same_tree, checksums, describe, late_reads_unreported, quiet_closed_loops
 from fakeimg.meta import Meta
 from fakeimg.orbax_setup import open_manager
+from fakeimg.saving import Saving
 
 BEST_BY = 'auc'
 ATTEMPTS = 10  # at a checkpoint that a running training deletes meanwhile
@@ -54,6 +55,7 @@ class Checkpoints:
 
     Attributes:
         folder: where they are.
+        saving: what is under way.
         ranked_since: the first step whose score counts for the best, see `Meta`; of a run that goes on, set by it.
     """
 
@@ -61,7 +63,8 @@ class Checkpoints:
         if read_only and not folder.is_dir():
             raise _no_checkpoints(folder)
         self.folder = folder.absolute()
-        self._saving: int | None = None  # the step whose save may still fail
+        self.saving = Saving()
+        self._saved: int | None = None  # the step whose save may still fail
         if not read_only:
             quiet_closed_loops()  # a write that fails leaves others behind, too
         self.ranked_since = 0
@@ -69,6 +72,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, ascending."""
+        self.saving.settle()
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
@@ -112,36 +116,49 @@ class Checkpoints:
         return (self.folder / str(step) / 'metrics').exists()
 
     def save(
-        self, step: int, state: Any, data: dict[str, Any], meta: Meta, metrics: dict[str, Any] | None = None
+        self,
+        step: int,
+        state: Any,
+        data: dict[str, Any],
+        meta: Meta,
+        metrics: dict[str, Any] | None = None,
+        then: Callable[[], None] = lambda: None,
     ) -> None:
-        """Starts saving; returns once the state is copied off the devices.
+        """Starts saving; returns once the state is copied, on its devices, and the save before is complete.
 
         A step that exists is left alone, unless it was saved without metrics and now has some.
 
         Args:
             step: steps taken so far.
-            state: a pytree of arrays, replicated over all processes.
+            state: a pytree of arrays, replicated over all processes; may be donated afterwards.
             data: state of the data iterator, JSON.
             meta: of the run; `state_tree` and `checksums` of the leaves are added to it.
             metrics: validation metrics; without them the checkpoint cannot become the best.
+            then: is called in another thread once the checkpoint is complete.
 
         Raises:
             UserError: this checkpoint, or the one before, cannot be written; the disk is full, for example.
         """
+        self.wait()  # its failure is one of the step before
         if step in self._manager.all_steps():
             if metrics is None or self.is_validated(step):
                 return
             self._manager.delete(step)  # a signal had cut its validation short; now it comes with its metrics
-        meta = dataclasses.replace(meta, state_tree=describe(state), checksums=checksums(state))
-        items = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(state),
-            data=ocp.args.JsonSave(data),
-            meta=ocp.args.JsonSave(meta.to_json()),
-        )
-        with self._failing_in_words():
-            self._manager.wait_until_finished()  # its failure is one of the step before
-            self._saving = step
+
+        def write(state: Any) -> None:
+            full = dataclasses.replace(meta, state_tree=describe(state), checksums=checksums(state))
+            items = ocp.args.Composite(
+                state=ocp.args.PyTreeSave(state), data=ocp.args.JsonSave(data), meta=ocp.args.JsonSave(full.to_json())
+            )
             self._manager.save(step, args=items, metrics=metrics and {BEST_BY: metrics[BEST_BY], 'step': step})
+
+        def finish() -> None:
+            self._manager.wait_until_finished()
+            then()
+
+        with self._failing_in_words():
+            self._saved = step
+            self.saving.start(state, write, finish)
 
     def _score(self, metrics: dict[str, Any]) -> float:
         """What the best is chosen by; early checkpoints do not say their step."""
@@ -235,16 +252,17 @@ class Checkpoints:
     def check(self) -> None:
         """Raises UserError if the save under way has failed."""
         with self._failing_in_words():
-            self._manager.check_for_errors()
+            self.saving.check()
 
     def wait(self) -> None:
         """Blocks until the save under way is complete on disk. Raises UserError if it cannot be."""
         with self._failing_in_words():
-            self._manager.wait_until_finished()
+            self.saving.wait()
 
     def close(self) -> None:
         """Waits for the save under way and releases the manager. Raises UserError if the save fails."""
         with self._failing_in_words():
+            self.saving.wait()
             self._manager.close()
 
     @contextlib.contextmanager
@@ -253,10 +271,10 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            reason, step = system_error(error), self._saving
+            reason, step = system_error(error), self._saved
             if reason is None:
                 raise
-            self._saving = None
+            self._saved = None
             if step is None:  # said before
                 return
             warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)  # those after this one
@@ -264,6 +282,8 @@ class Checkpoints:
                 for partial in self.folder.glob(f'{step}.orbax-checkpoint-tmp*'):
                     shutil.rmtree(partial, ignore_errors=True)
             complete = sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+            if step in complete:  # what came after it failed
+                raise
             last = f'the last complete one is {complete[-1]}' if complete else 'there is none before it'
             raise UserError(
                 f'checkpoint {step} cannot be written to {self.folder} ({reason}); {last}; make that possible, and the '

@@ -263,7 +263,8 @@ def say(figures: dict[str, Any], console: Console) -> None:
         f'\n{figures["gpus"]} x {figures["gpu"]}, batch {figures["batch_size"]}, {figures["precision"]}; computed, '
         'not measured\n'
         f'memory a GPU: {size["total"]} of the {size["usable"]} that jax takes: state {size["state"]}, batches '
-        f'{size["batches"]}, temporaries {size["temporaries"]}'
+        f'{size["batches"]}, temporaries {size["temporaries"]}; a checkpoint takes one more state while it is written, '
+        'where there is room'
     )
     largest = fits['largest_batch_per_device']
     if memory['total'] <= fits['usable_bytes']:

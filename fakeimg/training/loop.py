@@ -200,8 +200,10 @@ class _Loop:
         iterator = {'iterator': batches.get_state()}
         state = self.program.devices.to_global(state)
         meta = dataclasses.replace(self.program.meta(), ranked_since=self.checkpoints.ranked_since)
-        self.checkpoints.save(step, state, iterator, meta, metrics)
-        self.images.write(self.program.splits)  # a disk that has no room for this may have had it for the state
+        # Behind the state: a disk that has no room for the images' digests may have had it for that.
+        self.checkpoints.save(step, state, iterator, meta, metrics, lambda: self.images.write(self.program.splits))
+        for note in self.checkpoints.saving.new_notes():
+            self.log.console.warn(note)
         self.unreadable.write(run.unreadable_file(self.workdir))
 
     def validate(self, step: int, state: TrainState) -> dict[str, Any] | None:
