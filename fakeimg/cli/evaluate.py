@@ -1,6 +1,7 @@
 """Evaluates a trained detector: fakeimg evaluate --workdir runs/resnet50 --split test
 
 Reads a checkpoint, scores every image of the split once, writes evaluations/SPLIT/ in the run folder, or --out.
+Detectors of others are judged by --predictions scores.csv, or --detector my.py:predict --data_path DIR.
 """
 
 import pathlib
@@ -8,8 +9,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fakeimg import detector
-from fakeimg.cli import data_names, verb
+from fakeimg import detector, files
+from fakeimg.cli import data_names, referee, verb
+from fakeimg.console import Console
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator, metrics
 
@@ -33,9 +35,12 @@ data_names.define()
 
 def main(argv: Sequence[str]) -> None:
     verb.refuse_arguments(argv)
+    console = verb.console()
+    if referee.named():
+        _judge_other(console)
+        return
     if not _WORKDIR.value:
         raise UserError('no run given; pass --workdir runs/NAME.')
-    console = verb.console()
     trained = detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value)
     if _MOVED_TO.value:
         verb.require(not _DATA_PATH.value, 'data_path', _DATA_PATH.value, 'left out where --moved_to is given')
@@ -61,6 +66,25 @@ def main(argv: Sequence[str]) -> None:
             f'{others["copies"]:,} of {results["n"]:,} images were in train or validation too, byte for byte; {rest}'
         )
     console.say(f'report: {folder / "report.html"}')
+
+
+def _judge_other(console: Console) -> None:
+    """Judges a detector that is not ours, in a folder evaluations/ here, or --out."""
+    verb.require(not _WORKDIR.value, 'workdir', _WORKDIR.value, 'left out with --predictions or --detector')
+    folder = pathlib.Path(_OUT.value or f'evaluations/{_NAME.value or referee.named().replace(":", "_")}').expanduser()
+    files.require_writable(folder)
+    scores = referee.scores(
+        _DATA_PATH.value,
+        _SPLIT.value,
+        batch_size=_BATCH_SIZE.value,
+        max_bad_fraction=_MAX_BAD_FRACTION.value,
+        console=console,
+    )
+    results = metrics.compute_metrics(scores.predictions, _THRESHOLD.value)
+    scores.predictions.write_csv(folder / 'predictions.csv')
+    files.write_json(folder / 'metrics.json', {'detector': {'name': referee.named()}, **results})
+    console.say(f'{referee.named()}: {metrics.one_line(results)}')
+    console.say(f'results: {folder}')
 
 
 def _folder() -> pathlib.Path | None:

@@ -97,10 +97,10 @@ def to_numbers(scores: Any) -> Any:
 
 
 def to_number(value: Any) -> Any:
-    if isinstance(value, (list, tuple)) and len(value) == 1:
-        return to_number(value[0])
+    is_row = isinstance(value, (list, tuple)) and len(value) == 1
+    number: Any = value[0] if is_row else value
     try:
-        return None if value is None else float(value)
+        return None if number is None else float(number)
     except (TypeError, ValueError):
         raise TypeError(f'{value!r:.60} among the scores') from None
 

@@ -27,6 +27,7 @@ from fakeimg.errors import UserError
 from fakeimg.evaluation import foreign, foreign_process
 from fakeimg.evaluation.referee import Scores
 from tests.support.files import write_tree, write_zip
+from tests.support.verbs import ROOT, Command
 
 if TYPE_CHECKING:
     from tests.support.sets import Sets
@@ -361,3 +362,25 @@ def test_progress_is_shown(tmp_path: pathlib.Path, split: Split, monkeypatch: py
     foreign.score(detector, split, 'test', console=Console(stream))
     assert 'scoring test with my.py:predict: 2 of 6' in stream.getvalue()
     assert ' left' in stream.getvalue()
+
+
+def test_the_example_in_pytorch_is_judged(faces_once: pathlib.Path) -> None:
+    pytest.importorskip('torch')
+    split = open_path(str(faces_once)).splits['test']
+    detector = foreign.find(f'{ROOT}/examples/torch_detector.py:predict', batch=16)
+    scores = foreign.score(detector, split, 'test')
+    assert scores.predictions.names == split.names and len(set(scores.predictions.logits.tolist())) > 20
+
+
+@pytest.mark.slow
+def test_the_verb_judges_a_function_and_its_own_table_of_scores(
+    tmp_path: pathlib.Path, faces_once: pathlib.Path, command: Command
+) -> None:
+    spec = f'{ROOT}/examples/torch_detector.py:predict'
+    made = command('evaluate', '--detector', spec, '--data_path', faces_once, '--out', tmp_path / 'a')
+    assert made.returncode == 0 and 'n = 40' in made.stdout, made.stderr
+    read = command('evaluate', '--predictions', tmp_path / 'a' / 'predictions.csv', '--data_path', faces_once)
+    assert re.findall('auc .*', read.stdout) == re.findall('auc .*', made.stdout) != []
+    for mistake in (['--detector', 'no.py:predict', '--data_path', faces_once], ['--predictions', 'no.csv']):
+        failed = command('evaluate', *mistake)
+        assert (failed.returncode, failed.stderr.count('\n')) == (2, 1)
