@@ -5,6 +5,7 @@ programs use; the detector then treats them as any file. No function takes label
 `augment.degradations` are the counterparts for training: on the device, on crops, drawn anew for each step.
 """
 
+import functools
 import hashlib
 import io
 import os
@@ -134,13 +135,14 @@ def _from_values(values: np.ndarray) -> Image:
 
 
 def _gamma(image: Image, exponent: float, key: bytes) -> Image:
-    return image.point(_tone(exponent) * 3)
+    return image.point(_tones(exponent, (1.0, 1.0, 1.0)))
 
 
-def _tone(exponent: float, factor: float = 1.0) -> list[int]:
-    """The new value of each of 0 to 255."""
-    values = 255 * factor * (np.arange(256) / 255) ** exponent
-    return np.rint(np.clip(values, 0, 255)).astype(int).tolist()
+@functools.cache
+def _tones(exponent: float, factors: tuple[float, float, float]) -> list[int]:
+    """The new value of each of 0 to 255, for red, then green, then blue."""
+    values = 255 * np.multiply.outer(factors, (np.arange(256) / 255) ** exponent)
+    return np.rint(np.clip(values, 0, 255)).astype(int).ravel().tolist()
 
 
 def _grey(image: Image, share: float, key: bytes) -> Image:
@@ -159,7 +161,7 @@ def _screenshot(image: Image, times: float, key: bytes) -> Image | bytes:
     for _ in range(int(times)):
         shown = PIL.Image.open(io.BytesIO(sent)) if isinstance(sent, bytes) else sent
         shown = shown.resize(_scaled(shown, SCREEN_SHARE), Resampling.BILINEAR)
-        shown = shown.point([value for factor in SCREEN_COLOURS for value in _tone(SCREEN_GAMMA, factor)])
+        shown = shown.point(_tones(SCREEN_GAMMA, SCREEN_COLOURS))
         sent = _jpeg(shown, SCREEN_QUALITY)
     return sent
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from fakeimg.console import SILENT, Console
 from fakeimg.data.datasets import Split
@@ -66,6 +66,7 @@ def evaluate(
     degraded = _score(detector, part, f'{name} under {len(cells)} degradations', cells, seed, console)
     whole = _Judge.of(split, scored[:, 0], threshold)
     judge = _Judge.of(part, scored[rows, 0], threshold)
+    clean = judge.row(judge.clean)
     words = {'clean': 'as stored', **{tier: f'{side} px, JPEG {quality}' for tier, (side, quality) in TIERS.items()}}
     curves = {kind: {'unit': KINDS[kind].unit, 'rows': []} for kind in KINDS}
     for cell, logits in zip(cells, degraded.T, strict=True):
@@ -73,7 +74,7 @@ def evaluate(
     return {
         'seed': seed,
         'n': len(part),
-        'clean': judge.figures(judge.clean, np.ones(len(part), bool)),
+        'clean': {name: clean[name] for name in ('auc', 'accuracy')},
         'tiers': [
             {'name': cell.kind, 'what': words[cell.kind], **whole.row(logits)}
             for cell, logits in zip(tiers, scored.T, strict=True)
@@ -135,17 +136,27 @@ class _Judge:
         has = ~np.isnan(logits)
         labels, clean, logits = self.labels[has], self.clean[has], logits[has]
         groups = None if self.groups is None else [group for group, kept in zip(self.groups, has, strict=True) if kept]
+        called = self._called(logits)
+        if groups is None:
+            right = int((called == labels).sum())
+            auc, accuracy = intervals.auc(labels, logits), intervals.proportion(right, len(labels))
+        else:  # against a detector that knows nothing, and one that is always wrong: whole groups are resampled
+            auc = _raised(paired.auc_difference(labels, logits, np.zeros_like(logits), groups), 0.5)
+            accuracy = _raised(paired.accuracy_difference(labels, called, 1 - labels, groups), 0.0)
         return {
-            **self.figures(logits, has),
+            'auc': auc,
+            'accuracy': accuracy,
             'auc_drop': paired.auc_difference(labels, clean, logits, groups),
-            'accuracy_drop': paired.accuracy_difference(labels, self._called(clean), self._called(logits), groups),
+            'accuracy_drop': paired.accuracy_difference(labels, self._called(clean), called, groups),
         }
-
-    def figures(self, logits: Float[np.ndarray, ' m'], has: Bool[np.ndarray, ' n']) -> dict[str, Figure]:
-        """AUC and accuracy of the images that `has` says."""
-        labels = self.labels[has]
-        right = int((self._called(logits) == labels).sum())
-        return {'auc': intervals.auc(labels, logits), 'accuracy': intervals.proportion(right, len(labels))}
 
     def _called(self, logits: np.ndarray) -> np.ndarray:
         return Predictions([], self.labels, logits, 0).probabilities >= self.threshold
+
+
+def _raised(difference: Figure, by: float) -> Figure:
+    """The figure of a detector from its difference to one whose figure is `by`."""
+    found = {name: value for name, value in difference.items() if name not in ('p', 'only_a', 'only_b')}
+    if found['value'] is None:
+        return found
+    return {**found, **{name: round(min(1.0, found[name] + by), 6) for name in ('value', 'low', 'high')}}

@@ -291,8 +291,14 @@ def test_an_image_that_a_codec_cannot_hold_is_missing_in_its_cells_alone() -> No
 def test_groups_reach_the_intervals(split: Split) -> None:
     grouped = Split(split.files, split.labels, split.generators, [f'{place // 2}' for place in range(20)])
     result = measure(Bright(), grouped, images=0)
+    alone = measure(Bright(), split, images=0)
+    for row, other in zip(result['tiers'], alone['tiers'], strict=True):
+        for name in ('auc', 'accuracy', 'auc_drop', 'accuracy_drop'):
+            assert row[name]['value'] == pytest.approx(other[name]['value'], abs=2e-6)
+            assert 0 <= row['auc']['low'] <= row['auc']['value'] <= row['auc']['high'] <= 1
     row = result['curves']['gamma']['rows'][3]
-    assert row['auc_drop']['groups'] == row['accuracy_drop']['groups'] == 10
+    assert {row[name]['groups'] for name in ('auc', 'accuracy', 'auc_drop', 'accuracy_drop')} == {10}
+    assert row['auc'].keys() == {'value', 'low', 'high', 'n', 'method', 'groups'} == row['accuracy'].keys()
 
 
 @pytest.mark.usefixtures('few_kinds')
