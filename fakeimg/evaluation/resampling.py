@@ -1,6 +1,8 @@
 """The bootstrap: images, or whole groups of them, drawn again with replacement, within each class."""
 
+import concurrent.futures
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -8,8 +10,13 @@ import scipy.stats
 
 from fakeimg.evaluation.intervals import LEVEL
 
-DRAWS = 2000
 _CHUNK = 2_000_000  # counts at once
+_THREADS = 2
+
+
+def number_of_draws(n: int) -> int:
+    """2,000 up to 20,000 images, then fewer, for the same time; intervals of so many images are narrow anyway."""
+    return max(200, min(2000, 40_000_000 // max(1, n)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +48,22 @@ class Resampler:
         strata = [members for kind in (1, 2, 3) if (members := np.flatnonzero(kinds == kind)).size]
         return cls(units, strata, len(kinds) < n)
 
-    def draws(self, count: int = DRAWS, seed: int = 0) -> Iterator[np.ndarray]:
-        """Yields int32[d, n], how often each image was drawn, until `count` draws are made."""
+    @property
+    def count(self) -> int:
+        """Of draws."""
+        return number_of_draws(len(self.units))
+
+    def measure(self, statistics: Callable[[np.ndarray], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """name -> float64[draws]: `statistics` takes how often each image was drawn, int32[d, n], gives float64[d]."""
+        parts, draws = [], self._draws()
+        with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+            while some := list(itertools.islice(draws, _THREADS)):  # no more of them in memory
+                parts += pool.map(statistics, some)
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _draws(self, seed: int = 0) -> Iterator[np.ndarray]:
         rng = np.random.default_rng(seed)
-        total = sum(members.size for members in self.strata)
+        count, total = self.count, sum(members.size for members in self.strata)
         size = max(1, min(count, _CHUNK // max(1, len(self.units))))
         for start in range(0, count, size):
             rows = min(size, count - start)
@@ -59,9 +78,10 @@ class Resampler:
         """Number of units in the smallest stratum."""
         return min(members.size for members in self.strata)
 
-    def method(self, count: int = DRAWS) -> str:
+    @property
+    def method(self) -> str:
         """How the intervals were made, in words."""
-        return f'bootstrap, {count:,} draws of {"whole groups" if self.is_grouped else "images"} within each class'
+        return f'bootstrap, {self.count:,} draws of {"whole groups" if self.is_grouped else "images"} within each class'
 
     def interval(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The 95 % interval of each column of float[draws, k], from the percentiles of the draws, NaN aside.
@@ -75,10 +95,3 @@ class Resampler:
         with np.errstate(all='ignore'):
             bounds = np.nanquantile(values, [low, 1 - low], axis=0)
         return bounds[0], bounds[1]
-
-
-def bootstrap(
-    resampler: Resampler, statistic: Callable[[np.ndarray], np.ndarray], count: int = DRAWS, seed: int = 0
-) -> np.ndarray:
-    """float[count, k]: `statistic` takes counts int32[d, n] and returns float[d, k]."""
-    return np.concatenate([statistic(counts) for counts in resampler.draws(count, seed)])
