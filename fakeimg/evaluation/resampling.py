@@ -27,15 +27,17 @@ class Resampler:
         units: int[n], of which unit each image is a part; a unit is drawn whole.
         strata: units with only real images, with only fake ones, and with both, are drawn apart.
         is_grouped: whether units hold several images.
+        count: of draws.
     """
 
     units: np.ndarray
     strata: list[np.ndarray]
     is_grouped: bool
+    count: int
 
     @classmethod
-    def of(cls, labels: np.ndarray, groups: Sequence[str] = ()) -> 'Resampler':
-        """Of images int[n] of 0 and 1, and their groups, where '' is an image of its own."""
+    def of(cls, labels: np.ndarray, groups: Sequence[str] = (), count: int | None = None) -> 'Resampler':
+        """Of images int[n] of 0 and 1, and their groups, where '' is an image of its own; None: as many as is usual."""
         n = len(labels)
         units = np.arange(n)
         if any(groups):
@@ -46,12 +48,7 @@ class Resampler:
         for label in (0, 1):
             kinds[np.unique(units[labels == label])] += label + 1
         strata = [members for kind in (1, 2, 3) if (members := np.flatnonzero(kinds == kind)).size]
-        return cls(units, strata, len(kinds) < n)
-
-    @property
-    def count(self) -> int:
-        """Of draws."""
-        return number_of_draws(len(self.units))
+        return cls(units, strata, len(kinds) < n, number_of_draws(n) if count is None else count)
 
     def measure(self, statistics: Callable[[np.ndarray], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """name -> float64[draws]: `statistics` takes how often each image was drawn, int32[d, n], gives float64[d]."""
