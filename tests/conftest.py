@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from tests.support.sets import Sets
 
 logging.set_verbosity(logging.ERROR)
+# The same examples everywhere, and time for them on a busy machine.
+hypothesis.settings.register_profile('tests', deadline=None, max_examples=40, derandomize=True, database=None)
+hypothesis.settings.load_profile('tests')
 xla.choose_cpu_kernels()  # as every verb does
 xla.keep_memory()
 SPLIT_SIZES = {'train': 96, 'test': 40}

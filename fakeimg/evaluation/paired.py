@@ -174,7 +174,7 @@ def _resampled(value: float, resampler: Resampler, units: int, statistic: Statis
     found = found[np.isfinite(found)]  # few groups of both classes can leave a draw without one of them
     deviation = float(found.std(ddof=1)) * math.sqrt(units / (units - 1))  # draws of g groups vary 1 - 1/g as much
     n, groups = len(resampler.units), int(resampler.units.max()) + 1
-    return {**_normal(value, deviation, units - 1, n, resampler.method(), 'none: too few groups'), 'groups': groups}
+    return {**_normal(value, deviation, units - 1, n, resampler.method, 'none: too few groups'), 'groups': groups}
 
 
 def _normal(value: float, deviation: float, freedom: float, n: int, method: str, otherwise: str) -> Figure:

@@ -52,13 +52,14 @@ class Resampler:
 
     def measure(self, statistics: Callable[[np.ndarray], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """name -> float64[draws]: `statistics` takes how often each image was drawn, int32[d, n], gives float64[d]."""
-        parts, draws = [], self._draws()
+        parts, draws = [], self.draws()
         with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
             while some := list(itertools.islice(draws, _THREADS)):  # no more of them in memory
                 parts += pool.map(statistics, some)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _draws(self, seed: int = 0) -> Iterator[np.ndarray]:
+    def draws(self, seed: int = 0) -> Iterator[np.ndarray]:
+        """Yields int32[d, n], how often each image was drawn, until all draws are made."""
         rng = np.random.default_rng(seed)
         count, total = self.count, sum(members.size for members in self.strata)
         size = max(1, min(count, _CHUNK // max(1, len(self.units))))

@@ -9,21 +9,21 @@ from fakeimg.evaluation.resampling import Resampler, number_of_draws
 def test_draws_keep_the_classes_and_whole_groups() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1, 1, 0])
     groups = ['a', 'a', '', 'b', 'b', 'c', '', 'c']
-    drawn = np.concatenate([*Resampler.of(labels)._draws()])
+    drawn = np.concatenate([*Resampler.of(labels).draws()])
     assert drawn.shape == (2000, 8)
     assert (drawn[:, labels == 1].sum(1) == 4).all() and (drawn[:, labels == 0].sum(1) == 4).all()
     assert drawn.mean(0) == pytest.approx(np.ones(8), abs=0.1)
     resampler = Resampler.of(labels, groups)
-    drawn = np.concatenate([*resampler._draws()])
+    drawn = np.concatenate([*resampler.draws()])
     assert resampler.is_grouped and resampler.smallest == 1  # c alone has both classes
     assert (drawn[:, 0] == drawn[:, 1]).all() and (drawn[:, 3] == drawn[:, 4]).all()
     assert (drawn[:, [5, 7]] == 1).all()
     assert (drawn[:, 0] + drawn[:, 2] == 2).all()
-    np.testing.assert_array_equal(drawn, np.concatenate([*resampler._draws()]))
-    assert number_of_draws(20_000) == 2000 and number_of_draws(10**7) == 200
+    np.testing.assert_array_equal(drawn, np.concatenate([*resampler.draws()]))
+    assert number_ofdraws(20_000) == 2000 and number_ofdraws(10**7) == 200
 
 
-def test_chunks_are_one_sequence_of_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_are_one_sequence_ofdraws(monkeypatch: pytest.MonkeyPatch) -> None:
     labels = np.arange(50) % 2
     whole = Resampler.of(labels, count=40).measure(lambda counts: {'first': counts[:, 0].astype(float)})
     monkeypatch.setattr('fakeimg.evaluation.resampling._CHUNK', 350)
