@@ -6,7 +6,6 @@ Evaluation, probing and everything else that applies a network stand on it; noth
 import copy
 import dataclasses
 import functools
-import hashlib
 import itertools
 import os
 import pathlib
@@ -15,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +29,7 @@ from fakeimg.data.labels import LABELS
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
 from fakeimg.fields import to_plain
-from fakeimg.leaves import checksums
+from fakeimg.leaves import backbone_digest, checksums
 from fakeimg.meta import Meta
 from fakeimg.models import create_model, init_variables
 from fakeimg.partial_scores import PartialScores
@@ -79,6 +77,7 @@ class Detector:
         step: of the checkpoint; None for initial weights.
         notes: warnings for the user.
         limit: what sets the share of images that may be unreadable, for messages.
+        flip: whether a logit is the mean over an image and its mirror image.
     """
 
     config: Config
@@ -91,6 +90,7 @@ class Detector:
     step: int | None = None
     notes: tuple[str, ...] = ()
     limit: str = 'config.data.max_bad_fraction'
+    flip: bool = False
 
     def predict(self, images: Iterable[Any], *, strict: bool = False) -> list[Prediction]:
         """Scores images given as paths, encoded bytes, PIL images or arrays uint8[H, W, 3] of RGB; one row each.
@@ -153,6 +153,7 @@ class Detector:
             'weights': checksums(self.variables),
             'model': now.config['model'],
             'preprocessing': now.preprocessing,
+            'flip': self.flip,
             'batch': [config.batch_size, config.parallel, self.devices.count, jax.process_count()],
             'devices': [self.devices.local[0].device_kind, self.dtype.name],
         }
@@ -174,15 +175,8 @@ class Detector:
 
     @functools.cached_property
     def backbone_digest(self) -> str:
-        """A SHA-256 over names and values of all weights but the head's, on which features do not depend."""
-        state = hashlib.sha256()
-        flat: dict[str, Any] = flax.traverse_util.flatten_dict(dict(self.variables), sep='/')  # pyright: ignore
-        for name in sorted(flat):
-            if '/head/' not in name:
-                value = np.ascontiguousarray(jax.device_get(flat[name]))
-                state.update(f'{name} {value.dtype} {value.shape}\n'.encode())
-                state.update(value.data)
-        return state.hexdigest()
+        """Of the weights on which features depend, see `leaves.backbone_digest`."""
+        return backbone_digest(self.variables)
 
     def tolerating(self, max_bad_fraction: float | None = None) -> 'Detector':
         """Returns this detector, that leaves out unreadable images up to this share of a split.
@@ -202,12 +196,15 @@ class Detector:
 
     @functools.cached_property
     def _scorer(self) -> Scorer:
-        return dataclasses.replace(Scorer.create(self.model, self.config, self.devices), limit=self.limit)
+        return self._create_scorer(features=False)
 
     @functools.cached_property
     def _extractor(self) -> Scorer:
-        extractor = Scorer.create(self.model, self.config, self.devices, features=True)
-        return dataclasses.replace(extractor, limit=self.limit)
+        return self._create_scorer(features=True)
+
+    def _create_scorer(self, features: bool) -> Scorer:
+        scorer = Scorer.create(self.model, self.config, self.devices, features=features, flip=self.flip)
+        return dataclasses.replace(scorer, limit=self.limit)
 
     @functools.cached_property
     def _tolerant_scorer(self) -> Scorer:

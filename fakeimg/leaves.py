@@ -1,13 +1,16 @@
 """The leaves of a state by name: dtypes and shapes, sums, in what two states differ, and reads that fail quietly."""
 
 import contextlib
+import hashlib
 import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fakeimg.errors import UserError
 
@@ -28,6 +31,18 @@ def checksums(tree: Any) -> dict[str, int]:
     """
     sums = jax.device_get(_bit_sums(jax.tree.leaves(tree)))
     return {name: int(value) for name, value in zip(describe(tree), sums, strict=True)}
+
+
+def backbone_digest(variables: Any) -> str:
+    """A SHA-256 over names and values of all weights but the head's, on which features do not depend."""
+    state = hashlib.sha256()
+    flat: dict[str, Any] = flax.traverse_util.flatten_dict(dict(variables), sep='/')  # pyright: ignore
+    for name in sorted(flat):
+        if '/head/' not in name:
+            value = np.ascontiguousarray(jax.device_get(flat[name]))
+            state.update(f'{name} {value.dtype} {value.shape}\n'.encode())
+            state.update(value.data)
+    return state.hexdigest()
 
 
 @jax.jit

@@ -83,18 +83,23 @@ class Stopped(Exception):
 
 
 def make_predict_step(
-    model: nn.Module, config: Config, dtype: jnp.dtype, *, features: bool = False
+    model: nn.Module, config: Config, dtype: jnp.dtype, *, features: bool = False, flip: bool = False
 ) -> Callable[..., Any]:
     """Returns the per-device program `predict(variables, batch) -> (logits [B], weights [B])`, replicated.
 
-    With `features`, the head's input [B, F] in place of the logits.
+    With `features`, the head's input [B, F] in place of the logits. With `flip`, means over the images and their mirror
+    images.
     """
 
     def predict(variables: dict[str, Any], batch: dict[str, jax.Array]):
         images = normalize(crop(batch, config.data.image_size), config.data.mean, config.data.std, dtype)
         # For a GPU, which then writes activations once; a CPU gains nothing by it.
         network, variables = (model, variables) if runs_on_cpu() else fold(model, variables)
-        outputs: Any = network.apply(variables, images, train=False, method='features' if features else None)
+        method = 'features' if features else None
+        outputs: Any = network.apply(variables, images, train=False, method=method)
+        if flip:
+            mirrored: Any = network.apply(variables, images[:, :, ::-1], train=False, method=method)
+            outputs = (outputs + mirrored) / 2
         return parallel.all_rows(outputs), parallel.all_rows(batch['weight'])
 
     return predict
@@ -119,9 +124,17 @@ class Scorer:
     partial: PartialScores | None = None
 
     @classmethod
-    def create(cls, model: nn.Module, config: Config, devices: parallel.Devices, *, features: bool = False) -> 'Scorer':
+    def create(
+        cls,
+        model: nn.Module,
+        config: Config,
+        devices: parallel.Devices,
+        *,
+        features: bool = False,
+        flip: bool = False,
+    ) -> 'Scorer':
         """Compiles `make_predict_step` for `devices`."""
-        step = make_predict_step(model, config, precision.resolve(config.precision), features=features)
+        step = make_predict_step(model, config, precision.resolve(config.precision), features=features, flip=flip)
         return cls(devices.map(step), config, devices)
 
     def score(

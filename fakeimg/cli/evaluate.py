@@ -4,16 +4,21 @@ Reads a checkpoint, scores every image of the split once, writes evaluations/SPL
 Detectors of others are judged by --predictions scores.csv, or --detector my.py:predict --data_path DIR.
 """
 
+import json
 import pathlib
+import shlex
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
-from fakeimg import detector, files
+from fakeimg import detector
 from fakeimg.cli import data_names, referee, verb
 from fakeimg.console import Console
 from fakeimg.errors import UserError
-from fakeimg.evaluation import evaluator, metrics
+from fakeimg.evaluation import evaluator, judge, metrics
+from fakeimg.evaluation.judge import Options
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
 _SPLIT = flags.DEFINE_string('split', 'test', 'train, validation, test, or a part as TFDS slices it: test[:10%].')
@@ -26,19 +31,33 @@ _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Images per step over all de
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     'max_bad_fraction', None, 'Share of a split that may be unreadable, and is left out and listed; default 0.1.'
 )
-_THRESHOLD = flags.DEFINE_float('threshold', 0.5, 'P(fake) from which an image is called fake.')
+_THRESHOLD = flags.DEFINE_string(
+    'threshold', '0.5', 'P(fake) from which an image is called fake, or a rule that validation fixes: '
+    'fpr=0.01, youden, balanced_accuracy, f1.'
+)  # fmt: skip
+_PREVALENCE = flags.DEFINE_float('prevalence', None, 'Share of fakes where the detector is used; corrects the scores.')
+_FLIP = flags.DEFINE_bool('flip', False, 'Score each image and its mirror image, and take the mean of the log-odds.')
+_ERROR_RATE = flags.DEFINE_float('error_rate', 0.05, 'Of the images that are not called unsure.')
+_SLICE = flags.DEFINE_multi_string('slice', [], 'Column of the table of images: figures for each value; repeatable.')
+_ROBUSTNESS = flags.DEFINE_bool('robustness', False, 'Score degraded images too: recompressed, resized, edited.')
+_ROBUSTNESS_IMAGES = flags.DEFINE_integer('robustness_images', 2000, 'Most images for each curve; 0: all.')
+_NO_IMAGES = flags.DEFINE_bool('no_images', False, 'Leave the images out of the report.')
+_MIN_AUC = flags.DEFINE_float('min_auc', None, "Exit with 1 unless the AUC's interval lies above this.")
+_MIN_ACCURACY = flags.DEFINE_float('min_accuracy', None, "Exit with 1 unless the accuracy's interval lies above this.")
+_JSON = flags.DEFINE_bool('json', False, 'Print metrics.json on stdout, and everything else on stderr.')
 _NAME = flags.DEFINE_string('name', None, 'Name of the folder below evaluations/ in the run folder.')
 _OUT = flags.DEFINE_string('out', None, 'Folder to write to; default evaluations/NAME in the run folder.')
 
 data_names.define()
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     verb.refuse_arguments(argv)
-    console = verb.console()
+    for name, least in (('min_auc', _MIN_AUC.value), ('min_accuracy', _MIN_ACCURACY.value)):
+        verb.require(least is None or 0 <= least <= 1, name, least, 'between 0 and 1')
+    console = verb.console(stream=sys.stderr if _JSON.value else None)
     if referee.named():
-        _judge_other(console)
-        return
+        return _judge_other(console)
     if not _WORKDIR.value:
         raise UserError('no run given; pass --workdir runs/NAME.')
     trained = detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value)
@@ -55,24 +74,24 @@ def main(argv: Sequence[str]) -> None:
         trained,
         _SPLIT.value,
         data_path=_DATA_PATH.value,
-        threshold=_THRESHOLD.value,
+        options=_options(),
         out=_folder(),
         console=console,
     )
-    console.say(f'{_SPLIT.value}, checkpoint {results["step"]}: {metrics.one_line(results)}')
     if others := results.get('without_copies'):
         rest = f'without these: {metrics.one_line(others)}' if 'n' in others else 'there are no others'
         console.warn(
             f'{others["copies"]:,} of {results["n"]:,} images were in train or validation too, byte for byte; {rest}'
         )
-    console.say(f'report: {folder / "report.html"}')
+    return _say(f'{_SPLIT.value}, checkpoint {results["step"]}', results, folder, console)
 
 
-def _judge_other(console: Console) -> None:
+def _judge_other(console: Console) -> int:
     """Judges a detector that is not ours, in a folder evaluations/ here, or --out."""
     verb.require(not _WORKDIR.value, 'workdir', _WORKDIR.value, 'left out with --predictions or --detector')
-    folder = pathlib.Path(_OUT.value or f'evaluations/{_NAME.value or referee.named().replace(":", "_")}').expanduser()
-    files.require_writable(folder)
+    name, options = referee.named(), _options()
+    folder = pathlib.Path(_OUT.value or f'evaluations/{_NAME.value or name.replace(":", "_")}').expanduser()
+    evaluator.require_other_folder(folder, {'referee': name, **options.key})
     scores = referee.scores(
         _DATA_PATH.value,
         _SPLIT.value,
@@ -80,11 +99,44 @@ def _judge_other(console: Console) -> None:
         max_bad_fraction=_MAX_BAD_FRACTION.value,
         console=console,
     )
-    results = metrics.compute_metrics(scores.predictions, _THRESHOLD.value)
-    scores.predictions.write_csv(folder / 'predictions.csv')
-    files.write_json(folder / 'metrics.json', {'detector': {'name': referee.named()}, **results})
-    console.say(f'{referee.named()}: {metrics.one_line(results)}')
-    console.say(f'results: {folder}')
+    data = _DATA_PATH.value or name
+    results = evaluator.judge_scores(scores, name, data, folder, options)
+    return _say(f'{name} on {data}', results, folder, console)
+
+
+def _say(what: str, results: dict[str, Any], folder: pathlib.Path, console: Console) -> int:
+    """Prints the figures, and returns the exit code: 1 where a figure may be lower than asked for."""
+    console.say(f'{what}: {metrics.one_line(results)}')
+    for line in judge.lines(results):
+        console.say(line)
+    console.say(f'report: {folder / "report.html"}')
+    if _JSON.value:
+        print(json.dumps(results))
+    failed = [
+        f'{name} may be as low as {figure.get("low", 0):.4f}, which is below {least:g}'
+        for name, figure, least in (
+            ('AUC', results['figures']['auc'], _MIN_AUC.value),
+            ('accuracy', results['operating_points'][0]['figures']['accuracy'], _MIN_ACCURACY.value),
+        )
+        if least is not None and figure.get('low', 0.0) < least
+    ]
+    for sentence in failed:
+        console.warn(sentence)
+    return 1 if failed else 0
+
+
+def _options() -> Options:
+    return Options(
+        threshold=_THRESHOLD.value,
+        prevalence=_PREVALENCE.value,
+        flip=_FLIP.value,
+        error_rate=_ERROR_RATE.value,
+        slices=tuple(_SLICE.value),
+        robustness=_ROBUSTNESS.value,
+        robustness_images=_ROBUSTNESS_IMAGES.value,
+        images=not _NO_IMAGES.value,
+        command=shlex.join(['fakeimg', 'evaluate', *sys.argv[1:]]),
+    )
 
 
 def _folder() -> pathlib.Path | None:

@@ -10,7 +10,7 @@ import sys
 import traceback
 import types
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from absl import app, flags, logging
 
@@ -70,11 +70,14 @@ def run(module: types.ModuleType, arguments: Sequence[str]) -> NoReturn:
     raise SystemExit(app.run(guarded, argv=sys.argv, flags_parser=lambda argv: _parse_flags(module, argv)))
 
 
-def console(notes: Sequence[str] = ()) -> Console:
-    """The console of this process, once it has said `notes`: of several of one run, only the first says anything."""
+def console(notes: Sequence[str] = (), stream: TextIO | None = None) -> Console:
+    """The console of this process, once it has said `notes`: of several of one run, only the first says anything.
+
+    `stream` is where it writes, stdout if None.
+    """
     if _has_other_processes() and not _parallel().is_first_process():
         return SILENT
-    told = Console(sys.stdout)
+    told = Console(stream or sys.stdout)
     told.say_when_quiet()
     for note in notes:
         told.warn(note)

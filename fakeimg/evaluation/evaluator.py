@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,22 @@ from fakeimg.config import DEMO, override
 from fakeimg.console import SILENT, Console
 from fakeimg.data import datasets as datasets_lib
 from fakeimg.data import layouts, seen
-from fakeimg.data.labels import class_names
+from fakeimg.data.labels import LABELS, class_names
 from fakeimg.data.splits import file_part
 from fakeimg.data.tables import columns_of
 from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
+from fakeimg.evaluation import carried, judge, report, robustness, slices
 from fakeimg.evaluation import metrics as metrics_lib
-from fakeimg.evaluation import report
+from fakeimg.evaluation.judge import DEFAULTS, Options
+from fakeimg.evaluation.referee import Scores
+from fakeimg.meta import Meta
 from fakeimg.partial_scores import PartialScores
 from fakeimg.runtime import parallel
 from fakeimg.scoring import Predictions
+
+_UNREADABLE_SHOWN = 20
+_FEW_VALUES = 30  # of a column that somebody else's table happens to have
 
 
 def evaluate(
@@ -30,20 +37,20 @@ def evaluate(
     split: str = 'test',
     *,
     data_path: str | None = None,
-    threshold: float = 0.5,
+    options: Options = DEFAULTS,
     out: pathlib.Path | None = None,
     console: Console = SILENT,
 ) -> tuple[dict[str, Any], pathlib.Path]:
     """Scores a split with the detector of a run and writes `evaluations/<split>/` in the run folder.
 
     Other images get `evaluations/<split>-of-<folder>-<digest>/`; without split folders, all of them are the split. What
-    another evaluation wrote stays: of another checkpoint or with another threshold, the folder's name says which.
+    another evaluation wrote stays: of another checkpoint or with other options, the folder's name says which.
 
     Args:
         detector: as `detector.load` returns it.
         split: train, validation, test, or a part of one as TFDS slices it (`test[:10%]`).
         data_path: another set of images; None takes the one the run was trained on.
-        threshold: on P(fake), from which an image is called fake.
+        options: the threshold and all else that is asked for.
         out: another folder to write to; the run folder may then be read-only.
         console: gets warnings and progress.
 
@@ -53,12 +60,10 @@ def evaluate(
         is None where there are none of them, and holds nothing else where there are only such.
 
     Raises:
-        UserError: no such images or split, too many unreadable images, or, before any is scored, a folder that cannot
-            be written to.
+        UserError: no such images or split, too many unreadable images, a rule for the threshold that validation does
+            not support, or, before any is scored, a folder that cannot be written to.
     """
     assert detector.run is not None
-    if not 0 <= threshold <= 1:
-        raise UserError(f'threshold is {threshold}; it must be a probability, from 0 to 1.')
     data = _open(detector, split, data_path)
     content = seen.content_digest(data)
     part = seen.watched(data.get(split))
@@ -72,34 +77,122 @@ def evaluate(
     name = file_part(split)
     if data_path is not None:
         name += f'-of-{layouts.set_name(data_path)}-{content[:8]}'
-    key = {'step': detector.step, 'threshold': threshold, 'content_digest': content}
+    key = {'step': detector.step, **options.key, 'content_digest': content}
     folder = out or _folder(detector.run / 'evaluations', name, key)
-    if _others(folder, key):
-        raise UserError(f'{folder} holds another evaluation; choose another folder.')
-    if parallel.is_first_process():
-        files.require_writable(folder)
+    require_other_folder(folder, key)
+    further = slices.table_columns(data_path or detector.config.data.path, part.names, options.slices)
+    detector = dataclasses.replace(detector, flip=options.flip)
+    own = None if data_path else data
+    operating = carried.of_run(detector, own, options.threshold, options.error_rate, console)
+    point = judge.resolve(options, operating)
     with PartialScores(folder, {**detector.scoring_key, 'data': [data.digest, content, split]}, part) as partial:
         predictions, unreadable = detector.score(part, split, console=console, partial=partial)
+    predictions = judge.corrected(predictions, options, operating)
+    place = {name: row for row, name in enumerate(part.names)}
+    rows = [place[name] for name in predictions.names]
+    columns = slices.header_columns(part, predictions.names)
+    columns |= {name: [values[row] for row in rows] for name, values in further.items()}
     metrics = {
         'split': split,
         'step': detector.step,
-        **metrics_lib.compute_metrics(predictions, threshold),
+        'threshold_rule': options.key['threshold_rule'],
+        **judge.judge(predictions, point, options, operating, columns),
+        'detector': {
+            'model': detector.config.model.name,
+            'trained_on': layouts.set_name(detector.meta.config['data']['path'] or DEMO),
+            'run': str(detector.run),
+            'step': detector.step,
+            'config': detector.meta.config,
+            'environment': run.environment(),
+        },
+        'data': judge.about(predictions, layouts.set_name(data_path or detector.config.data.path), data.layout),
         'labels': detector.meta.labels,
         'data_path': os.path.abspath(data_path) if data_path else detector.config.data.path,
         'data_digest': data.digest,
         'content_digest': content,
     }
     known = _known(detector, data, None if data_path else split)
-    metrics['without_copies'] = _without(known, part, predictions, threshold)
+    metrics['without_copies'] = _without(known, part, predictions, point.threshold)
+    if options.robustness:
+        metrics['robustness'] = robustness.evaluate(
+            detector, part, split, threshold=point.threshold, images=options.robustness_images, console=console
+        )
+    metrics['data']['unreadable'] = [list(item) for item in unreadable.reasons.items()][:_UNREADABLE_SHOWN]
     if parallel.is_first_process():
-        predictions.write_csv(folder / 'predictions.csv')
-        files.write_json(folder / 'metrics.json', metrics)
-        report.write_report(folder, metrics, predictions, part, detector.meta, run=detector.run)
+        _write(folder, metrics, predictions, part, detector.meta, detector.run, options)
     unreadable.write(run.unreadable_file(folder))
     partial.remove()
     for note in unreadable.summary(run.unreadable_file(folder)):
         console.warn(note)
     return metrics, folder
+
+
+def judge_scores(
+    scores: Scores, name: str, data_path: str, folder: pathlib.Path, options: Options = DEFAULTS
+) -> dict[str, Any]:
+    """Judges the scores of a detector that is not ours, and writes what `evaluate` writes.
+
+    Args:
+        scores: as `referee.read_scores` or `foreign.score` returns them.
+        name: of the detector.
+        data_path: of its images, or of the table.
+        folder: to write to.
+        options: neither a rule for the threshold, nor a prevalence, which need validation; nor robustness or flips.
+
+    Raises:
+        UserError: an option that scores alone do not allow.
+    """
+    for option in ('robustness', 'flip'):
+        if getattr(options, option):
+            raise UserError(f'{option} needs a detector of a run, to score other images than these.')
+    predictions, split = judge.corrected(scores.predictions, options, None), scores.split
+    columns = dict(scores.columns)
+    if split is not None:
+        columns = {**slices.header_columns(split, predictions.names), **columns}
+    metrics = {
+        'referee': name,
+        'threshold_rule': None,
+        **judge.judge(predictions, judge.resolve(options, None), options, None, _few_valued(columns, options.slices)),
+        'detector': {'name': name},
+        'data': {
+            **judge.about(predictions, layouts.set_name(data_path)),
+            'unreadable': [list(item) for item in scores.missing[:_UNREADABLE_SHOWN]],
+        },
+        'labels': LABELS,
+        'data_path': os.path.abspath(data_path),
+    }
+    _write(folder, metrics, predictions, split, None, None, options)
+    return metrics
+
+
+def _few_valued(columns: dict[str, list[str]], asked: Sequence[str]) -> dict[str, list[str]]:
+    """The columns that were asked for, and those with few different values, which therefore name kinds of images."""
+    for name in asked:
+        if name not in columns:
+            raise UserError(f'there is no column {name!r} to slice by; there are {", ".join(columns) or "none"}.')
+    return {name: values for name, values in columns.items() if name in asked or len({*values}) <= _FEW_VALUES}
+
+
+def _write(
+    folder: pathlib.Path,
+    metrics: dict[str, Any],
+    predictions: Predictions,
+    split: datasets_lib.Split | None,
+    meta: Meta | None,
+    run_folder: pathlib.Path | None,
+    options: Options,
+) -> None:
+    predictions.write_csv(folder / 'predictions.csv')
+    files.write_json(folder / 'metrics.json', metrics)
+    report.write_report(folder, metrics, predictions, split, meta, run=run_folder, no_images=not options.images)
+
+
+def require_other_folder(folder: pathlib.Path, key: dict[str, Any]) -> None:
+    """Raises UserError where a folder cannot be written to, or holds an evaluation with another `key`."""
+    if _others(folder, key):
+        raise UserError(f'{folder} holds another evaluation; choose another folder.')
+    if parallel.is_first_process():
+        files.require_writable(folder)
 
 
 def moved(detector: Detector, path: str) -> Detector:
@@ -140,16 +233,24 @@ def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib
 
 def _folder(parent: pathlib.Path, name: str, key: dict[str, Any]) -> pathlib.Path:
     """A folder that no other evaluation has: where one has the plain name, it says what is different."""
-    shown = {'step': key['step'], 'threshold': f'{key["threshold"]:g}', 'content': key['content_digest'][:8]}
-    different = [f'-{word}-{shown[word]}' for word in _others(parent / name, key)]
-    return parent / ''.join([name, *different])
+    shown = {name.split('_')[0]: value for name, value in key.items() if value is not None}
+    shown['content'] = shown['content'][:8]
+    words = dict.fromkeys(other.split('_')[0] for other in _others(parent / name, key))
+    parts = [
+        f'-{word}-{shown[word]:g}' if isinstance(shown[word], float) else f'-{word}-{shown[word]}' for word in words
+    ]
+    return parent / ''.join([name, *parts])
 
 
 def _others(folder: pathlib.Path, key: dict[str, Any]) -> list[str]:
     """In what the evaluation of a folder differs from this one, if there is one."""
     path = folder / 'metrics.json'
-    before = json.loads(path.read_text()) if path.exists() else key
-    return [name.removesuffix('_digest') for name, value in key.items() if before.get(name, value) != value]
+    if not path.exists():
+        return []
+    before = {**dict.fromkeys(key), 'flip': False, **json.loads(path.read_text())}
+    return [
+        name for name, value in key.items() if before[name] != value and not (name == 'threshold' and value is None)
+    ]
 
 
 def _known(detector: Detector, data: datasets_lib.DataSet, split: str | None) -> np.ndarray:

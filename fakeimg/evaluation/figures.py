@@ -47,9 +47,16 @@ class Point:
 
 
 def compute(
-    labels: np.ndarray, probabilities: np.ndarray, logits: np.ndarray, points: Sequence[Point], resampler: Resampler
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    logits: np.ndarray,
+    points: Sequence[Point],
+    resampler: Resampler,
+    calibrated: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """Returns `figures`, `operating_points` and `transfer_gap`; the set's own best threshold is the last point.
+    """Returns `figures`, `calibrated`, `operating_points` and `transfer_gap`.
+
+    The set's own best threshold is the last operating point.
 
     Args:
         labels: int[n], 0 = real, 1 = fake.
@@ -57,10 +64,11 @@ def compute(
         logits: float64[n], their log-odds.
         points: thresholds; the gap is that of the last of them to the set's own best.
         resampler: of the same images.
+        calibrated: float64[n], log-odds corrected by what validation showed; None where there are none.
     """
     if not len(labels):
         figures = {name: intervals.undefined('no images', n=0) for name in _FREE}
-        return {'figures': figures, 'operating_points': [], 'transfer_gap': None}
+        return {'figures': figures, 'calibrated': None, 'operating_points': [], 'transfer_gap': None}
     ranked = Ranked.of(labels, logits)
     once = ranked.count()
     has_both = 0 < labels.sum() < len(labels)
@@ -71,7 +79,10 @@ def compute(
     places = [ranked.place(probabilities >= point.threshold) for point in points]
 
     def measure(counts: np.ndarray) -> dict[str, np.ndarray]:
-        return _measure(labels, logits, ranked, places, counts)
+        values = _measure(labels, logits, ranked, places, counts)
+        if calibrated is not None:
+            values |= {f'calibrated {name}': loss(labels, calibrated, counts) for name, loss in _LOSSES.items()}
+        return values
 
     values = {name: float(value[0]) for name, value in measure(np.ones((1, len(labels)), np.int32)).items()}
     drawn = resampler.measure(measure)
@@ -92,7 +103,8 @@ def compute(
     if has_both:
         best, carried = (f'{len(points) - back} balanced_accuracy' for back in (1, 2))
         gap = maker.difference(best, carried)
-    return {'figures': figures, 'operating_points': rows, 'transfer_gap': gap}
+    after = None if calibrated is None else {name: maker.figure(f'calibrated {name}') for name in _LOSSES}
+    return {'figures': figures, 'calibrated': after, 'operating_points': rows, 'transfer_gap': gap}
 
 
 def _measure(
@@ -106,11 +118,8 @@ def _measure(
         'average_precision': table.average_precision(),
         'eer': table.eer(),
         **{name: table.tpr_at(rate) for name, rate in FPRS.items()},
-        'log_loss': calibration.log_loss(labels, logits, counts),
-        'brier': calibration.brier(labels, logits, counts),
-        'cllr': calibration.cllr(labels, logits, counts),
+        **{name: loss(labels, logits, counts) for name, loss in _LOSSES.items()},
         'cllr_min': calibration.cllr_min(labels, logits, counts),
-        'ece': calibration.ece(labels, logits, counts),
         'augrc': abstention.augrc(labels, logits, counts),
     }
     for number, place in enumerate(places):
@@ -118,6 +127,13 @@ def _measure(
     return values
 
 
+# What calibration changes.
+_LOSSES = {
+    'log_loss': calibration.log_loss,
+    'brier': calibration.brier,
+    'cllr': calibration.cllr,
+    'ece': calibration.ece,
+}
 _RANKING = {'auc', 'partial_auc', 'average_precision', 'eer', *FPRS}
 
 

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.special
 
 import fakeimg
-from fakeimg.data.datasets import Split
 from fakeimg.errors import UserError
-from fakeimg.evaluation import abstention, calibration, figures, intervals, metrics, slices, thresholds
+from fakeimg.evaluation import abstention, calibration, figures, intervals, metrics, recalibration, slices, thresholds
+from fakeimg.evaluation import operating as operating_lib
 from fakeimg.evaluation.figures import Point
+from fakeimg.evaluation.operating import Operating
 from fakeimg.evaluation.ranking import Ranked, thin
 from fakeimg.evaluation.resampling import Resampler
 from fakeimg.scoring import Predictions
@@ -50,39 +52,74 @@ class Options:
         for name, value in (('prevalence', self.prevalence), ('error_rate', self.error_rate)):
             if value is not None and not 0 < value < 1:
                 raise UserError(f'{name} is {value:g}; it must be between 0 and 1.')
-        if isinstance(self.threshold, str):
-            thresholds.parse(self.threshold)
-        elif not 0 <= self.threshold <= 1:
-            raise UserError(f'threshold is {self.threshold}; it must be a probability, from 0 to 1, or a rule.')
+        thresholds.parse(self.threshold)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What makes the figures of one evaluation differ from those of another."""
+        rule = thresholds.parse(self.threshold)
+        threshold = {'threshold': rule.number if rule.is_fixed else None}
+        threshold |= {'threshold_rule': None if rule.is_fixed else rule.name}
+        return {**threshold, 'prevalence': self.prevalence, 'flip': self.flip}
 
 
-def resolve(options: Options, operating: Mapping[str, Any] | None) -> Point:
-    """The threshold that was asked for.
+DEFAULTS = Options()
+
+
+def resolve(options: Options, operating: Operating | None) -> Point:
+    """The threshold that was asked for, on P(fake) as the detector gives it.
 
     Raises:
         UserError: a rule that validation did not fix.
     """
-    asked = options.threshold
-    if not isinstance(asked, str):
-        return Point(f'{asked:g}', float(asked))
+    rule = thresholds.parse(options.threshold)
+    if rule.number is not None and rule.is_fixed:
+        return Point(rule.name, rule.number)
     if operating is None:
-        raise UserError(f'threshold {asked} is a rule that needs scores of validation images; give a number instead.')
-    found = operating['thresholds'].get(asked, {'why': 'it was not fitted'})
-    if found.get('threshold') is None:
-        raise UserError(f'validation does not support the threshold {asked}: {found["why"]}; give a number instead.')
-    return _carried(asked, operating)
+        raise UserError(
+            f'threshold {rule.name} is a rule for scores of validation images, and there are none; give a number.'
+        )
+    found = operating['thresholds'][rule.name]
+    if 'threshold' not in found:
+        raise UserError(f'validation does not support the threshold {rule.name}: it {found["why"]}; give a number.')
+    return _carried(rule.name, operating)
 
 
-def _carried(rule: str, operating: Mapping[str, Any]) -> Point:
+def _carried(rule: str, operating: Operating) -> Point:
+    """A threshold of `operating`, which has those of calibrated scores."""
     more = {name: operating[name] for name in ('n', 'digest') if name in operating}
-    return Point(rule, float(operating['thresholds'][rule]['threshold']), 'validation', more)
+    threshold = _uncalibrated(operating['thresholds'][rule]['threshold'], operating)
+    return Point(rule, threshold, 'validation', more)
+
+
+def _uncalibrated(probability: float, operating: Operating) -> float:
+    """The P(fake) that calibration turns into this one."""
+    if probability in (0.0, 1.0):
+        return probability
+    line = operating_lib.calibration_of(operating)
+    return float(scipy.special.expit((scipy.special.logit(probability) - line.intercept) / line.slope))
+
+
+def corrected(predictions: Predictions, options: Options, operating: Operating | None) -> Predictions:
+    """Scores for the prevalence that was asked for: calibrated, then moved by Bayes' rule.
+
+    Raises:
+        UserError: there is no validation that says what the scores assume.
+    """
+    if options.prevalence is None:
+        return predictions
+    if operating is None:
+        raise UserError('prevalence corrects calibrated scores, and there are no validation images to calibrate with.')
+    calibrated = operating_lib.calibration_of(operating).apply(predictions.logits)
+    logits = recalibration.to_prevalence(calibrated, operating['fake'] / operating['n'], options.prevalence)
+    return dataclasses.replace(predictions, logits=logits)
 
 
 def judge(
     predictions: Predictions,
     point: Point,
     options: Options,
-    operating: Mapping[str, Any] | None = None,
+    operating: Operating | None = None,
     columns: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Returns all that metrics.json says about scores, but for where they came from.
@@ -97,7 +134,11 @@ def judge(
     labels, logits = predictions.labels.astype(int), predictions.logits.astype(np.float64)
     probabilities = predictions.probabilities
     points = _points(point, operating)
-    found = figures.compute(labels, probabilities, logits, points, Resampler.of(labels, predictions.groups))
+    calibrated = None
+    if operating is not None and options.prevalence is None and operating['calibration']['method'] != 'none':
+        calibrated = operating_lib.calibration_of(operating).apply(logits)
+    resampler = Resampler.of(labels, predictions.groups)
+    found = figures.compute(labels, probabilities, logits, points, resampler, calibrated)
     if len(labels):
         perfect, low, high = calibration.ece_perfect(logits)
         found['figures']['ece_perfect'] = intervals.figure(perfect, low, high, len(labels), 'simulated labels')
@@ -126,13 +167,33 @@ def judge(
     }
 
 
-def _points(point: Point, operating: Mapping[str, Any] | None) -> list[Point]:
+def lines(results: dict[str, Any]) -> list[str]:
+    """The figures that a console shows, with their intervals."""
+    shown = [('AUC', results['figures']['auc'])]
+    for row in results['operating_points']:
+        name = row['name'] if row['achievable'] else f'{row["name"]} (not achievable)'
+        figures_of = row['figures']
+        shown += [(f'{word} at {name}', figures_of[key]) for word, key in _SHOWN.items()]
+    return [f'{name}: {text(figure)}' for name, figure in shown if figure['value'] is not None]
+
+
+_SHOWN = {'accuracy': 'accuracy', 'false positive rate': 'fpr', 'recall': 'recall'}
+
+
+def text(figure: dict[str, Any]) -> str:
+    """`0.9312 (0.9181 to 0.9423, n = 330)`."""
+    if figure['value'] is None:
+        return f'undefined: {figure["why"]}'
+    return f'{figure["value"]:.4f} ({figure["low"]:.4f} to {figure["high"]:.4f}, n = {figure["n"]:,})'
+
+
+def _points(point: Point, operating: Operating | None) -> list[Point]:
     points = [point]
     if point.name != '0.5':
         points.append(Point('0.5', 0.5))
     if operating is not None:
         for rule in _CARRIED:
-            if rule != point.name and operating['thresholds'].get(rule, {}).get('threshold') is not None:
+            if rule != point.name and 'threshold' in operating['thresholds'].get(rule, {}):
                 points.append(_carried(rule, operating))
     return points
 
@@ -163,10 +224,26 @@ def _slices(
     return tables, {name: slices.macro(rows) for name, rows in tables.items() if name == 'source'}
 
 
-def _unsure(
-    predictions: Predictions, error_rate: float, operating: Mapping[str, Any] | None
-) -> dict[str, Any] | None:
-    return None
+def _unsure(predictions: Predictions, error_rate: float, operating: Operating | None) -> dict[str, Any] | None:
+    """The band that validation fixed, and what it does here."""
+    if operating is None:
+        return None
+    band = operating['unsure'][f'{error_rate:g}']
+    if 'low' not in band:
+        return {'error_rate': error_rate, **band}
+    low, high = (_uncalibrated(band[side], operating) for side in ('low', 'high'))
+    labels, scores = predictions.labels, predictions.probabilities
+    kept = (scores >= high) | (scores < low)
+    wrong = ((scores >= high) != labels)[kept]
+    return {
+        'error_rate': error_rate,
+        'low': low,
+        'high': high,
+        'source': 'validation',
+        **{name: operating[name] for name in ('n', 'digest') if name in operating},
+        'coverage': intervals.proportion(int(kept.sum()), len(labels), 'no images'),
+        'error': intervals.proportion(int(wrong.sum()), len(wrong), 'all images are unsure'),
+    }
 
 
 def _curves(labels: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
@@ -183,7 +260,7 @@ def _histogram(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, Any]:
     return {'edges': np.linspace(0, 1, _BARS + 1).round(6).tolist(), 'real': counts[0], 'fake': counts[1]}
 
 
-def about(split: Split | None, predictions: Predictions, name: str, layout: str = '') -> dict[str, Any]:
+def about(predictions: Predictions, name: str, layout: str = '') -> dict[str, Any]:
     """What metrics.json says about the images."""
     fake = int(predictions.labels.sum())
     sources: dict[str, int] = {}

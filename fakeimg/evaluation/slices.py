@@ -1,13 +1,18 @@
 """The same figures for parts of a set: per generator, video, format, size, JPEG quality, or a column of a table."""
 
 import bisect
+import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from fakeimg.auditing.headers import read_header
+from fakeimg.data import tables
 from fakeimg.data.datasets import Split
+from fakeimg.data.rows import SUFFIXES, read_rows
+from fakeimg.errors import UserError
 from fakeimg.evaluation import intervals
 from fakeimg.evaluation.intervals import Figure
 from fakeimg.evaluation.ranking import Ranked, decision_metrics
@@ -34,6 +39,27 @@ def header_columns(split: Split, names: Sequence[str]) -> dict[str, list[str]]:
         columns['size'].append(_range(min(header.width, header.height), _SIDES, ' px'))
         columns['jpeg_quality'].append(_range(header.jpeg_quality, _QUALITIES) if header.jpeg_quality else '')
     return columns
+
+
+def table_columns(path: str, names: Sequence[str], wanted: Sequence[str]) -> dict[str, list[str]]:
+    """Columns of the table that lists images, one value for each of `names`; '' where it has none.
+
+    Raises:
+        UserError: the images do not come from a table, or it has no such column.
+    """
+    if not wanted:
+        return {}
+    if not path.lower().endswith(SUFFIXES):
+        raise UserError(f'{path} is no table, so there is no column {wanted[0]!r} to slice by.')
+    records = read_rows(pathlib.Path(path).read_bytes(), os.path.basename(path))
+    keys = {tables.column_key(name): name for name in records[0]}
+    for name in wanted:
+        if tables.column_key(name) not in keys:
+            raise UserError(f'{path} has no column {name!r} to slice by; its columns are {", ".join(keys.values())}.')
+    paths = next(keys[name] for name in tables.COLUMNS['path'] if name in keys)
+    by_path = {os.path.normpath(str(record[paths])): record for record in records}
+    found = [by_path.get(os.path.normpath(name), {}) for name in names]
+    return {name: [str(row.get(keys[tables.column_key(name)], '')) for row in found] for name in wanted}
 
 
 def _range(value: int, starts: Sequence[int], unit: str = '') -> str:

@@ -11,6 +11,7 @@ from fakeimg.config import Config
 from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.evaluation.evaluator import evaluate, moved
+from fakeimg.evaluation.judge import Options
 from fakeimg.training import loop
 from tests.support.console import Recorder
 from tests.support.sets import prepare
@@ -63,7 +64,7 @@ def test_evaluations_never_replace_others(workdir: pathlib.Path, faces: pathlib.
     image = tmp_path / 'other/val/real/000000.jpg'
     image.write_bytes(image.read_bytes() + b'0')  # named alike
     folders = [evaluate(detector, data_path=str(tmp_path / parent / 'val'))[1] for parent in ('one', 'other')]
-    folders += [evaluate(detector, threshold=threshold)[1] for threshold in (0.5, 0.7, 0.3)]
+    folders += [evaluate(detector, options=Options(threshold=threshold))[1] for threshold in (0.5, 0.7, 0.3)]
     config = load(workdir).config
     config.steps = 4
     loop.train(config, workdir)
@@ -77,7 +78,7 @@ def test_evaluations_never_replace_others(workdir: pathlib.Path, faces: pathlib.
     assert [one['threshold'] for one in found[2:5]] == [0.5, 0.7, 0.3]
     assert evaluate(detector, out=folders[2])[1] == folders[2]
     with pytest.raises(UserError, match='holds another evaluation; choose another folder'):
-        evaluate(detector, threshold=0.6, out=folders[2])
+        evaluate(detector, options=Options(threshold=0.6), out=folders[2])
 
 
 def test_images_at_another_place_are_the_same_if_their_listing_is(
@@ -88,7 +89,11 @@ def test_images_at_another_place_are_the_same_if_their_listing_is(
     with pytest.raises(UserError, match=f'the images of this run are not at {faces}; .* moved_to'):
         evaluate(load(workdir))
     metrics, folder = evaluate(moved(load(workdir), str(tmp_path / 'archive')))
-    assert metrics == {**expected, 'data_path': str(tmp_path / 'archive')}
+    assert metrics == {
+        **expected,
+        'data_path': str(tmp_path / 'archive'),
+        'data': {**expected['data'], 'name': 'archive'},
+    }
     assert folder.name == 'test'
     shutil.copy(tmp_path / 'archive/test/real/000000.jpg', tmp_path / 'archive/test/real/new.jpg')
     with pytest.raises(UserError, match='does not hold the images that this run was trained on'):
@@ -146,7 +151,7 @@ def test_images_that_train_holds_too_are_scored_apart(
     right = sum((float(row['probability']) >= 0.5) == (row['label'] == '1') for row in rows)
     assert others['accuracy'] == pytest.approx(right / 40)
     assert evaluate(load(tmp_path / 'run'), 'train')[0]['without_copies'] is None
-    others = evaluate(load(tmp_path / 'run'), threshold=0.0)[0]['without_copies']
+    others = evaluate(load(tmp_path / 'run'), options=Options(threshold=0.0))[0]['without_copies']
     assert others['threshold'] == 0.0
     assert others['confusion'] == {'tp': 20, 'fp': 20, 'tn': 0, 'fn': 0}
 
@@ -194,17 +199,24 @@ def test_unreadable_images_are_not_scored(config: Config, faces: pathlib.Path, t
     ('arguments', 'message'),
     [
         ({'split': 'holdout'}, "no split 'holdout'"),
-        ({'threshold': float('nan')}, '^threshold is nan; it must be a prob'),
+        ({'options': {'threshold': float('nan')}}, '^threshold is nan; it must be a prob'),
+        ({'options': {'threshold': 'fpr=0'}}, '^threshold is .fpr=0.; the false positive rate must lie between'),
+        ({'options': {'threshold': 'best'}}, '^threshold is .best.; it must be a number from 0 to 1, or one of'),
+        ({'options': {'prevalence': 1.0}}, '^prevalence is 1; it must be between 0 and 1'),
+        ({'options': {'error_rate': 0.0}}, '^error_rate is 0; it must be between 0 and 1'),
+        ({'options': {'threshold': 'fpr=0.01'}}, 'does not support the threshold fpr=0.01: it needs 299 real images'),
     ],
 )
 def test_arguments_that_cannot_work(workdir: pathlib.Path, arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
+        if 'options' in arguments:
+            arguments = {'options': Options(**arguments['options'])}
         evaluate(load(workdir), **arguments)
     assert not (workdir / 'evaluations').exists()
 
 
 def test_the_report_names_rates(workdir: pathlib.Path) -> None:
-    metrics, folder = evaluate(load(workdir), threshold=0.0)
+    metrics, folder = evaluate(load(workdir), options=Options(threshold=0.0))
     page = (folder / 'report.html').read_text()
     assert 'true positive rate 100.0% (20 of 20) of fake images' in page
     assert 'false positive rate 100.0% (20 of 20) of real images' in page

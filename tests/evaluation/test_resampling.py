@@ -20,7 +20,7 @@ def test_draws_keep_the_classes_and_whole_groups() -> None:
     assert (drawn[:, [5, 7]] == 1).all()
     assert (drawn[:, 0] + drawn[:, 2] == 2).all()
     np.testing.assert_array_equal(drawn, np.concatenate([*resampler.draws()]))
-    assert number_of_draws(20_000) == 2000 and number_ofdraws(10**7) == 200
+    assert number_of_draws(20_000) == 2000 and number_of_draws(10**7) == 200
 
 
 def test_chunks_are_one_sequence_ofdraws(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,70 @@
+"""What evaluation takes from a run's validation split: read from the run folder, or fitted once and kept there."""
+
+import contextlib
+import os
+
+from fakeimg.config import DEMO
+from fakeimg.console import Console
+from fakeimg.data import datasets, seen
+from fakeimg.data.datasets import DataSet
+from fakeimg.detector import Detector
+from fakeimg.errors import UserError
+from fakeimg.evaluation import operating
+from fakeimg.evaluation.operating import Operating
+from fakeimg.runtime import parallel
+
+
+def of_run(
+    detector: Detector, data: DataSet | None, threshold: str | float, error_rate: float, console: Console
+) -> Operating | None:
+    """Returns what validation fixed for this checkpoint; None, with a warning, where its images cannot be had.
+
+    Args:
+        detector: of a run.
+        data: the set that the run was trained on, if it is open already.
+        threshold: a number, or a rule to fit as well.
+        error_rate: of the unsure band.
+        console: gets warnings and progress.
+
+    Raises:
+        UserError: the run folder's file is damaged, or was fitted for another run or on other images.
+    """
+    assert detector.run is not None and detector.step is not None
+    meta, split = detector.meta, detector.config.data.validation_split
+    try:
+        digest = meta.content_digest
+        if digest is None:
+            data = data or _open(detector)
+            digest = seen.content_digest(data)
+        key = operating.key(meta, detector.step, split, digest)
+        found = operating.read(detector.run, key)
+        if found is not None and operating.covers(found, threshold, error_rate):
+            return found
+        data = data or _open(detector)
+        if seen.content_digest(data) != digest:
+            raise _NoImages('are not the ones this run was validated with')
+        part = data.get(split)
+    except _NoImages as error:
+        console.warn(f'no threshold, calibration or unsure band is carried: the images of validation {error}')
+        return None
+    predictions, _ = detector.score(part, split, console=console)
+    rules = [threshold] if isinstance(threshold, str) else []
+    fitted = operating.fit(predictions.labels, predictions.logits, predictions.groups, error_rate, rules)
+    if parallel.is_first_process():
+        with contextlib.suppress(OSError):  # a run folder that is attached read-only
+            return operating.write(detector.run, fitted, key)
+    return {**key, **fitted}
+
+
+class _NoImages(Exception):
+    pass
+
+
+def _open(detector: Detector) -> DataSet:
+    path = detector.config.data.path
+    if path != DEMO and not os.path.exists(path):
+        raise _NoImages(f'are not at {path}')
+    try:
+        return datasets.open_data(detector.config)
+    except UserError as error:
+        raise _NoImages(f'cannot be read ({error})') from None
