@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -48,10 +48,10 @@ class Predictions:
     def take(self, rows: np.ndarray) -> 'Predictions':
         """Returns those of some rows, int[m] or bool[n]; none of them counts as skipped."""
         rows = np.arange(len(self.labels))[rows]
-        names, sources, groups = (
+        columns: list[list[str]] = [
             [values[row] for row in rows] if values else [] for values in (self.names, self.sources, self.groups)
-        )
-        return Predictions(names, self.labels[rows], self.logits[rows], 0, sources, groups)
+        ]
+        return Predictions(columns[0], self.labels[rows], self.logits[rows], 0, *columns[1:])
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -62,15 +62,16 @@ class Predictions:
     def write_csv(self, path: pathlib.Path, *, are_log_odds: bool = True) -> None:
         """Writes one row per image: name, label (0 real, 1 fake), probability (P(fake)), logit.
 
-        Without `are_log_odds`, decisions of a classifier, fake at 0 and above: name, label, decision. Sources and
-        groups follow where there are any.
+        Without `are_log_odds`, decisions of a classifier, fake at 0 and above: name, label, decision. Sources
+        follow where there are several, and groups where there are any.
         """
-        columns = [self.names, map(int, self.labels)]
+        columns: list[Iterable[Any]] = [self.names, map(int, self.labels)]
         if are_log_odds:
             columns.append(map('{:.6f}'.format, self.probabilities))
         columns.append(map('{:.6f}'.format, self.logits))
         header = ['name', 'label', *(('probability', 'logit') if are_log_odds else ('decision',))]
-        more = {name: values for name, values in (('source', self.sources), ('group', self.groups)) if any(values)}
+        more = {'source': self.sources} if len({*self.sources}) > 1 else {}  # one says nothing
+        more |= {'group': self.groups} if any(self.groups) else {}
         with files.replacing(path, **files.TEXT) as file:
             rows = csv.writer(file)
             rows.writerow((*header, *more))
