@@ -168,23 +168,24 @@ def judge(
 
 
 def lines(results: dict[str, Any]) -> list[str]:
-    """The figures that a console shows, with their intervals."""
-    shown = [('AUC', results['figures']['auc'])]
+    """What a console shows of the figures, with their intervals."""
+    shown = [f'AUC {text(results["figures"]["auc"])}']
     for row in results['operating_points']:
-        name = row['name'] if row['achievable'] else f'{row["name"]} (not achievable)'
-        figures_of = row['figures']
-        shown += [(f'{word} at {name}', figures_of[key]) for word, key in _SHOWN.items()]
-    return [f'{name}: {text(figure)}' for name, figure in shown if figure['value'] is not None]
+        where = {'validation': 'from validation', 'this set': 'of this set itself: not achievable'}.get(row['source'])
+        name = f'{row["threshold"]:.4g}' + (f', {row["name"]} {where}' if where else '')
+        parts = ', '.join(f'{word} {text(row["figures"][key])}' for word, key in _SHOWN.items())
+        shown.append(f'called fake from P(fake) {name}: {parts}')
+    return shown
 
 
 _SHOWN = {'accuracy': 'accuracy', 'false positive rate': 'fpr', 'recall': 'recall'}
 
 
 def text(figure: dict[str, Any]) -> str:
-    """`0.9312 (0.9181 to 0.9423, n = 330)`."""
+    """`0.931 (0.918 to 0.942)`."""
     if figure['value'] is None:
-        return f'undefined: {figure["why"]}'
-    return f'{figure["value"]:.4f} ({figure["low"]:.4f} to {figure["high"]:.4f}, n = {figure["n"]:,})'
+        return f'undefined ({figure["why"]})'
+    return f'{figure["value"]:.3f} ({figure["low"]:.3f} to {figure["high"]:.3f})'
 
 
 def _points(point: Point, operating: Operating | None) -> list[Point]:
