@@ -33,10 +33,11 @@ _VARIABLES = {INK: 'ink', MUTED: 'muted', LINE: 'line', REAL_COLOUR: 'real', FAK
 THUMBNAIL_SIZE = 128  # pixels
 _THUMBNAIL_BYTES = 16_000  # of a PNG; 40 larger ones would make a page heavy
 PLOT_STYLE: Any = {
-    'font.size': 11, 'axes.titlesize': 11, 'axes.spines.top': False, 'axes.spines.right': False,
+    'font.size': svg_lib.FONT_SIZE, 'axes.titlesize': 11, 'axes.spines.top': False, 'axes.spines.right': False,
     'axes.edgecolor': MUTED, 'axes.labelcolor': INK, 'text.color': INK, 'xtick.color': MUTED, 'ytick.color': MUTED,
     'xtick.labelcolor': INK, 'ytick.labelcolor': INK, 'grid.color': LINE, 'grid.linewidth': 0.6,
-    'legend.frameon': False, 'svg.fonttype': 'none', 'svg.hashsalt': 'fakeimg',
+    'legend.frameon': False, 'xtick.major.size': 0, 'ytick.major.size': 0, 'xtick.minor.size': 0,
+    'ytick.minor.size': 0, 'svg.fonttype': 'none', 'svg.hashsalt': 'fakeimg',
 }  # fmt: skip
 _PNG_DPI = 144
 
@@ -236,7 +237,7 @@ def chart(
         alone = svg.replace('style="', 'style="background:#fff;', 1).replace(
             '<svg ', '<svg xmlns="http://www.w3.org/2000/svg" ', 1
         )
-        (folder / f'{name}.svg').write_text(alone, encoding='utf-8')
+        (folder / f'{name}.svg').write_bytes(alone.encode('utf-8', 'replace'))
         figure.savefig(folder / f'{name}.png', dpi=_PNG_DPI, facecolor='white')
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f'var(--{variable})')

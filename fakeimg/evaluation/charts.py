@@ -172,7 +172,7 @@ def severity(name: str, curve: dict[str, Any], folder: Folder) -> Chart | None:
     """AUC and accuracy over the severity of one degradation."""
     rows = curve['rows']
     title = name.replace('_', ' ').replace('jpeg', 'JPEG').replace('webp', 'WebP')
-    names = [str(row['severity']) for row in rows]
+    names = [_drawn(str(row['severity'])) for row in rows]
     with pages.drawing(height=2.9) as (figure, axes):
         for key, colour, marker, style in (('auc', REAL_COLOUR, 'o', '-'), ('accuracy', FAKE_COLOUR, 's', '--')):
             values = np.array([(row.get(key) or {}).get('value') for row in rows], float)
@@ -185,8 +185,9 @@ def severity(name: str, curve: dict[str, Any], folder: Folder) -> Chart | None:
                       label='AUC' if key == 'auc' else key)  # fmt: skip
         if not axes.lines:
             return None
-        axes.set_xticks(range(len(rows)), names)
-        axes.set(xlabel=curve.get('unit', ''), ylim=(min(0.45, axes.get_ylim()[0]), 1.01))
+        axes.set_xticks(range(len(rows)), names, parse_math=False)
+        axes.set_xlabel(_drawn(curve.get('unit') or ''), parse_math=False)
+        axes.set_ylim(min(0.45, axes.get_ylim()[0]), 1.01)
         axes.grid(True)
         axes.legend(loc='lower left', ncols=2, fontsize=10)
         table = Table(
@@ -248,8 +249,13 @@ def _number(value: float | None) -> str:
 
 
 def _short(text: str) -> str:
-    text = ''.join(character if character.isprintable() else '?' for character in text)
+    text = _drawn(text)
     return text if len(text) <= 20 else f'{text[:9]}…{text[-10:]}'
+
+
+def _drawn(text: str) -> str:
+    """Text that a font can draw: names of files may hold bytes that are no text."""
+    return ''.join(character if character.isprintable() else '?' for character in text)
 
 
 def _slug(name: str) -> str:

@@ -81,6 +81,20 @@ def reproduce(metrics: dict[str, Any], meta: Meta | None) -> Section:
     environment = detector.get('environment') or {}
     versions = {**(environment.get('versions') or {}), 'Python': environment.get('python')}
     config = detector.get('config') or (meta.config if meta else None)
+    tables = [Table(['what', 'value'], identifiers(metrics, meta), kinds='w')]
+    installed = [[name, str(version)] for name, version in versions.items() if version]
+    if installed:
+        tables.append(Table(['package', 'version'], installed, 'Versions of the training', kinds='w'))
+    folded = [('The configuration', json.dumps(config, indent=2, default=str))] if config else []
+    if environment.get('command'):
+        folded.append(('The command of the training', str(environment['command'])))
+    commands = [metrics['command']] if metrics.get('command') else []
+    return Section('How to reproduce', _identity(metrics, meta), commands, tables=tables, folded=folded)
+
+
+def identifiers(metrics: dict[str, Any], meta: Meta | None) -> list[list[str]]:
+    """What identifies detector, data and machine, by name."""
+    environment = (metrics.get('detector') or {}).get('environment') or {}
     known = {
         'fakeimg': metrics.get('fakeimg') or (meta.fakeimg if meta else None),
         'checkpoint': metrics.get('step'),
@@ -92,17 +106,7 @@ def reproduce(metrics: dict[str, Any], meta: Meta | None) -> Section:
         'platform': environment.get('platform'),
         'devices': ', '.join(map(str, environment.get('devices') or ())),
     }
-    rows = [[name, str(value)] for name, value in known.items() if value not in (None, '')]
-    tables = [Table(['what', 'value'], rows, kinds='w')]
-    installed = [[name, str(version)] for name, version in versions.items() if version]
-    if installed:
-        tables.append(Table(['package', 'version'], installed, 'Versions of the training', kinds='w'))
-    folded = [('The configuration', json.dumps(config, indent=2, default=str))] if config else []
-    trained = environment.get('command')
-    if trained:
-        folded.append(('The command of the training', str(trained)))
-    commands = [metrics['command']] if metrics.get('command') else []
-    return Section('How to reproduce', _identity(metrics, meta), commands, tables=tables, folded=folded)
+    return [[name, str(value)] for name, value in known.items() if value not in (None, '')]
 
 
 def _identity(metrics: dict[str, Any], meta: Meta | None) -> list[str]:

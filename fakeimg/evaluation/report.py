@@ -123,5 +123,9 @@ def _facts(metrics: dict[str, Any], meta: Meta | None) -> list[tuple[str, str]]:
 
 def _embedded(metrics: dict[str, Any]) -> dict[str, Any]:
     """All numbers of the page; of slices the worst, for there may be thousands of videos."""
-    slices = {name: (rows or [])[:_EMBEDDED_SLICES] for name, rows in (metrics.get('slices') or {}).items()}
-    return {**metrics, 'slices': slices} if slices else metrics
+    data = dict(metrics)
+    if metrics.get('slices'):
+        data['slices'] = {name: (rows or [])[:_EMBEDDED_SLICES] for name, rows in metrics['slices'].items()}
+    if metrics.get('curves'):
+        data['curves'] = {name: points for name, points in metrics['curves'].items() if name != 'det'}  # roc's points
+    return data

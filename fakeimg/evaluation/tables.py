@@ -38,13 +38,18 @@ DECISIONS = {
 }
 
 
+def title(name: str) -> str:
+    """The name of a figure in words."""
+    return FIGURES[name][0] if name in FIGURES else DECISIONS.get(name, name.replace('_', ' '))
+
+
 def figures(found: dict[str, Any]) -> Table:
     """Figures that need no threshold."""
     known = [name for name in FIGURES if name in found]
     rows = []
     for name in [*known, *(name for name in found if name not in FIGURES)]:
-        title, meaning = FIGURES.get(name, (name.replace('_', ' '), ''))
-        rows.append([Cell(title, '', meaning), words.cell(found[name], name), *_method(found[name])])
+        meaning = FIGURES[name][1] if name in FIGURES else ''
+        rows.append([Cell(title(name), '', meaning), words.cell(found[name], name), *_method(found[name])])
     return Table(['figure', 'value', 'n', 'method'], rows, kinds='wnnw')
 
 
@@ -62,7 +67,7 @@ def decisions(points: Sequence[dict[str, Any]]) -> list[Table]:
     rows: list[Sequence[str | Cell]] = [['threshold on P(fake)', *(f'{point["threshold"]:.4g}' for point in points)]]
     rows += [[DECISIONS[name], *(words.cell(point['figures'].get(name), name) for point in points)] for name in names]
     wrong = {'tp': 'fake, called fake', 'fn': 'fake, called real', 'fp': 'real, called fake', 'tn': 'real, called real'}
-    rows += [[title, *(f'{point["confusion"][key]:,}' for point in points)] for key, title in wrong.items()]
+    rows += [[words_, *(f'{point["confusion"][key]:,}' for point in points)] for key, words_ in wrong.items()]
     return [Table(head, rows)]
 
 
@@ -93,8 +98,7 @@ def slice_rows(name: str, rows: Sequence[dict[str, Any]], macro: dict[str, Any] 
         shown.append([Cell('mean over slices', '', 'each counts once'), '', *means])
     left = len(rows) - SLICES_SHOWN
     note = f'The worst {SLICES_SHOWN} of {len(rows):,}; metrics.json has all of them.' if left > 0 else ''
-    title = name.replace('_', ' ')
-    return Table([title, 'n', *(('AUC' if key == 'auc' else key) for key in keys)], shown, note=note)
+    return Table([name.replace('_', ' '), 'n', *(('AUC' if key == 'auc' else key) for key in keys)], shown, note=note)
 
 
 def _name(value: Any) -> str:

@@ -1,0 +1,175 @@
+"""The report of an evaluation: small, closed to every request, complete, and text where it shows what users named."""
+
+import html
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from fakeimg.data.datasets import Split
+from fakeimg.evaluation import report, words
+from fakeimg.scoring import Predictions
+from tests.support import judged
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+COUNT = 320
+
+
+@pytest.fixture(scope='module')
+def split() -> Split:
+    return judged.source(*(f'test/{("real", "fake")[row % 2]}/{row:06}.jpg' for row in range(COUNT)), size=160)
+
+
+@pytest.fixture(scope='module')
+def written(split: Split, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A report with everything, and the run and the audit that belong to it."""
+    root = tmp_path_factory.mktemp('report')
+    run = judged.write_run(root / 'runs/x')
+    audit = root / 'audits/cifake-22222222'
+    audit.mkdir(parents=True)
+    findings = [
+        {
+            'name': name,
+            'level': level,
+            'sentence': f'{name} in words',
+            'advice': 'advice',
+            'commands': ['fakeimg fix it'],
+        }
+        for name, level in (('classes', 'ok'), ('shift', 'note'), ('copies', 'fail'))
+    ]
+    (audit / 'audit.json').write_text(json.dumps({'digest': 'other', 'verdict': 'fail', 'findings': findings}))
+    predictions = judged.predictions_of(split, skipped=2)
+    folder = root / 'evaluation'
+    folder.mkdir()
+    report.write_report(folder, judged.full(predictions), predictions, split, judged.meta(), run=run)
+    return folder
+
+
+def page_of(folder: pathlib.Path) -> str:
+    return (folder / 'report.html').read_text()
+
+
+def write(folder: pathlib.Path, metrics: dict, predictions: Predictions, split: Split | None, **options: bool) -> str:
+    report.write_report(folder, metrics, predictions, split, judged.meta() if split else None, **options)
+    return page_of(folder)
+
+
+def test_the_page_is_small_and_asks_for_nothing(written: pathlib.Path) -> None:
+    page = page_of(written)
+    assert len(page.encode()) < 1_500_000
+    assert len(re.sub('"data:[^"]*"', '', page).encode()) < 300_000  # without images
+    assert f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">' in page
+    fetched = re.findall(r'(?:src|href|srcset|action|poster|data)="([^"]*)"', page)
+    assert fetched and all(target.startswith(('data:image/', '#')) for target in fetched)
+    assert not re.search(r'url\((?!#)|@import|<link|<iframe|<object|<form|\son\w+=', page)
+    assert re.findall('<script[^>]*>', page) == ['<script type="application/json" id="numbers">']
+    assert page.count('<img ') == 36
+
+
+def test_every_chart_has_an_alternative_and_its_numbers(written: pathlib.Path) -> None:
+    page = page_of(written)
+    charts = re.findall(r'<figure id="chart-([^"]+)">(.*?)</figure>', page, re.DOTALL)
+    assert len(charts) == page.count('<svg') == 23
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for name, chart in charts:
+        assert f'role="img" aria-labelledby="{name}-t {name}-d"' in chart
+        assert all(re.search(rf'<{tag} id="{name}-{tag[0]}">[^<]+<', chart) for tag in ('title', 'desc'))
+        assert re.search(r'<details>.*<tbody>.*<t[dh].*</details>', chart, re.DOTALL), name
+        assert 'nan' not in chart
+    drawn = {path.name for path in (written / 'figures').iterdir()}
+    assert drawn == {f'{name}.{kind}' for name, _ in charts for kind in ('svg', 'png')}
+
+
+def test_the_first_screen_and_every_section(written: pathlib.Path) -> None:
+    page = html.unescape(page_of(written))
+    first = page.split('<nav')[0]
+    for said in ('CIFAKE, test split', '2026-11-27', 'Of 100 real images it wrongly calls', '95 % interval',
+                 'It learned from CIFAKE alone', 'A score is no proof', 'images of the class fake',
+                 'corrected to a stated prior', 'mirror image'):  # fmt: skip
+        assert said in first
+    assert re.findall('<h2>([^<]+)</h2>', page)[2:] == [
+        'Figures', 'Decisions', 'ROC and DET', 'Reliability', 'Scores by class', 'When it may say unsure',
+        'Sources not in training', 'Slices', 'Videos', 'Robustness', 'Images', 'Learning curves',
+        'The audit of this data', 'Unreadable images', 'How to reproduce',
+    ]  # fmt: skip
+    assert 'needs 2,995 real images' in page and 'class="n grey"' in page
+    assert 'nobody can achieve it' in page and 'truncated or damaged JPEG' in page
+    assert page.index('copies in words') < page.index('shift in words') and 'classes in words' not in page
+    assert '<code>fakeimg fix it</code>' in page
+    assert '<code>fakeimg evaluate --workdir runs/x --split test</code>' in page
+    numbers = json.loads(page_of(written).split('id="numbers">')[1].split('</script>')[0])
+    assert numbers['figures']['auc']['n'] == COUNT and len(numbers['slices']['group']) == 30
+
+
+def test_without_images_it_shows_none(split: Split, tmp_path: pathlib.Path) -> None:
+    predictions = judged.predictions_of(split)
+    page = write(tmp_path, judged.least(predictions), predictions, split, no_images=True)
+    assert '<img' not in page and 'data:image' not in page and 'Thumbnails are left out' in page
+
+
+def test_the_fewest_keys_are_enough(split: Split, tmp_path: pathlib.Path) -> None:
+    predictions = judged.predictions_of(split)
+    page = write(tmp_path, judged.least(predictions), predictions, split)
+    assert re.findall('<h2>([^<]+)</h2>', page)[2:] == ['Figures', 'Decisions', 'Images', 'How to reproduce']
+    assert 'Of 100 real images' in page
+
+
+@pytest.mark.parametrize('kept', ['real', 'fake', 'five', 'none'])
+def test_sets_of_one_class_five_images_and_none(split: Split, tmp_path: pathlib.Path, kept: str) -> None:
+    rows = {
+        'real': split.labels == 0,
+        'fake': split.labels == 1,
+        'five': np.arange(COUNT) < 5,
+        'none': split.labels > 1,
+    }
+    predictions = judged.predictions_of(split).take(rows[kept])
+    page = html.unescape(write(tmp_path, judged.least(predictions), predictions, None))
+    assert {'real': 'There are no fake images', 'fake': 'There are no real images', 'five': 'Of the 3 real images',
+            'none': 'No image was scored'}[kept] in page  # fmt: skip
+    assert ('only one class' in page) == (kept != 'five')
+    assert 'nan' not in page.lower()
+
+
+def test_names_of_users_are_text_everywhere(tmp_path: pathlib.Path) -> None:
+    evil = '<script>alert("1")</script>$x_\udce9'
+    images = judged.source(*(f'{evil}{row}' for row in range(8)))
+    predictions = judged.predictions_of(images)
+    metrics = judged.full(predictions)
+    metrics['slices'] = {evil: [{**row, 'value': f'{evil}{row["value"]}'} for row in metrics['slices']['source']]}
+    metrics['data'] |= {'name': evil, 'sources': {evil: 1, 'b': 2}, 'unreadable': [[evil, evil]]}
+    metrics['detector'] |= {'model': evil, 'trained_on': evil, 'run': evil, 'config': {evil: evil}}
+    metrics |= {'split': evil, 'command': evil, 'labels': {evil: 1}}
+    metrics['robustness'] = {'n': 8, 'curves': {evil: {**metrics['robustness']['curves']['jpeg'], 'unit': evil}}}
+    page = write(tmp_path, metrics, predictions, images)
+    assert page.count('<script') == 1
+    assert page.count('&lt;script&gt;') > 20 and '$x_?' in page
+
+
+@pytest.mark.parametrize(
+    ('fp', 'tn', 'said'),
+    [
+        (3, 97, 'of 100 real images it wrongly calls 3 fake (1 to 8)'),
+        (30, 9970, 'of 1,000 real images it wrongly calls 3 fake (2 to 4)'),
+        (0, 500, 'of 100 real images it wrongly calls none fake (0 to 1)'),
+        (1, 3, 'of the 4 real images it wrongly calls 1 fake (95 % interval 5 to 70 of 100)'),
+    ],
+)
+def test_the_sentence_counts_images(fp: int, tn: int, said: str) -> None:
+    point = {'confusion': {'fp': fp, 'tn': tn, 'fn': 5, 'tp': 95}}
+    assert words.sentence(point).lower() == f'{said}; of 100 fake images it misses 5 (2 to 11).'
+
+
+@pytest.mark.parametrize(
+    ('figure', 'said'),
+    [
+        ({'value': 0.6455, 'low': 0.58, 'high': 0.71}, '0.65 (0.58 to 0.71)'),
+        ({'value': 0.93124, 'low': 0.92, 'high': 0.942}, '0.931 (0.920 to 0.942)'),
+        ({'value': None, 'needs': 2995}, 'undefined: needs 2,995 real images'),
+        (None, 'undefined: not computed'),
+    ],
+)
+def test_a_figure_has_the_digits_that_its_interval_supports(figure: dict | None, said: str) -> None:
+    assert words.text(figure) == said
