@@ -162,15 +162,20 @@ def weighted_auc(labels: np.ndarray, scores: np.ndarray) -> Statistic:
     return auc
 
 
+def resample(resampler: Resampler, statistic: Statistic) -> np.ndarray:
+    """float64[draws], NaN where a draw lacks a class."""
+    with np.errstate(invalid='ignore', divide='ignore'):
+        drawn = [statistic(np.ascontiguousarray(counts.T, np.float64)) for counts in resampler.draws()]
+    return np.concatenate(drawn)
+
+
 def _mean(statistics: Sequence[Statistic], counts: np.ndarray) -> np.ndarray:
     return np.mean([statistic(counts) for statistic in statistics], axis=0)
 
 
 def _resampled(value: float, resampler: Resampler, units: int, statistic: Statistic) -> Figure:
     """A figure from resampled groups: Student's interval with one degree of freedom less than there are `units`."""
-    with np.errstate(invalid='ignore', divide='ignore'):
-        drawn = [statistic(np.ascontiguousarray(counts.T, np.float64)) for counts in resampler.draws()]
-    found = np.concatenate(drawn)
+    found = resample(resampler, statistic)
     found = found[np.isfinite(found)]  # few groups of both classes can leave a draw without one of them
     deviation = float(found.std(ddof=1)) * math.sqrt(units / (units - 1))  # draws of g groups vary 1 - 1/g as much
     n, groups = len(resampler.units), int(resampler.units.max()) + 1

@@ -1,0 +1,3 @@
+from fakeimg.cli import shim
+
+shim(__name__, 'compare')  # `python -m fakeimg.compare` is `fakeimg compare`
