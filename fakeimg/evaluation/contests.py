@@ -84,7 +84,7 @@ def _accuracy(labels: np.ndarray, decided: np.ndarray, resampler: Resampler) -> 
 
 def _grouped(found: Figure, resampler: Resampler, statistic: paired.Statistic) -> Figure:
     low, high = resampler.interval(paired.resample(resampler, statistic)[:, None])
-    more = {'method': resampler.method(), 'groups': int(resampler.units.max()) + 1}
+    more = {'method': resampler.method, 'groups': int(resampler.units.max()) + 1}
     return {**intervals.figure(found['value'], float(low[0]), float(high[0]), found['n'], ''), **more}
 
 
