@@ -17,7 +17,7 @@ def inline(text: str, name: str, title: str, description: str) -> str:
     body = re.sub(r"font-family: (?:'[^']*'|[^;\"'])*; ?", '', body)
     body = re.sub(r"font: ([\d.]+px) (?:'[^']*'|[^;\"'])*;?", r'font-size: \1;', body)
     body = re.sub(r' transform="rotate\(-?0 [^"]*\)"', '', body)
-    body = re.sub(r'-?\d+\.\d{2,}', lambda number: f'{float(number.group()):.1f}', body)
+    body = re.sub(r'<[^>]+>', _rounded, body)
     used = set(re.findall(r'(?:href="|url\()#([\w.-]+)', body))
     body = re.sub(r' id="([^"]+)"', lambda id: f' id="{name}-{id.group(1)}"' if id.group(1) in used else '', body)
     body = re.sub(r'(href="|url\()#', rf'\g<1>#{name}-', body)
@@ -32,6 +32,11 @@ def inline(text: str, name: str, title: str, description: str) -> str:
         f'<title id="{name}-t">{html.escape(title)}</title><desc id="{name}-d">{html.escape(description)}</desc>'
         f'{_without_plain_groups(body).strip()}</svg>'
     )
+
+
+def _rounded(tag: re.Match[str]) -> str:
+    """A tag with coordinates to a tenth of a point; texts between tags keep their digits."""
+    return re.sub(r'-?\d+\.\d{2,}', lambda number: f'{float(number.group()):.1f}', tag.group())
 
 
 def _without_plain_groups(body: str) -> str:

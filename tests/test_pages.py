@@ -64,11 +64,12 @@ def test_a_name_of_bytes_that_are_no_text_can_be_shown(tmp_path: pathlib.Path) -
 
 def test_a_chart_has_an_alternative_its_numbers_and_colours_for_the_dark(tmp_path: pathlib.Path) -> None:
     with pages.drawing() as (figure, axes):
-        axes.plot([0, 1], [1, 2], color=pages.REAL_COLOUR, label='line')
+        axes.plot([0, 1], [1, 2], color=pages.REAL_COLOUR, label='at 0.0125')
         axes.legend()
         table = pages.Table(['x', 'y'], [['0', '1.0'], ['1', '2.0']], kinds='n')
         chart = pages.chart(figure, f'{EVIL}title', f'{EVIL}words', table, name='one', folder=tmp_path)
-    svg = str(chart.svg)
+    svg = chart.svg
+    assert '>at 0.0125<' in svg  # coordinates are rounded, texts are not
     root = xml.etree.ElementTree.fromstring(svg)
     assert root.get('role') == 'img' and root.get('aria-labelledby') == 'one-t one-d'
     assert [root.findtext(name) for name in ('title', 'desc')] == [f'{EVIL}title', f'{EVIL}words']

@@ -105,7 +105,9 @@ def scores(metrics: dict[str, Any], folder: Folder) -> Chart:
         axes.set(xlabel='P(fake)', ylabel='images', xlim=(-0.01, 1.01))
         axes.set_yscale('symlog', linthresh=1)
         axes.set_ylim(0, 3 * max(real.max(initial=1), fake.max(initial=1)))
-        axes.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f'{value:,.0f}'))
+        axes.yaxis.set_major_formatter(
+            matplotlib.ticker.FuncFormatter(lambda value, _: f'{value:,.0f}' if value else '')
+        )
         axes.legend(loc='upper center', ncols=2, fontsize=10)
         rows = [
             [f'{edges[place]:.3f} to {edges[place + 1]:.3f}', f'{real[place]:,.0f}', f'{fake[place]:,.0f}']
