@@ -19,7 +19,7 @@ from fakeimg.data.splits import file_part
 from fakeimg.data.tables import columns_of
 from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
-from fakeimg.evaluation import carried, judge, report, robustness, slices
+from fakeimg.evaluation import card, carried, judge, report, robustness, slices
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation.judge import DEFAULTS, Options
 from fakeimg.evaluation.referee import Scores
@@ -185,6 +185,7 @@ def _write(
     predictions.write_csv(folder / 'predictions.csv')
     files.write_json(folder / 'metrics.json', metrics)
     report.write_report(folder, metrics, predictions, split, meta, run=run_folder, no_images=not options.images)
+    card.write_card(folder / 'model_card.md', metrics)
 
 
 def require_other_folder(folder: pathlib.Path, key: dict[str, Any]) -> None:
