@@ -98,7 +98,7 @@ def unsure_band(
             kept = (scores >= high) | (scores < low)
             if not kept.any():  # images as sure as those at the edge
                 continue
-            number = effective_number(units[kept])
+            number = int(kept.sum()) if independent == n else effective_number(units[kept])
             wrong = int(((scores >= high) != (labels == 1))[kept].sum())
             if allowed(number, error_rate, _STEP_LEVEL) * kept.sum() < wrong * number:
                 break

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.special
+import scipy.stats
 import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from fakeimg.evaluation import abstention
 from tests.evaluation.test_calibration import scored, simulated
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(scored(), st.sampled_from([0.5, 0.2, 0.9]))
 def test_augrc_equals_its_closed_form(case: tuple[np.ndarray, np.ndarray], threshold: float) -> None:
     """Traub et al., equation 7: by the accuracy and how well confidence ranks the errors last, ties counting half."""
@@ -27,6 +28,76 @@ def test_augrc_of_guesses_and_of_perfection() -> None:
     assert abstention.augrc(labels, np.ones(1000)) == pytest.approx(0.25)
     assert abstention.augrc(labels, labels - 0.5) == 0
     assert np.isnan(abstention.augrc(labels[:0], np.zeros(0)))
+
+
+def band(labels: np.ndarray, scores: np.ndarray, *more) -> tuple[float, float]:
+    found = abstention.unsure_band(labels, scores, *more)
+    return found['low'], found['high']
+
+
+@pytest.mark.parametrize(
+    ('distance', 'n', 'sets'),
+    [
+        (1.2, 400, 300),
+        (2.5, 300, 100),
+        pytest.param(1.2, 1000, 1000, marks=pytest.mark.slow),
+        pytest.param(1.6, 3000, 300, marks=pytest.mark.slow),
+    ],
+)
+def test_the_unsure_band_keeps_its_word(distance: float, n: int, sets: int) -> None:
+    """The true error rate among decided images, of detectors whose logits of each class are normal."""
+    random, rates, covered = np.random.default_rng(0), [], []
+    for _ in range(sets):
+        labels = random.integers(0, 2, n)
+        logits = random.normal((2 * labels - 1) * distance, 1)
+        found = abstention.unsure_band(labels, scipy.special.expit(2 * distance * logits))
+        if 'why' in found:  # nothing was promised
+            continue
+        low, high = scipy.special.logit([found['low'], found['high']]) / (2 * distance)
+        wrong = scipy.stats.norm.cdf(low - distance) + scipy.stats.norm.sf(high + distance)
+        right = scipy.stats.norm.sf(high - distance) + scipy.stats.norm.cdf(low + distance)
+        rates.append(wrong / (wrong + right))
+        covered.append((wrong + right) / 2)
+    assert len(rates) > 0.85 * sets
+    assert np.sum(np.array(rates) > 0.05) / sets <= 0.05
+    assert np.mean(covered) > (0.99 if distance > 2 else 0.5)
+
+
+def test_a_group_of_copies_is_one_image() -> None:
+    labels, logits = simulated(600, seed=3)
+    scores = scipy.special.expit(2 * logits)
+    copies, groups = np.repeat([labels, scores], 3, axis=1), [f'{row // 3}' for row in range(1800)]
+    one, three = band(labels, scores, 0.1), band(copies[0].astype(int), copies[1], 0.1, groups)
+    assert three == pytest.approx(one, abs=0.03)
+    assert band(copies[0].astype(int), copies[1], 0.1)[1] < one[1]
+
+
+def test_bands_of_degenerate_sets() -> None:
+    labels = np.arange(200) % 2
+    assert band(labels, labels * 0.8 + 0.1) == (0.5, 0.5)
+    assert band(labels, labels.astype(float)) == (0.5, 0.5)
+    assert band(np.zeros(200, int), np.full(200, 0.3)) == (0.5, 0.5)
+    refused = {'why': 'even of the surest images, more than 0.05 may be wrong'}
+    for scores in (np.full(200, 0.3), np.full(200, 0.5), 1.0 - labels):
+        assert abstention.unsure_band(labels, scores) == refused
+    assert abstention.unsure_band(labels[:71], labels[:71] / 1) == {'why': 'needs 72 images, has 71'}
+    assert 'low' in abstention.unsure_band(labels[:72], labels[:72] / 1)
+    groups = [f'{row // 10}' for row in range(200)]
+    why = 'needs 72 images, has 200 in groups, which count as 20'
+    assert abstention.unsure_band(labels, labels / 1, 0.05, groups) == {'why': why}
+
+
+def test_the_band_promises_what_a_band_for_the_point_estimate_breaks() -> None:
+    random, broken = np.random.default_rng(0), []
+    for _ in range(200):
+        labels = random.integers(0, 2, 1000)
+        logits = random.normal((2 * labels - 1) * 1.2, 1)
+        curve = np.array(abstention.risk_coverage(labels, logits))
+        coverage = curve[curve[:, 1] <= 0.05, 0].max()
+        edge = np.quantile(np.abs(logits), 1 - coverage)
+        wrong, right = scipy.stats.norm.sf(edge + 1.2), scipy.stats.norm.sf(edge - 1.2)
+        broken.append(wrong / (wrong + right) > 0.05)
+    assert np.mean(broken) > 0.3
 
 
 def test_risk_coverage_curve() -> None:

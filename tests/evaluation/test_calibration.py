@@ -42,7 +42,7 @@ def simulated(n: int, slope: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np
     return (random.random(n) < scipy.special.expit(slope * logits)).astype(int), logits
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(scored(), st.integers(0, 1000))
 def test_weights_are_copies_of_images(case: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     labels, logits = case
@@ -53,7 +53,7 @@ def test_weights_are_copies_of_images(case: tuple[np.ndarray, np.ndarray], seed:
         np.testing.assert_allclose(statistic(labels, logits, weights[0]), rows[0], rtol=1e-9, atol=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(scored())
 def test_proper_scores_equal_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -> None:
     labels, logits = case
@@ -64,7 +64,7 @@ def test_proper_scores_equal_scikit_learn(case: tuple[np.ndarray, np.ndarray]) -
     assert calibration.log_loss(labels, logits) == pytest.approx(expected, abs=1e-7)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(scored())
 def test_cllr_is_log_loss_in_bits_with_balanced_classes(case: tuple[np.ndarray, np.ndarray]) -> None:
     labels, logits = case
@@ -78,7 +78,7 @@ def test_cllr_is_log_loss_in_bits_with_balanced_classes(case: tuple[np.ndarray, 
     assert calibration.cllr(labels, logits) == pytest.approx(expected, abs=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(scored())
 def test_cllr_min_is_cllr_after_isotonic_regression(case: tuple[np.ndarray, np.ndarray]) -> None:
     labels, logits = case
@@ -119,7 +119,7 @@ def test_plain_ece_equals_bins_by_quantile(n: int, bins: int) -> None:
         )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(scored(), st.randoms(use_true_random=False))
 def test_the_order_of_tied_images_changes_nothing(case: tuple[np.ndarray, np.ndarray], random) -> None:
     labels, logits = case
@@ -160,11 +160,11 @@ def test_a_perfect_model_has_an_ece_above_zero(n: int, expected: float) -> None:
 
 def test_what_a_perfect_model_would_show_is_what_one_shows() -> None:
     _, logits = simulated(500)
-    labels = np.random.default_rng(1).random((400, 500)) < scipy.special.expit(logits)
+    labels = np.random.default_rng(1).random((300, 500)) < scipy.special.expit(logits)
     for debiased in (True, False):
         shown = [calibration.ece(row, logits, debiased=debiased) for row in labels.astype(int)]
         expected = [np.mean(shown), *np.quantile(shown, (0.025, 0.975))]
-        assert calibration.ece_perfect(logits, debiased=debiased) == pytest.approx(expected, rel=0.1, abs=0.002)
+        assert calibration.ece_perfect(logits, debiased=debiased) == pytest.approx(expected, rel=0.1, abs=0.003)
 
 
 def brute_smooth_ece(labels: np.ndarray, logits: np.ndarray) -> float:
