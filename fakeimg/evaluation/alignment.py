@@ -137,15 +137,22 @@ def align(
     if not any(groups):
         groups = next((_spread(scored, rows[one]) for one, scored in scores.items() if any(scored.groups)), [])
     groups = [groups[row] for row in np.flatnonzero(held)] if any(groups) else []
+    notes += _copies(scores, name)
+    kept = {entrant: places[held] for entrant, places in rows.items()}
+    return Aligned(name, path, digest, labels[held], groups, scores, kept, notes)
+
+
+def _copies(scores: Mapping[Entrant, Scores], name: str) -> list[str]:
+    """Which detectors have seen images of a set in training."""
+    who: dict[tuple[int, int], list[str]] = {}
     for entrant, scored in scores.items():
         copies = ((scored.metrics or {}).get('without_copies') or {}).get('copies')
         if copies:
-            notes.append(
-                f'{entrant.name} has seen {copies:,} of the {len(scored.names):,} images of {name} in training or '
-                'validation, byte for byte'
-            )
-    kept = {entrant: places[held] for entrant, places in rows.items()}
-    return Aligned(name, path, digest, labels[held], groups, scores, kept, notes)
+            who.setdefault((copies, len(scored.names)), []).append(entrant.name)
+    return [
+        f'{copies:,} of the {n:,} images of {name} were in training or validation, byte for byte, of {", ".join(names)}'
+        for (copies, n), names in who.items()
+    ]
 
 
 def _places(scored: Scores, names: list[str], entrant: Entrant) -> np.ndarray:

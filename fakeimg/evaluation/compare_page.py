@@ -13,7 +13,7 @@ _LONGEST = 34  # characters of a label beside a plot
 def write(path: pathlib.Path, result: dict[str, Any]) -> None:
     """Writes one self-contained page with `figures/` beside it, from what `compare.json` holds."""
     names = [system['name'] for system in result['systems']]
-    notes = [f'{note[:1].upper()}{note[1:]}.' for note in result['notes']]
+    notes = [f'Note: {note}.' for note in result['notes']]
     sections = [pages.Section('Summary', [*_summary(result), *notes])]
     if result['pairs']:
         charts = [_forest(result, metric, path.parent / 'figures') for metric in TITLES]
@@ -43,10 +43,14 @@ def _summary(result: dict[str, Any]) -> list[str]:
                 other = pair['b'] if pair['a'] == best['system'] else pair['a']
                 p = pair['auc']['p_holm']
                 verdict = 'better than' if p is not None and p < 0.05 else 'not distinguishable from'
-                verdicts.append(f'{verdict} {other} (adjusted p {shown_p(p)})')
+                verdicts.append(f'{verdict} {other} on these images (adjusted p {shown_p(p)}{_of_recipes(pair)})')
         said = f': {", ".join(verdicts)}' if verdicts else ''
         sentences.append(f'{about} {best["system"]} has the highest AUC, {best["auc"]["value"]:.4f}{said}.')
     return sentences
+
+
+def _of_recipes(pair: dict[str, Any]) -> str:
+    return f'; for other seeds of both recipes {shown_p(pair["recipes"]["auc"]["p_holm"])}' if 'recipes' in pair else ''
 
 
 def _forest(result: dict[str, Any], metric: str, folder: pathlib.Path) -> pages.Chart | None:
@@ -65,7 +69,7 @@ def _forest(result: dict[str, Any], metric: str, folder: pathlib.Path) -> pages.
             axes.plot([found['value']], [row], 'o' if is_clear else 's', color=colour, markersize=6)
             short = name if len(name) <= _LONGEST else f'{name[: _LONGEST - 1]}…'
             axes.text(0, row - 0.28, short, transform=axes.get_yaxis_transform(), fontsize=9)
-        axes.axvline(0, color=pages.INK, linewidth=1)
+            axes.plot([0, 0], [row - 0.15, row + 0.3], color=pages.INK, linewidth=1)  # below the label
         axes.set(xlabel=f'difference of {TITLES[metric]}', ylim=(len(pairs) - 0.5, -0.8), yticks=[])
         axes.spines['left'].set_visible(False)
         axes.locator_params(axis='x', nbins=5)

@@ -137,7 +137,7 @@ def _without_copies(result: dict[str, Any]) -> Grid:
             without = member['without_copies']
             if member['copies']:
                 left = [f'{without[name]:.4f}' if without.get(name) is not None else 'none' for name in TITLES]
-                rows.append([member['path'], cell['data'], f'{member["copies"]:,}', f'{without["n"] or 0:,}', *left])
+                rows.append([member['name'], cell['data'], f'{member["copies"]:,}', f'{without["n"] or 0:,}', *left])
     note = 'Copies are byte for byte the same as images of training or validation. All other tables include them.'
     head = ['run', 'data', 'copies', 'n without them', *TITLES.values()]
     return Grid('Without images seen in training', head, rows, note)

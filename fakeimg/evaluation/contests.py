@@ -41,6 +41,7 @@ def cell(system: System, column: Aligned, threshold: str) -> dict[str, Any] | No
         without = (scored.metrics or {}).get('without_copies')
         rows.append(
             {
+                'name': member.name,
                 'path': str(member.path),
                 'evaluation': str(scored.folder) if scored.folder else None,
                 'is_new': scored.is_new,

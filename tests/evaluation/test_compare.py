@@ -2,6 +2,7 @@ import csv
 import json
 import pathlib
 import re
+import shlex
 import shutil
 
 import numpy as np
@@ -58,20 +59,21 @@ def runs(faces_once: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> 
     config.data.path, config.data.validation_fraction = str(parent / 'faces'), 0.25
     config.data.image_size = config.data.resize_size = 32
     config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
-    for name, seed, smoothing in (('small-0', 0, 0.0), ('small-1', 1, 0.0), ('smooth', 0, 0.1)):
-        config.seed, config.loss.label_smoothing = seed, smoothing
+    for name, seed, epochs in (('small-0', 0, 3.0), ('small-1', 1, 3.0), ('longer', 2, 5.0)):
+        config.seed, config.epochs = seed, epochs  # the steps count: all three are one program
         loop.train(config, parent / name)
     return parent
 
 
+@pytest.mark.slow
 def test_seeds_are_folded_and_what_exists_is_used(runs: pathlib.Path, tmp_path: pathlib.Path) -> None:
     evaluate(load(runs / 'small-0'))
     before = {path: path.stat().st_mtime_ns for path in (runs / 'small-0/evaluations').rglob('*')}
-    sources = [str(runs / name) for name in ('small-0', 'small-1', 'smooth')]
+    sources = [str(runs / name) for name in ('small-0', 'small-1', 'longer')]
     result, folder = compare(sources, out=tmp_path / 'out')
-    assert [(system['name'], len(system['members'])) for system in result['systems']] == [('small', 2), ('smooth', 1)]
+    assert [(system['name'], len(system['members'])) for system in result['systems']] == [('small', 2), ('longer', 1)]
     assert {path: path.stat().st_mtime_ns for path in (runs / 'small-0/evaluations').rglob('*')} == before
-    small, smooth = result['cells']
+    small, longer = result['cells']
     assert [member['is_new'] for member in small['members']] == [False, True]
     found = [json.loads((runs / name / 'evaluations/test/metrics.json').read_text()) for name in ('small-0', 'small-1')]
     for metric in ('auc', 'accuracy'):
@@ -80,9 +82,9 @@ def test_seeds_are_folded_and_what_exists_is_used(runs: pathlib.Path, tmp_path: 
         assert small[metric]['value'] == pytest.approx(np.mean(values), abs=2e-6)
         assert small[metric]['deviation'] == pytest.approx(np.std(values, ddof=1), abs=2e-6)
         assert (small[metric]['low'], small[metric]['high']) == pytest.approx(np.clip(interval, 0, 1), abs=1e-4)
-    assert (smooth['auc']['n'], smooth['auc']['method']) == (40, 'DeLong, logit scale')
+    assert (longer['auc']['n'], longer['auc']['method']) == (40, 'DeLong, logit scale')
     (pair,) = result['pairs']
-    assert pair['auc']['value'] == pytest.approx(small['auc']['value'] - smooth['auc']['value'], abs=2e-6)
+    assert pair['auc']['value'] == pytest.approx(small['auc']['value'] - longer['auc']['value'], abs=2e-6)
     assert 'recipes' not in pair  # a single seed says nothing about a recipe
     assert any('about these trained networks' in note for note in result['notes'])
     again, _ = compare(sources, out=folder)
@@ -91,6 +93,7 @@ def test_seeds_are_folded_and_what_exists_is_used(runs: pathlib.Path, tmp_path: 
         compare(sources[1:], out=folder)
 
 
+@pytest.mark.slow
 def test_every_system_on_every_set_and_what_was_seen_there(runs: pathlib.Path, tmp_path: pathlib.Path) -> None:
     shutil.copytree(runs / 'faces/train', tmp_path / 'seen/test')  # by the whole training, but for a few
     shutil.copytree(runs / 'faces/test', tmp_path / 'unseen/test')
@@ -98,22 +101,26 @@ def test_every_system_on_every_set_and_what_was_seen_there(runs: pathlib.Path, t
     data = [str(tmp_path / 'seen'), str(tmp_path / 'unseen')]
     said = Recorder()
     result, folder = compare(
-        [str(runs / 'small-0'), str(runs / 'smooth'), table], data, out=tmp_path / 'out', console=said
+        [str(runs / 'small-0'), str(runs / 'longer'), table], data, out=tmp_path / 'out', console=said
     )
     cells = {(cell['system'], cell['data']): cell for cell in result['cells']}
-    assert set(cells) == {(run, name) for run in ('small-0', 'smooth') for name in ('seen', 'unseen')}
+    assert set(cells) == {(run, name) for run in ('small-0', 'longer') for name in ('seen', 'unseen')}
     assert [one['n'] for one in result['data']] == [96, 40]
     assert cells['small-0', 'seen']['members'][0]['copies'] == 56  # 32 of train in two steps, 24 of validation
     assert cells['small-0', 'unseen']['members'][0]['copies'] == 0
-    assert 'small-0 has seen 56 of the 96 images of seen in training or validation' in said.text.replace('\n', ' ')
+    assert (
+        '56 of the 96 images of seen were in training or validation, byte for byte, of small-0, longer'
+        in said.text.replace('\n', ' ')
+    )
     titles = [grid.title for grid in compare_tables.grids(result)]
     assert titles[1:3] == ['AUC of every system on every set', 'accuracy of every system on every set']
     assert titles[-1] == 'Without images seen in training'
     assert len(result['pairs']) == 2 and 'other has no scores of seen' in said.text
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_cannot_be_written_to(runs: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    run = pathlib.Path(shutil.copytree(runs / 'smooth', tmp_path / 'smooth'))
+    run = pathlib.Path(shutil.copytree(runs / 'longer', tmp_path / 'longer'))
     shutil.rmtree(run / 'evaluations', ignore_errors=True)
     (run / 'evaluations').write_text('')  # no folder can be made here, as on a read-only file system
     for is_new in (True, False):
@@ -278,6 +285,12 @@ def test_the_verb(tmp_path: pathlib.Path, verb: Verb) -> None:
     assert (done.returncode, done.stderr) == (0, '')
     assert 'good − poor' in done.stdout and 'compare.html' in done.stdout
     assert re.search(r'0\.9\d+\s.*\n *\[0\.\d+, 0\.9\d+\]', done.stdout)
-    done = verb('compare', *sources, '--out', tmp_path / 'out', '--json')
+    assert shlex.join([*sources, '--out', str(tmp_path / 'out')]) in (tmp_path / 'out/compare.html').read_text()
+
+
+@pytest.mark.slow
+def test_the_verb_prints_json_or_refuses(tmp_path: pathlib.Path, verb: Verb) -> None:
+    source = write_scores(tmp_path / 'good.csv', 3.0)
+    done = verb('compare', source, '--out', tmp_path / 'out', '--json')
     assert json.loads(done.stdout) == json.loads((tmp_path / 'out/compare.json').read_text())
     assert_refused(verb('compare'), 'say what to compare: fakeimg compare RUN...')
