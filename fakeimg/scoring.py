@@ -48,10 +48,8 @@ class Predictions:
     def take(self, rows: np.ndarray) -> 'Predictions':
         """Returns those of some rows, int[m] or bool[n]; none of them counts as skipped."""
         rows = np.arange(len(self.labels))[rows]
-        columns: list[list[str]] = [
-            [values[row] for row in rows] if values else [] for values in (self.names, self.sources, self.groups)
-        ]
-        return Predictions(columns[0], self.labels[rows], self.logits[rows], 0, *columns[1:])
+        names, sources, groups = (_taken(values, rows) for values in (self.names, self.sources, self.groups))
+        return Predictions(names, self.labels[rows], self.logits[rows], 0, sources, groups)
 
     @property
     def probabilities(self) -> np.ndarray:
@@ -77,6 +75,10 @@ class Predictions:
             rows.writerow((*header, *more))
             columns += more.values()
             rows.writerows(zip(*columns, strict=True))
+
+
+def _taken(values: Sequence[str], rows: np.ndarray) -> list[str]:
+    return [values[row] for row in rows] if values else []
 
 
 class Stopped(Exception):

@@ -28,7 +28,7 @@ def test_wilson_covers_where_shares_are_extreme() -> None:
     for share in (0.5, 0.9, 0.99):
         for n in (100, 330, 1000):
             counts = np.arange(n + 1)
-            low, high = np.array([intervals.wilson(count, n) for count in counts]).T
+            low, high = np.array([intervals.wilson(int(count), n) for count in counts]).T
             covered = scipy.stats.binom.pmf(counts, n, share)[(low <= share) & (share <= high)].sum()
             assert 0.92 < covered < 0.985
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,7 +59,7 @@ def test_decisions_are_scikit_learns(rows: list[tuple[bool, int, int]], threshol
     called = (scores >= threshold).astype(int)
     ranked = Ranked.of(labels, scores)
     found = {name: float(value[0]) for name, value in ranked.count().decisions(ranked.place(called)).items()}
-    m = sklearn.metrics
+    m: Any = sklearn.metrics
     expected = {
         'accuracy': m.accuracy_score(labels, called),
         'precision': m.precision_score(labels, called, zero_division=np.nan),

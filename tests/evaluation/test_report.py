@@ -4,6 +4,7 @@ import html
 import json
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def page_of(folder: pathlib.Path) -> str:
     return (folder / 'report.html').read_text()
 
 
-def write(folder: pathlib.Path, metrics: dict, predictions: Predictions, split: Split | None, **options: bool) -> str:
+def write(folder: pathlib.Path, metrics: dict, predictions: Predictions, split: Split | None, **options: Any) -> str:
     report.write_report(folder, metrics, predictions, split, judged.meta() if split else None, **options)
     return page_of(folder)
 
