@@ -78,7 +78,7 @@ class Predictions:
 
 
 def _taken(values: Sequence[str], rows: np.ndarray) -> list[str]:
-    return [values[row] for row in rows] if values else []
+    return [values[int(row)] for row in rows] if values else []
 
 
 class Stopped(Exception):
