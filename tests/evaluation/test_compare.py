@@ -4,6 +4,7 @@ import pathlib
 import re
 import shlex
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,6 +159,21 @@ def test_all_pairs_of_evaluations_with_holm(tmp_path: pathlib.Path) -> None:
         *['images'] * 4,
     ]
     assert float(rows[0]['low']) == first['low'] and float(rows[0]['p_holm']) == first['p_holm']
+
+
+def test_seeds_of_two_recipes_are_compared_as_by_welch() -> None:
+    """With next to no variance over images, what is left is Welch's test; variance over images widens it."""
+    a, b = np.array([0.91, 0.93, 0.92]), np.array([0.89, 0.90])
+    value = a.mean() - b.mean()
+    found, wide = (
+        contests._of_recipes({'value': value, 'low': value - half, 'high': value + half, 'n': 100, 'p': 0.0}, a, b)
+        for half in (1e-6, 0.01)
+    )
+    expected: Any = scipy.stats.ttest_ind(a, b, equal_var=False)
+    interval = expected.confidence_interval()
+    assert found['p'] == pytest.approx(expected.pvalue, rel=1e-4)
+    assert (found['low'], found['high']) == pytest.approx((interval.low, interval.high), abs=1e-5)
+    assert wide['p'] > found['p']
 
 
 def test_more_than_four_systems_are_tested_against_the_first(tmp_path: pathlib.Path) -> None:
