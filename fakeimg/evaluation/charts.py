@@ -97,7 +97,7 @@ def reliability(metrics: dict[str, Any], folder: Folder) -> Chart:
 def scores(metrics: dict[str, Any], folder: Folder) -> Chart:
     histogram = metrics['histogram']
     edges, real, fake = (np.array(histogram[key], float) for key in ('edges', 'real', 'fake'))
-    with pages.drawing() as (figure, axes):
+    with pages.drawing(left=0.95) as (figure, axes):
         axes.stairs(real, edges, fill=True, color=REAL_COLOUR, alpha=0.3, baseline=0)
         axes.stairs(real, edges, color=REAL_COLOUR, linewidth=1.6, label='real images', baseline=None)
         axes.stairs(fake, edges, color=FAKE_COLOUR, linewidth=1.6, linestyle='--', label='fake images', baseline=None)
@@ -224,7 +224,7 @@ def learning(rows: Sequence[dict[str, Any]], metric: str, folder: Folder) -> Cha
         shown = wanted[:: max(len(wanted) // _ROWS_SHOWN, 1)]
         split = 'validation' if lines['validation'] else 'train'
         return pages.chart(
-            figure, f'{title[0].upper()}{title[1:]} while training', f'{title} of training and validation by step.',
+            figure, f'{title[0].upper()}{title[1:]} while training', 'Training and validation by step.',
             Table(['step', f'{split} {title}'], [[f'{step:,}', f'{value:.4f}'] for step, value in shown], kinds='n'),
             name=f'learning_{metric}', folder=folder,
         )  # fmt: skip

@@ -52,9 +52,10 @@ def calibration(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
     said, found = [], metrics.get('calibration')
     if found and found.get('method') not in (None, 'none'):
         fitted = found.get('fitted_on') or {}
+        n = f'{words.plural(fitted["n"], "image")} of ' if fitted.get('n') else ''
         said.append(
-            f'Scores were calibrated by {found["method"]} scaling, fitted on {fitted.get("n", 0):,} images of '
-            f'{fitted.get("split", "validation")}: slope {found["slope"]:.3f}, intercept {found["intercept"]:.3f}. '
+            f'Scores were calibrated by {found["method"]} scaling, fitted on {n}{fitted.get("split", "validation")}: '
+            f'slope {found["slope"]:.3f}, intercept {found["intercept"]:.3f}. '
             f'Log loss there went from {found["log_loss_before"]:.4f} to {found["log_loss_after"]:.4f}.'
         )
     else:
