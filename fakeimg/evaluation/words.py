@@ -122,7 +122,11 @@ def _mistakes(wrong: int, n: int, noun: str, verb: str) -> str:
         count = 'none' if not wrong else f'{wrong:,}'
         ends = f'95 % interval {100 * low:.0f} to {100 * high:.0f} of 100'
         return f'of the {plural(n, f"{noun} image")} it {verb.format(count)} ({ends})'
-    base = next((base for base in (100, 1000, 10_000) if share * base >= 2 or n < 10 * base), 10_000)
+    # Round numbers that people can imagine, large enough for the interval to have two ends.
+    bases = (100, 1000, 10_000)
+    base = next(
+        (base for base in bases if n < 10 * base or (share * base >= 2 and (high - low) * base >= 1)), bases[-1]
+    )
     count = 'none' if not wrong else 'fewer than 1' if share * base < 0.5 else f'{share * base:.0f}'
     ends = f'{low * base:.0f} to {high * base:.0f}'
     return f'of {base:,} {noun} images it {verb.format(count)} ({ends})'
