@@ -99,8 +99,8 @@ def _judge_other(console: Console) -> int:
         max_bad_fraction=_MAX_BAD_FRACTION.value,
         console=console,
     )
-    data = _DATA_PATH.value or name
-    results = evaluator.judge_scores(scores, name, data, folder, options)
+    data, split = (_DATA_PATH.value, _SPLIT.value) if _DATA_PATH.value else (name, 'all')
+    results = evaluator.judge_scores(scores, name, data, split, folder, options)
     return _say(f'{name} on {data}', results, folder, console)
 
 

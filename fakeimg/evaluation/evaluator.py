@@ -128,7 +128,7 @@ def evaluate(
 
 
 def judge_scores(
-    scores: Scores, name: str, data_path: str, folder: pathlib.Path, options: Options = DEFAULTS
+    scores: Scores, name: str, data_path: str, split: str, folder: pathlib.Path, options: Options = DEFAULTS
 ) -> dict[str, Any]:
     """Judges the scores of a detector that is not ours, and writes what `evaluate` writes.
 
@@ -136,6 +136,7 @@ def judge_scores(
         scores: as `referee.read_scores` or `foreign.score` returns them.
         name: of the detector.
         data_path: of its images, or of the table.
+        split: that was scored, `all` of a table.
         folder: to write to.
         options: neither a rule for the threshold, nor a prevalence, which need validation; nor robustness or flips.
 
@@ -145,11 +146,12 @@ def judge_scores(
     for option in ('robustness', 'flip'):
         if getattr(options, option):
             raise UserError(f'{option} needs a detector of a run, to score other images than these.')
-    predictions, split = judge.corrected(scores.predictions, options, None), scores.split
+    predictions, images = judge.corrected(scores.predictions, options, None), scores.split
     columns = dict(scores.columns)
-    if split is not None:
-        columns = {**slices.header_columns(split, predictions.names), **columns}
+    if images is not None:
+        columns = {**slices.header_columns(images, predictions.names), **columns}
     metrics = {
+        'split': split,
         'referee': name,
         'threshold_rule': None,
         **judge.judge(predictions, judge.resolve(options, None), options, None, _few_valued(columns, options.slices)),
@@ -161,7 +163,7 @@ def judge_scores(
         'labels': LABELS,
         'data_path': os.path.abspath(data_path),
     }
-    _write(folder, metrics, predictions, split, None, None, options)
+    _write(folder, metrics, predictions, images, None, None, options)
     return metrics
 
 

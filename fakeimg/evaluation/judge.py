@@ -171,7 +171,7 @@ def lines(results: dict[str, Any]) -> list[str]:
     """What a console shows of the figures, with their intervals."""
     shown = [f'AUC {text(results["figures"]["auc"])}']
     for row in results['operating_points']:
-        where = {'validation': 'from validation', 'this set': 'of this set itself: not achievable'}.get(row['source'])
+        where = {'validation': 'from validation', 'this set': '(not achievable)'}.get(row['source'])
         name = f'{row["threshold"]:.4g}' + (f', {row["name"]} {where}' if where else '')
         parts = ', '.join(f'{word} {text(row["figures"][key])}' for word, key in _SHOWN.items())
         shown.append(f'called fake from P(fake) {name}: {parts}')

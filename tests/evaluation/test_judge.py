@@ -1,0 +1,107 @@
+import json
+import pathlib
+import time
+
+import numpy as np
+import pytest
+import scipy.special
+
+from fakeimg.errors import UserError
+from fakeimg.evaluation import figures, judge, slices
+from fakeimg.evaluation.evaluator import judge_scores
+from fakeimg.evaluation.figures import Point
+from fakeimg.evaluation.judge import Options
+from fakeimg.evaluation.referee import Scores
+from fakeimg.evaluation.resampling import Resampler
+from fakeimg.scoring import Predictions
+from tests.support.verbs import Verb
+
+
+def _scored(n: int, shift: float = 2.0, **more: list[str]) -> Predictions:
+    labels = np.arange(n) % 2
+    logits = np.random.default_rng(1).normal(size=n) + shift * (labels - 0.5)
+    return Predictions([f'{number}.jpg' for number in range(n)], labels.astype(np.int32), logits, 0, **more)
+
+
+@pytest.mark.parametrize('n', [0, 1, 2, 5, 60])
+def test_any_set_is_judged_and_reported(n: int, tmp_path: pathlib.Path) -> None:
+    found = judge_scores(Scores(_scored(n), None, [], {}, []), 'them', 'set.csv', 'all', tmp_path)
+    assert json.loads((tmp_path / 'metrics.json').read_text())['n'] == found['n'] == n
+    assert (tmp_path / 'report.html').exists() and (tmp_path / 'model_card.md').exists()
+    for figure in found['figures'].values():
+        assert figure['value'] is not None or figure['why']
+    for line in judge.lines(found):
+        assert 'nan' not in line
+
+
+def test_a_perfect_detector_of_few_images_is_not_certain() -> None:
+    found = judge.judge(_scored(40, shift=30.0), Point('0.5', 0.5), Options())
+    decided = found['operating_points'][0]['figures']
+    for figure in (found['figures']['auc'], found['figures']['average_precision'], *decided.values()):
+        assert figure['high'] - figure['low'] > 0.05
+    assert found['figures']['tpr_at_fpr_1'] == {'value': None, 'why': 'too few real images', 'n': 20, 'needs': 299}
+
+
+def test_groups_widen_every_interval() -> None:
+    plain = _scored(240)
+    grouped = _scored(240, groups=[f'video {number // 24}{number % 2}' for number in range(240)])
+    alone, together = (judge.judge(one, Point('0.5', 0.5), Options()) for one in (plain, grouped))
+    assert together['figures']['auc']['groups'] == together['videos']['n'] == 20
+    assert all('whole groups' in figure['method'] for figure in together['operating_points'][0]['figures'].values())
+    assert alone['videos'] is None and alone['figures']['auc']['method'] == 'DeLong, logit scale'
+
+
+def test_slices_are_worst_first_and_ranked_against_all_of_the_other_class() -> None:
+    sources = ['camera' if number % 2 == 0 else ('easy', 'hard')[number // 2 % 2] for number in range(200)]
+    scored = _scored(200, sources=sources)
+    logits = scored.logits - 1.5 * np.array([source == 'hard' for source in sources])
+    rows = slices.rows(Predictions(scored.names, scored.labels, logits, 0, sources), sources, 0.5)
+    assert [row['value'] for row in rows][0] == 'hard' and {row['value'] for row in rows} == {'easy', 'hard', 'camera'}
+    assert rows[0]['against'] == 'all real images' and rows[0]['auc']['n'] == 150
+    assert rows[0]['specificity'] is None and rows[0]['recall']['n'] == 50
+    few = slices.macro(rows)['auc']
+    assert few == {'value': None, 'why': 'fewer than 5 rows', 'n': 3}
+
+
+@pytest.mark.slow
+def test_the_bootstrap_of_20000_scores_takes_seconds() -> None:
+    scored = _scored(20_000)
+    start = time.process_time()
+    figures.compute(
+        scored.labels,
+        scipy.special.expit(scored.logits),
+        scored.logits,
+        [Point('0.5', 0.5)],
+        Resampler.of(scored.labels),
+    )
+    assert time.process_time() - start < 60  # about 15 on a quiet core
+
+
+def test_options_that_scores_alone_do_not_allow(tmp_path: pathlib.Path) -> None:
+    scores = Scores(_scored(10), None, [], {}, [])
+    for options, message in (
+        (Options(threshold='fpr=0.01'), 'is a rule for scores of validation images'),
+        (Options(prevalence=0.1), 'prevalence corrects calibrated scores'),
+        (Options(robustness=True), 'robustness needs a detector of a run'),
+        (Options(slices=('camera',)), "no column 'camera' to slice by"),
+    ):
+        with pytest.raises(UserError, match=message):
+            judge_scores(scores, 'them', 'set.csv', 'all', tmp_path, options)
+
+
+def test_gates_look_at_the_lower_end(verb: Verb, tmp_path: pathlib.Path) -> None:
+    scored = _scored(60)
+    scored.write_csv(tmp_path / 'scores.csv')
+    arguments = [
+        'evaluate',
+        '--predictions',
+        tmp_path / 'scores.csv',
+        '--out',
+        tmp_path / 'out',
+        '--json',
+        '--no_images',
+    ]
+    result = verb(*arguments, '--min_auc=0.9')
+    metrics = json.loads(result.stdout)
+    assert metrics['figures']['auc']['low'] < 0.9 < metrics['figures']['auc']['high']
+    assert result.returncode == 1 and 'AUC may be as low as' in result.stderr
