@@ -82,22 +82,26 @@ def resolve(options: Options, operating: Operating | None) -> Point:
     found = operating['thresholds'][rule.name]
     if 'threshold' not in found:
         raise UserError(f'validation does not support the threshold {rule.name}: it {found["why"]}; give a number.')
-    return _carried(rule.name, operating)
+    return _carried(rule.name, operating, options)
 
 
-def _carried(rule: str, operating: Operating) -> Point:
+def _carried(rule: str, operating: Operating, options: Options) -> Point:
     """A threshold of `operating`, which has those of calibrated scores."""
     more = {name: operating[name] for name in ('n', 'digest') if name in operating}
-    threshold = _uncalibrated(operating['thresholds'][rule]['threshold'], operating)
+    threshold = _on_scale(operating['thresholds'][rule]['threshold'], operating, options)
     return Point(rule, threshold, 'validation', more)
 
 
-def _uncalibrated(probability: float, operating: Operating) -> float:
-    """The P(fake) that calibration turns into this one."""
+def _on_scale(probability: float, operating: Operating, options: Options) -> float:
+    """What a calibrated P(fake) is among the scores that are judged: the network's own, or `corrected` ones."""
     if probability in (0.0, 1.0):
         return probability
+    logit = scipy.special.logit(probability)
+    if options.prevalence is not None:
+        share = operating['fake'] / operating['n']
+        return float(scipy.special.expit(recalibration.to_prevalence(logit, share, options.prevalence)))
     line = operating_lib.calibration_of(operating)
-    return float(scipy.special.expit((scipy.special.logit(probability) - line.intercept) / line.slope))
+    return float(scipy.special.expit((logit - line.intercept) / line.slope))
 
 
 def corrected(predictions: Predictions, options: Options, operating: Operating | None) -> Predictions:
@@ -133,7 +137,7 @@ def judge(
     """
     labels, logits = predictions.labels.astype(int), predictions.logits.astype(np.float64)
     probabilities = predictions.probabilities
-    points = _points(point, operating)
+    points = _points(point, operating, options)
     calibrated = None
     if operating is not None and options.prevalence is None and operating['calibration']['method'] != 'none':
         calibrated = operating_lib.calibration_of(operating).apply(logits)
@@ -159,7 +163,7 @@ def judge(
         'curves': _curves(labels, logits),
         'histogram': _histogram(labels, probabilities),
         'risk_coverage': abstention.risk_coverage(labels, logits, threshold=point.threshold),
-        'unsure': _unsure(predictions, options.error_rate, operating),
+        'unsure': _unsure(predictions, options, operating),
         'slices': tables,
         'macro': means,
         'videos': videos,
@@ -188,14 +192,14 @@ def text(figure: dict[str, Any]) -> str:
     return f'{figure["value"]:.3f} ({figure["low"]:.3f} to {figure["high"]:.3f})'
 
 
-def _points(point: Point, operating: Operating | None) -> list[Point]:
+def _points(point: Point, operating: Operating | None, options: Options) -> list[Point]:
     points = [point]
     if point.name != '0.5':
         points.append(Point('0.5', 0.5))
     if operating is not None:
         for rule in _CARRIED:
             if rule != point.name and 'threshold' in operating['thresholds'].get(rule, {}):
-                points.append(_carried(rule, operating))
+                points.append(_carried(rule, operating, options))
     return points
 
 
@@ -225,14 +229,15 @@ def _slices(
     return tables, {name: slices.macro(rows) for name, rows in tables.items() if name == 'source'}
 
 
-def _unsure(predictions: Predictions, error_rate: float, operating: Operating | None) -> dict[str, Any] | None:
+def _unsure(predictions: Predictions, options: Options, operating: Operating | None) -> dict[str, Any] | None:
     """The band that validation fixed, and what it does here."""
     if operating is None:
         return None
+    error_rate = options.error_rate
     band = operating['unsure'][f'{error_rate:g}']
     if 'low' not in band:
         return {'error_rate': error_rate, **band}
-    low, high = (_uncalibrated(band[side], operating) for side in ('low', 'high'))
+    low, high = (_on_scale(band[side], operating, options) for side in ('low', 'high'))
     labels, scores = predictions.labels, predictions.probabilities
     kept = (scores >= high) | (scores < low)
     wrong = ((scores >= high) != labels)[kept]

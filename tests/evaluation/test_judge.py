@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 
 from fakeimg.errors import UserError
-from fakeimg.evaluation import figures, judge, slices
+from fakeimg.evaluation import figures, judge, operating, slices
 from fakeimg.evaluation.evaluator import judge_scores
 from fakeimg.evaluation.figures import Point
 from fakeimg.evaluation.judge import Options
@@ -75,6 +75,17 @@ def test_the_bootstrap_of_20000_scores_takes_seconds() -> None:
         Resampler.of(scored.labels),
     )
     assert time.process_time() - start < 60  # about 15 on a quiet core
+
+
+def test_a_prevalence_moves_scores_and_carried_thresholds_alike() -> None:
+    validation, test = _scored(2000), _scored(600)
+    fitted = operating.fit(validation.labels, validation.logits)
+    decided = []
+    for options in (Options(threshold='fpr=0.05'), Options(threshold='fpr=0.05', prevalence=0.1)):
+        found = judge.judge(judge.corrected(test, options, fitted), judge.resolve(options, fitted), options, fitted)
+        decided.append((found['operating_points'][0]['confusion'], found['unsure']['coverage']))
+        decided.append(found['operating_points'][0]['threshold'])
+    assert decided[0] == decided[2] and decided[1] > decided[3]
 
 
 def test_options_that_scores_alone_do_not_allow(tmp_path: pathlib.Path) -> None:
