@@ -71,7 +71,8 @@ class Table:
     @property
     def is_wide(self) -> bool:
         """Whether a phone shows each row as a list."""
-        return len(self.head) > 4 or (len(self.head) > 2 and 'w' in self.kinds[1:])
+        words = [column for column in range(1, len(self.head)) if not self.is_number(column)]
+        return len(self.head) > 4 or (len(self.head) > 2 and bool(words))
 
     def is_number(self, column: int) -> bool:
         return self.kinds[min(column, len(self.kinds) - 1)] == 'n'

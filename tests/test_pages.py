@@ -48,6 +48,14 @@ def test_a_page_is_text_where_it_promises_text(tmp_path: pathlib.Path) -> None:
     assert (tmp_path / 'page.html').read_text().count(escaped(f'{EVIL}title')) == 2
 
 
+@pytest.mark.parametrize(
+    ('columns', 'kinds', 'is_wide'),
+    [(2, 'w', False), (3, 'w', True), (3, 'wn', False), (4, 'wnnw', True), (5, 'n', True)],
+)
+def test_tables_that_a_phone_cannot_hold_become_lists(columns: int, kinds: str, is_wide: bool) -> None:
+    assert pages.Table(['head'] * columns, [], kinds=kinds).is_wide == is_wide
+
+
 def test_numbers_cannot_end_the_element_that_holds_them(tmp_path: pathlib.Path) -> None:
     numbers = {'</script><script>alert(1)': [1.0, float('nan'), float('inf'), 0.123456789], 'caf\udce9': 'caf\udce9'}
     pages.write_page(tmp_path / 'page.html', 'title', [], data=numbers)

@@ -92,6 +92,7 @@ def evaluate(
     rows = [place[name] for name in predictions.names]
     columns = slices.header_columns(part, predictions.names)
     columns |= {name: [values[row] for row in rows] for name, values in further.items()}
+    environment = run.environment()
     metrics = {
         'split': split,
         'step': detector.step,
@@ -103,7 +104,7 @@ def evaluate(
             'run': str(detector.run),
             'step': detector.step,
             'config': detector.meta.config,
-            'environment': run.environment(),
+            'environment': {name: environment[name] for name in ('python', 'platform', 'versions')},
         },
         'data': judge.about(predictions, layouts.set_name(data_path or detector.config.data.path), data.layout),
         'labels': detector.meta.labels,

@@ -142,22 +142,21 @@ def judge(
     if operating is not None and options.prevalence is None and operating['calibration']['method'] != 'none':
         calibrated = operating_lib.calibration_of(operating).apply(logits)
     resampler = Resampler.of(labels, predictions.groups)
-    found = figures.compute(labels, probabilities, logits, points, resampler, calibrated)
+    measured = figures.compute(labels, probabilities, logits, points, resampler, calibrated)
     if len(labels):
         perfect, low, high = calibration.ece_perfect(logits)
-        found['figures']['ece_perfect'] = intervals.figure(perfect, low, high, len(labels), 'simulated labels')
-        found['figures']['smooth_ece'] = {'value': round(float(calibration.smooth_ece(labels, logits)), 6),
+        measured['figures']['ece_perfect'] = intervals.figure(perfect, low, high, len(labels), 'simulated labels')
+        measured['figures']['smooth_ece'] = {'value': round(float(calibration.smooth_ece(labels, logits)), 6),
                                           'n': len(labels), 'method': 'no interval'}  # fmt: skip
     videos = _videos(predictions, point)
     tables, means = _slices(predictions, point.threshold, columns or {})
-    return {
-        **metrics.compute_metrics(predictions, point.threshold),
+    found = {
         'date': datetime.date.today().isoformat(),
         'fakeimg': fakeimg.__version__,
         'command': options.command,
         'prevalence': options.prevalence,
         'flip': options.flip,
-        **found,
+        **measured,
         'calibration': None if operating is None else operating['calibration'],
         'reliability': calibration.reliability(labels, logits),
         'curves': _curves(labels, logits),
@@ -169,6 +168,16 @@ def judge(
         'videos': videos,
         'robustness': None,
     }
+    return {**metrics.compute_metrics(predictions, point.threshold), **_rounded(found)}
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to six significant digits: finer ones depend on how the batch was split over devices."""
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return float(f'{value:.6g}') if isinstance(value, float) else value
 
 
 def lines(results: dict[str, Any]) -> list[str]:
