@@ -90,8 +90,9 @@ def _judge_other(console: Console) -> int:
     """Judges a detector that is not ours, in a folder evaluations/ here, or --out."""
     verb.require(not _WORKDIR.value, 'workdir', _WORKDIR.value, 'left out with --predictions or --detector')
     name, options = referee.named(), _options()
-    folder = pathlib.Path(_OUT.value or f'evaluations/{_NAME.value or name.replace(":", "_")}').expanduser()
-    evaluator.require_other_folder(folder, {'referee': name, **options.key})
+    key = {'referee': name, 'scores_digest': referee.digest(_DATA_PATH.value, _SPLIT.value), **options.key}
+    folder = _folder() or evaluator.free_folder(pathlib.Path('evaluations'), name.replace(':', '_'), key)
+    evaluator.require_other_folder(folder, key)
     scores = referee.scores(
         _DATA_PATH.value,
         _SPLIT.value,
@@ -100,7 +101,7 @@ def _judge_other(console: Console) -> int:
         console=console,
     )
     data, split = (_DATA_PATH.value, _SPLIT.value) if _DATA_PATH.value else (name, 'all')
-    results = evaluator.judge_scores(scores, name, data, split, folder, options)
+    results = evaluator.judge_scores(scores, {**key, 'data_path': data, 'split': split}, folder, options)
     return _say(f'{name} on {data}', results, folder, console)
 
 
@@ -112,11 +113,14 @@ def _say(what: str, results: dict[str, Any], folder: pathlib.Path, console: Cons
     console.say(f'report: {folder / "report.html"}')
     if _JSON.value:
         print(json.dumps(results))
+    points = results['operating_points']
     failed = [
-        f'{name} may be as low as {figure.get("low", 0):.4f}, which is below {least:g}'
+        f'{name} may be as low as {figure["low"]:.4f}, which is below {least:g}'
+        if 'low' in figure
+        else f'{name} is undefined, so it is not shown to be {least:g}'
         for name, figure, least in (
             ('AUC', results['figures']['auc'], _MIN_AUC.value),
-            ('accuracy', results['operating_points'][0]['figures']['accuracy'], _MIN_ACCURACY.value),
+            ('accuracy', points[0]['figures']['accuracy'] if points else {}, _MIN_ACCURACY.value),
         )
         if least is not None and figure.get('low', 0.0) < least
     ]
@@ -145,4 +149,4 @@ def _folder() -> pathlib.Path | None:
         return pathlib.Path(_OUT.value).expanduser() if _OUT.value else None
     verb.require(not _OUT.value, 'out', _OUT.value, 'left out where --name is given')
     verb.require('/' not in _NAME.value, 'name', _NAME.value, 'a name, not a path, which would be --out')
-    return pathlib.Path(_WORKDIR.value or '').expanduser() / 'evaluations' / _NAME.value
+    return pathlib.Path(_WORKDIR.value or '.').expanduser() / 'evaluations' / _NAME.value

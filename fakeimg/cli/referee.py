@@ -1,6 +1,9 @@
 """Flags of evaluate for detectors that are not ours: a table of scores, or a Python function."""
 
+import contextlib
+import hashlib
 import os
+import pathlib
 
 from absl import flags
 
@@ -31,6 +34,15 @@ _SCORE_COLUMNS = flags.DEFINE_list(
 def named() -> str:
     """The detector to judge, by the name that a report shows; '' where it is one of ours."""
     return os.path.basename(_PREDICTIONS.value or _DETECTOR.value or '')
+
+
+def digest(data_path: str | None, split: str) -> str:
+    """Of the table or the detector's file, and of which images they are judged by."""
+    path = _PREDICTIONS.value or (_DETECTOR.value or '').rpartition(':')[0]
+    found = hashlib.sha256(f'{os.path.abspath(data_path or path)}:{split}\n'.encode('utf-8', 'surrogateescape'))
+    with contextlib.suppress(OSError):  # which is said when it is read
+        found.update(pathlib.Path(path).read_bytes())
+    return found.hexdigest()
 
 
 def scores(

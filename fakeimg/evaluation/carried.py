@@ -19,6 +19,8 @@ def of_run(
 ) -> Operating | None:
     """Returns what validation fixed for this checkpoint; None, with a warning, where its images cannot be had.
 
+    `sources` are the generators or data sets that the images of train come from.
+
     Args:
         detector: of a run.
         data: the set that the run was trained on, if it is open already.
@@ -37,7 +39,8 @@ def of_run(
             data = data or _open(detector)
             digest = seen.content_digest(data)
         key = operating.key(meta, detector.step, split, digest)
-        found = operating.read(detector.run, key)
+        # Scores of mirrored images too are others, and are fitted anew each time.
+        found = None if detector.flip else operating.read(detector.run, key)
         if found is not None and operating.covers(found, threshold, error_rate):
             return found
         data = data or _open(detector)
@@ -50,7 +53,8 @@ def of_run(
     predictions, _ = detector.score(part, split, console=console)
     rules = [threshold] if isinstance(threshold, str) else []
     fitted = operating.fit(predictions.labels, predictions.logits, predictions.groups, error_rate, rules)
-    if parallel.is_first_process():
+    fitted['sources'] = sorted({*data.get(detector.config.data.train_split).generators} - {''})
+    if parallel.is_first_process() and not detector.flip:
         with contextlib.suppress(OSError):  # a run folder that is attached read-only
             return operating.write(detector.run, fitted, key)
     return {**key, **fitted}

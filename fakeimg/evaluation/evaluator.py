@@ -22,7 +22,7 @@ from fakeimg.errors import UserError
 from fakeimg.evaluation import card, carried, judge, report, robustness, slices
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation.judge import DEFAULTS, Options
-from fakeimg.evaluation.referee import Scores
+from fakeimg.evaluation.referee import Scores, warnings_about
 from fakeimg.meta import Meta
 from fakeimg.partial_scores import PartialScores
 from fakeimg.runtime import parallel
@@ -77,16 +77,21 @@ def evaluate(
     name = file_part(split)
     if data_path is not None:
         name += f'-of-{layouts.set_name(data_path)}-{content[:8]}'
-    key = {'step': detector.step, **options.key, 'content_digest': content}
-    folder = out or _folder(detector.run / 'evaluations', name, key)
+    key = {'step': detector.step, 'split': split, **options.key, 'content_digest': content}
+    folder = out or free_folder(detector.run / 'evaluations', name, key)
     require_other_folder(folder, key)
     further = slices.table_columns(data_path or detector.config.data.path, part.names, options.slices)
     detector = dataclasses.replace(detector, flip=options.flip)
     own = None if data_path else data
     operating = carried.of_run(detector, own, options.threshold, options.error_rate, console)
+    if operating is not None and own is not None and _overlap(split, detector.config.data.validation_split):
+        operating = {**operating, 'source': 'this set'}
+        console.warn('these images fixed the thresholds themselves, which therefore look better here than elsewhere')
     point = judge.resolve(options, operating)
     with PartialScores(folder, {**detector.scoring_key, 'data': [data.digest, content, split]}, part) as partial:
         predictions, unreadable = detector.score(part, split, console=console, partial=partial)
+    for note in warnings_about(predictions, 'check which label means fake'):
+        console.warn(note)
     predictions = judge.corrected(predictions, options, operating)
     place = {name: row for row, name in enumerate(part.names)}
     rows = [place[name] for name in predictions.names]
@@ -115,9 +120,12 @@ def evaluate(
     known = _known(detector, data, None if data_path else split)
     metrics['without_copies'] = _without(known, part, predictions, point.threshold)
     if options.robustness:
+        threshold = judge.own_threshold(point, options, operating)
         metrics['robustness'] = robustness.evaluate(
-            detector, part, split, threshold=point.threshold, images=options.robustness_images, console=console
+            detector, part, split, threshold=threshold, images=options.robustness_images, console=console
         )
+    else:
+        metrics['robustness'] = _before(folder).get('robustness')  # the same evaluation, which took minutes
     metrics['data']['unreadable'] = [list(item) for item in unreadable.reasons.items()][:_UNREADABLE_SHOWN]
     if parallel.is_first_process():
         _write(folder, metrics, predictions, part, detector.meta, detector.run, options)
@@ -129,15 +137,14 @@ def evaluate(
 
 
 def judge_scores(
-    scores: Scores, name: str, data_path: str, split: str, folder: pathlib.Path, options: Options = DEFAULTS
+    scores: Scores, about: dict[str, Any], folder: pathlib.Path, options: Options = DEFAULTS
 ) -> dict[str, Any]:
     """Judges the scores of a detector that is not ours, and writes what `evaluate` writes.
 
     Args:
         scores: as `referee.read_scores` or `foreign.score` returns them.
-        name: of the detector.
-        data_path: of its images, or of the table.
-        split: that was scored, `all` of a table.
+        about: for `metrics.json`: `referee`, the detector's name; `data_path` of its images, or of the table; `split`
+            that was scored, `all` of a table; and what else tells these scores from others.
         folder: to write to.
         options: neither a rule for the threshold, nor a prevalence, which need validation; nor robustness or flips.
 
@@ -152,17 +159,16 @@ def judge_scores(
     if images is not None:
         columns = {**slices.header_columns(images, predictions.names), **columns}
     metrics = {
-        'split': split,
-        'referee': name,
+        **about,
         'threshold_rule': None,
         **judge.judge(predictions, judge.resolve(options, None), options, None, _few_valued(columns, options.slices)),
-        'detector': {'name': name},
+        'detector': {'name': about['referee']},
         'data': {
-            **judge.about(predictions, layouts.set_name(data_path)),
+            **judge.about(predictions, layouts.set_name(about['data_path'])),
             'unreadable': [list(item) for item in scores.missing[:_UNREADABLE_SHOWN]],
         },
         'labels': LABELS,
-        'data_path': os.path.abspath(data_path),
+        'data_path': os.path.abspath(about['data_path']),
     }
     _write(folder, metrics, predictions, images, None, None, options)
     return metrics
@@ -235,23 +241,34 @@ def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib
     return datasets_lib.open_data(detector.config)
 
 
-def _folder(parent: pathlib.Path, name: str, key: dict[str, Any]) -> pathlib.Path:
+def free_folder(parent: pathlib.Path, name: str, key: dict[str, Any]) -> pathlib.Path:
     """A folder that no other evaluation has: where one has the plain name, it says what is different."""
-    shown = {name.split('_')[0]: value for name, value in key.items() if value is not None}
-    shown['content'] = shown['content'][:8]
+    shown = {name.split('_')[0]: _short(name, value) for name, value in key.items() if value is not None}
     words = dict.fromkeys(other.split('_')[0] for other in _others(parent / name, key))
-    parts = [
-        f'-{word}-{shown[word]:g}' if isinstance(shown[word], float) else f'-{word}-{shown[word]}' for word in words
-    ]
-    return parent / ''.join([name, *parts])
+    return parent / ''.join([name, *(f'-{word}-{shown[word]}' for word in words)])
+
+
+def _short(name: str, value: Any) -> str:
+    if name.endswith('_digest'):
+        return value[:8]
+    return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def _overlap(split: str, other: str) -> bool:
+    return split.split('[')[0] == other.split('[')[0]
+
+
+def _before(folder: pathlib.Path) -> dict[str, Any]:
+    """The metrics that a folder holds already."""
+    path = folder / 'metrics.json'
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _others(folder: pathlib.Path, key: dict[str, Any]) -> list[str]:
     """In what the evaluation of a folder differs from this one, if there is one."""
-    path = folder / 'metrics.json'
-    if not path.exists():
+    if not (found := _before(folder)):
         return []
-    before = {**dict.fromkeys(key), 'flip': False, **json.loads(path.read_text())}
+    before = {**dict.fromkeys(key), 'flip': False, **found}
     return [
         name for name, value in key.items() if before[name] != value and not (name == 'threshold' and value is None)
     ]

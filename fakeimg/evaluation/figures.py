@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from fakeimg.evaluation import abstention, calibration, intervals
+from fakeimg.evaluation.bounds import needed
 from fakeimg.evaluation.intervals import Figure
 from fakeimg.evaluation.ranking import FPRS, Ranked, decision_metrics
 from fakeimg.evaluation.resampling import Resampler
 
-NEEDED = {0.05: 59, 0.01: 299, 0.001: 2995}  # real images, from which a false positive rate can be promised
 _FREE = (
     'auc',
     'partial_auc',
@@ -62,7 +62,7 @@ def compute(
         labels: int[n], 0 = real, 1 = fake.
         probabilities: float64[n], P(fake).
         logits: float64[n], their log-odds.
-        points: thresholds; the gap is that of the last of them to the set's own best.
+        points: thresholds; the gap is that of `balanced_accuracy`, or else of the first, to the set's own best.
         resampler: of the same images.
         calibrated: float64[n], log-odds corrected by what validation showed; None where there are none.
     """
@@ -74,7 +74,8 @@ def compute(
     has_both = 0 < labels.sum() < len(labels)
     points = [*points]
     if has_both:
-        threshold = probabilities[ranked.order[max(0, int(ranked.ends[once.best_place() - 1]))]]
+        # Place 0 calls nothing fake; the last one, which calls everything fake, is as good then.
+        threshold = probabilities[ranked.order[int(ranked.ends[once.best_place() - 1])]]
         points.append(Point('best on this set', float(threshold), 'this set'))
     places = [ranked.place(probabilities >= point.threshold) for point in points]
 
@@ -92,17 +93,19 @@ def compute(
     if has_both and not resampler.is_grouped:
         figures['auc'] = intervals.auc(labels, logits)
     for name, rate in FPRS.items():
-        if figures[name]['value'] is not None and maker.units[0] < NEEDED[rate]:
+        if figures[name]['value'] is not None and maker.units[0] < needed(rate):
             why = f'too few real {"groups" if resampler.is_grouped else "images"}'
-            figures[name] = intervals.undefined(why, n=int(maker.units[0]), needs=NEEDED[rate])
+            figures[name] = intervals.undefined(why, n=int(maker.units[0]), needs=needed(rate))
     figures['average_precision']['prevalence'] = round(float(labels.mean()), 6)
     rows = [
         maker.point(number, point, *table) for number, (point, table) in enumerate(zip(points, tables, strict=True))
     ]
     gap = None
     if has_both:
-        best, carried = (f'{len(points) - back} balanced_accuracy' for back in (1, 2))
-        gap = maker.difference(best, carried)
+        names = [point.name for point in points]
+        carried = names.index('balanced_accuracy') if 'balanced_accuracy' in names else 0
+        gap = maker.difference(*(f'{number} balanced_accuracy' for number in (len(points) - 1, carried)))
+        gap['at'] = names[carried]
     after = None if calibrated is None else {name: maker.figure(f'calibrated {name}') for name in _LOSSES}
     return {'figures': figures, 'calibrated': after, 'operating_points': rows, 'transfer_gap': gap}
 

@@ -19,6 +19,7 @@ from fakeimg.evaluation.resampling import Resampler
 from fakeimg.scoring import Predictions
 
 _BARS = 40  # of the histogram
+_SMOOTH_DRAWS = 200
 _CARRIED = ('fpr=0.01', 'balanced_accuracy')  # reported beside the threshold that was asked for
 
 
@@ -89,7 +90,7 @@ def _carried(rule: str, operating: Operating, options: Options) -> Point:
     """A threshold of `operating`, which has those of calibrated scores."""
     more = {name: operating[name] for name in ('n', 'digest') if name in operating}
     threshold = _on_scale(operating['thresholds'][rule]['threshold'], operating, options)
-    return Point(rule, threshold, 'validation', more)
+    return Point(rule, threshold, operating.get('source', 'validation'), more)
 
 
 def _on_scale(probability: float, operating: Operating, options: Options) -> float:
@@ -101,6 +102,15 @@ def _on_scale(probability: float, operating: Operating, options: Options) -> flo
         share = operating['fake'] / operating['n']
         return float(scipy.special.expit(recalibration.to_prevalence(logit, share, options.prevalence)))
     line = operating_lib.calibration_of(operating)
+    return float(scipy.special.expit((logit - line.intercept) / line.slope))
+
+
+def own_threshold(point: Point, options: Options, operating: Operating | None) -> float:
+    """A threshold among `corrected` scores as one on the P(fake) that the network gives."""
+    if options.prevalence is None or operating is None or point.threshold in (0.0, 1.0):
+        return point.threshold
+    share, line = operating['fake'] / operating['n'], operating_lib.calibration_of(operating)
+    logit = recalibration.to_prevalence(scipy.special.logit(point.threshold), options.prevalence, share)
     return float(scipy.special.expit((logit - line.intercept) / line.slope))
 
 
@@ -146,10 +156,12 @@ def judge(
     if len(labels):
         perfect, low, high = calibration.ece_perfect(logits)
         measured['figures']['ece_perfect'] = intervals.figure(perfect, low, high, len(labels), 'simulated labels')
-        measured['figures']['smooth_ece'] = {'value': round(float(calibration.smooth_ece(labels, logits)), 6),
-                                          'n': len(labels), 'method': 'no interval'}  # fmt: skip
+        measured['figures']['smooth_ece'] = _smooth_ece(labels, logits, predictions.groups)
     videos = _videos(predictions, point)
     tables, means = _slices(predictions, point.threshold, columns or {})
+    trained_on = (operating or {}).get('sources')
+    for row in tables.get('source', []) if trained_on else []:
+        row['seen'] = row['value'] in trained_on
     found = {
         'date': datetime.date.today().isoformat(),
         'fakeimg': fakeimg.__version__,
@@ -164,6 +176,7 @@ def judge(
         'risk_coverage': abstention.risk_coverage(labels, logits, threshold=point.threshold),
         'unsure': _unsure(predictions, options, operating),
         'slices': tables,
+        'held_out': [row for row in tables.get('source', []) if row.get('seen') is False],
         'macro': means,
         'videos': videos,
         'robustness': None,
@@ -199,6 +212,15 @@ def text(figure: dict[str, Any]) -> str:
     if figure['value'] is None:
         return f'undefined ({figure["why"]})'
     return f'{figure["value"]:.3f} ({figure["low"]:.3f} to {figure["high"]:.3f})'
+
+
+def _smooth_ece(labels: np.ndarray, logits: np.ndarray, groups: Sequence[str]) -> intervals.Figure:
+    """Smooth ECE, of which a resample takes milliseconds."""
+    resampler = Resampler.of(labels, groups, _SMOOTH_DRAWS)
+    drawn = resampler.measure(lambda counts: {'': np.asarray(calibration.smooth_ece(labels, logits, counts))})['']
+    low, high = (float(bound[0]) for bound in resampler.interval(drawn[:, None]))
+    value = float(calibration.smooth_ece(labels, logits))
+    return intervals.figure(value, min(low, value), max(high, value), len(labels), resampler.method)
 
 
 def _points(point: Point, operating: Operating | None, options: Options) -> list[Point]:
@@ -254,7 +276,7 @@ def _unsure(predictions: Predictions, options: Options, operating: Operating | N
         'error_rate': error_rate,
         'low': low,
         'high': high,
-        'source': 'validation',
+        'source': operating.get('source', 'validation'),
         **{name: operating[name] for name in ('n', 'digest') if name in operating},
         'coverage': intervals.proportion(int(kept.sum()), len(labels), 'no images'),
         'error': intervals.proportion(int(wrong.sum()), len(wrong), 'all images are unsure'),

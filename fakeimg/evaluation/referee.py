@@ -106,7 +106,13 @@ def _require_agreement(labels: np.ndarray, known: np.ndarray, table: score_table
         )
 
 
-def warnings_about(predictions: Predictions) -> list[str]:
+_IF_TURNED = (
+    'if these are P(real), define that with scores_are probability_of_real (or logit_of_real), otherwise check which '
+    'label means fake'
+)
+
+
+def warnings_about(predictions: Predictions, if_turned: str = _IF_TURNED) -> list[str]:
     """What is suspicious about scores: decisions in place of scores, and an order that is the wrong way round."""
     labels, logits = predictions.labels, predictions.logits
     notes = []
@@ -118,8 +124,5 @@ def warnings_about(predictions: Predictions) -> list[str]:
     real = len(labels) - fake
     auc = metrics.roc_auc(labels, logits)
     if auc is not None and auc < 0.5 - 3 * np.sqrt((len(labels) + 1) / (12 * real * fake)):  # 3 errors off chance
-        notes.append(
-            f'AUC is {auc:.4f}, well below 0.5: real images get the higher scores; if these are P(real), define that '
-            'with scores_are probability_of_real (or logit_of_real), otherwise check which label means fake'
-        )
+        notes.append(f'AUC is {auc:.4f}, well below 0.5: real images get the higher scores; {if_turned}')
     return notes

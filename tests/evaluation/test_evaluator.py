@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import pathlib
 import re
@@ -230,6 +231,25 @@ def test_validation_is_scored_once_and_fixes_thresholds(workdir: pathlib.Path, m
     assert metrics['operating_points'][-1]['achievable'] is False
     assert evaluate(load(workdir))[1].name == 'test-threshold-0.5'
     monkeypatch.undo()
+
+
+def test_what_validation_fixed_is_not_carried_to_itself_or_to_mirrored_scores(workdir: pathlib.Path) -> None:
+    options = Options(threshold='youden')
+    metrics, _ = evaluate(load(workdir), options=dataclasses.replace(options, flip=True))
+    assert metrics['operating_points'][0]['source'] == 'validation'
+    assert not (workdir / 'operating.json').exists()
+    said = Recorder()
+    metrics, _ = evaluate(load(workdir), 'validation', options=options, console=said)
+    assert [row['achievable'] for row in metrics['operating_points']][0] is False
+    assert any('these images fixed the thresholds themselves' in line for line in said.lines)
+
+
+def test_robustness_stays_with_the_evaluation_it_belongs_to(workdir: pathlib.Path) -> None:
+    first, folder = evaluate(load(workdir), options=Options(robustness=True, robustness_images=8))
+    assert first['robustness']['tiers'] and evaluate(load(workdir))[0]['robustness'] == first['robustness']
+    assert evaluate(load(workdir), options=Options(threshold=0.4))[0]['robustness'] is None
+    with pytest.raises(UserError, match='holds another evaluation'):
+        evaluate(load(workdir), 'validation', out=folder)
 
 
 def test_labels_of_the_test_set_reach_no_fit(

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import pathlib
 import time
@@ -16,6 +17,8 @@ from fakeimg.evaluation.resampling import Resampler
 from fakeimg.scoring import Predictions
 from tests.support.verbs import Verb
 
+ABOUT = {'referee': 'them', 'data_path': 'set.csv', 'split': 'all'}
+
 
 def _scored(n: int, shift: float = 2.0, **more: list[str]) -> Predictions:
     labels = np.arange(n) % 2
@@ -25,7 +28,7 @@ def _scored(n: int, shift: float = 2.0, **more: list[str]) -> Predictions:
 
 @pytest.mark.parametrize('n', [0, 1, 2, 5, 60])
 def test_any_set_is_judged_and_reported(n: int, tmp_path: pathlib.Path) -> None:
-    found = judge_scores(Scores(_scored(n), None, [], {}, []), 'them', 'set.csv', 'all', tmp_path)
+    found = judge_scores(Scores(_scored(n), None, [], {}, []), ABOUT, tmp_path)
     assert json.loads((tmp_path / 'metrics.json').read_text())['n'] == found['n'] == n
     assert (tmp_path / 'report.html').exists() and (tmp_path / 'model_card.md').exists()
     for figure in found['figures'].values():
@@ -88,6 +91,48 @@ def test_a_prevalence_moves_scores_and_carried_thresholds_alike() -> None:
     assert decided[0] == decided[2] and decided[1] > decided[3]
 
 
+def test_a_threshold_on_corrected_scores_has_one_on_the_networks_own() -> None:
+    fitted = operating.fit(_scored(2000).labels, _scored(2000).logits * 3)
+    options, test = Options(prevalence=0.1), _scored(300)
+    corrected = judge.corrected(test, options, fitted)
+    own = judge.own_threshold(Point('0.5', 0.5), options, fitted)
+    np.testing.assert_array_equal(corrected.probabilities >= 0.5, test.probabilities >= own)
+    assert own > 0.5 and judge.own_threshold(Point('0.5', 0.5), Options(), fitted) == 0.5
+
+
+def test_the_gap_is_that_of_the_carried_balanced_accuracy() -> None:
+    fitted = operating.fit(_scored(2000).labels, _scored(2000).logits)
+    test = dataclasses.replace(_scored(400), logits=_scored(400).logits + 0.7)
+    for threshold in (0.5, 'balanced_accuracy', 'fpr=0.05'):
+        options = Options(threshold=threshold)
+        found = judge.judge(test, judge.resolve(options, fitted), options, fitted)
+        rows = {row['name']: row['figures']['balanced_accuracy']['value'] for row in found['operating_points']}
+        gap = rows['best on this set'] - rows['balanced_accuracy']
+        assert found['transfer_gap']['at'] == 'balanced_accuracy'
+        assert found['transfer_gap']['value'] == pytest.approx(gap, abs=2e-6) and gap > 0
+
+
+def test_sources_that_train_did_not_hold_are_a_table_of_their_own() -> None:
+    sources = ['camera' if number % 2 == 0 else ('known', 'new')[number // 2 % 2] for number in range(200)]
+    fitted = {**operating.fit(_scored(400).labels, _scored(400).logits), 'sources': ['camera', 'known']}
+    found = judge.judge(_scored(200, sources=sources), Point('0.5', 0.5), Options(), fitted)
+    assert [row['value'] for row in found['held_out']] == ['new']
+    assert {row['value']: row['seen'] for row in found['slices']['source']} == {
+        'camera': True, 'known': True, 'new': False,
+    }  # fmt: skip
+
+
+def test_tables_of_one_name_are_judged_apart(verb: Verb, tmp_path: pathlib.Path) -> None:
+    """In one folder, and again where nothing has changed."""
+    for folder, shift in (('a', 2.0), ('b', 4.0), ('a', 2.0)):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        _scored(20, shift).write_csv(tmp_path / folder / 'scores.csv')
+        result = verb('evaluate', '--predictions', tmp_path / folder / 'scores.csv', '--no_images')
+        assert result.returncode == 0, result.stderr
+    names = [path.name for path in tmp_path.rglob('evaluations/*')]
+    assert len(names) == 2 and 'scores.csv' in names
+
+
 def test_options_that_scores_alone_do_not_allow(tmp_path: pathlib.Path) -> None:
     scores = Scores(_scored(10), None, [], {}, [])
     for options, message in (
@@ -97,7 +142,7 @@ def test_options_that_scores_alone_do_not_allow(tmp_path: pathlib.Path) -> None:
         (Options(slices=('camera',)), "no column 'camera' to slice by"),
     ):
         with pytest.raises(UserError, match=message):
-            judge_scores(scores, 'them', 'set.csv', 'all', tmp_path, options)
+            judge_scores(scores, ABOUT, tmp_path, options)
 
 
 def test_gates_look_at_the_lower_end(verb: Verb, tmp_path: pathlib.Path) -> None:
