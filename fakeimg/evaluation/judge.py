@@ -15,7 +15,7 @@ from fakeimg.evaluation import operating as operating_lib
 from fakeimg.evaluation.figures import Point
 from fakeimg.evaluation.operating import Operating
 from fakeimg.evaluation.ranking import Ranked, thin
-from fakeimg.evaluation.resampling import Resampler
+from fakeimg.evaluation.resampling import Resampler, share
 from fakeimg.scoring import Predictions
 
 _BARS = 40  # of the histogram
@@ -271,15 +271,15 @@ def _unsure(predictions: Predictions, options: Options, operating: Operating | N
     low, high = (_on_scale(band[side], operating, options) for side in ('low', 'high'))
     labels, scores = predictions.labels, predictions.probabilities
     kept = (scores >= high) | (scores < low)
-    wrong = ((scores >= high) != labels)[kept]
+    resampler, every = Resampler.of(labels, predictions.groups), np.ones(len(labels), bool)
     return {
         'error_rate': error_rate,
         'low': low,
         'high': high,
         'source': operating.get('source', 'validation'),
         **{name: operating[name] for name in ('n', 'digest') if name in operating},
-        'coverage': intervals.proportion(int(kept.sum()), len(labels), 'no images'),
-        'error': intervals.proportion(int(wrong.sum()), len(wrong), 'all images are unsure'),
+        'coverage': share(kept, every, resampler, 'no images'),
+        'error': share((scores >= high) != labels, kept, resampler, 'all images are unsure'),
     }
 
 

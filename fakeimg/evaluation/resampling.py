@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import scipy.stats
 
-from fakeimg.evaluation.intervals import LEVEL
+from fakeimg.evaluation import intervals
+from fakeimg.evaluation.intervals import LEVEL, Figure
 
 _CHUNK = 2_000_000  # counts at once
 _THREADS = 2
@@ -93,3 +94,23 @@ class Resampler:
         with np.errstate(all='ignore'):
             bounds = np.nanquantile(values, [low, 1 - low], axis=0)
         return bounds[0], bounds[1]
+
+
+def share(part: np.ndarray, whole: np.ndarray, resampler: Resampler, why: str = 'there are none') -> Figure:
+    """The share of the images `whole`, bool[n], that `part`, bool[n], is: Wilson, or whole groups drawn again."""
+    part = part & whole
+    count, n = int(part.sum()), int(whole.sum())
+    if not n or not resampler.is_grouped:
+        return intervals.proportion(count, n, why)
+
+    def measure(counts: np.ndarray) -> dict[str, np.ndarray]:
+        with np.errstate(invalid='ignore'):
+            return {'': (counts @ part) / (counts @ whole)}
+
+    low, high = (float(bound[0]) for bound in resampler.interval(resampler.measure(measure)[''][:, None]))
+    units = len(np.unique(resampler.units[whole]))
+    if low == high and count in (0, n):  # no draw differs
+        bound = intervals.lower_bound_of_all(units)
+        low, high = (bound, 1.0) if count else (0.0, 1 - bound)
+    value = count / n
+    return intervals.figure(value, min(low, value), max(high, value), n, resampler.method, groups=units)

@@ -15,8 +15,8 @@ from fakeimg.data.rows import SUFFIXES, read_rows
 from fakeimg.errors import UserError
 from fakeimg.evaluation import intervals
 from fakeimg.evaluation.intervals import Figure
-from fakeimg.evaluation.ranking import Ranked, decision_metrics
-from fakeimg.evaluation.resampling import Resampler
+from fakeimg.evaluation.ranking import Ranked
+from fakeimg.evaluation.resampling import Resampler, share
 from fakeimg.scoring import Predictions
 
 MOST_ROWS = 100
@@ -105,25 +105,11 @@ def _badness(row: dict[str, Any]) -> tuple[float, float]:
 
 
 def _decisions(part: Predictions, threshold: float) -> dict[str, Figure | None]:
-    labels, called = part.labels, part.probabilities >= threshold
-    right, fake = called == labels, labels == 1
+    labels = part.labels
+    right, fake = (part.probabilities >= threshold) == labels, labels == 1
     resampler = Resampler.of(labels, part.groups, _DRAWS)
-    shares = {'accuracy': np.ones(len(labels), bool), 'recall': fake, 'specificity': ~fake}
-    if not resampler.is_grouped:
-        return {
-            name: intervals.proportion(int(right[rows].sum()), int(rows.sum())) if rows.any() else None
-            for name, rows in shares.items()
-        }
-
-    def measure(counts: np.ndarray) -> dict[str, np.ndarray]:
-        tp, fp = ((counts * (called & of)).sum(1) for of in (fake, ~fake))
-        return decision_metrics(tp, fp, (counts * fake).sum(1), (counts * ~fake).sum(1))
-
-    drawn = resampler.measure(measure)
-    return {
-        name: _resampled(float(right[rows].mean()), drawn[name], int(rows.sum()), resampler) if rows.any() else None
-        for name, rows in shares.items()
-    }
+    of = {'accuracy': np.ones(len(labels), bool), 'recall': fake, 'specificity': ~fake}
+    return {name: share(right, rows, resampler) if rows.any() else None for name, rows in of.items()}
 
 
 def _auc(part: Predictions) -> Figure:
@@ -133,16 +119,12 @@ def _auc(part: Predictions) -> Figure:
         return intervals.auc(labels, logits)
     ranked = Ranked.of(labels, logits)
     drawn = resampler.measure(lambda counts: {'auc': ranked.count(counts).auc()})
-    return _resampled(float(ranked.count().auc()[0]), drawn['auc'], len(labels), resampler)
-
-
-def _resampled(value: float, drawn: np.ndarray, n: int, resampler: Resampler) -> Figure:
-    low, high = (float(bound[0]) for bound in resampler.interval(drawn[:, None]))
-    groups = len(np.unique(resampler.units))
+    low, high = (float(bound[0]) for bound in resampler.interval(drawn['auc'][:, None]))
+    value, units = float(ranked.count().auc()[0]), len(np.unique(resampler.units))
     if low == high and value in (0.0, 1.0):
         bound = intervals.lower_bound_of_all(resampler.smallest)
         low, high = (bound, 1.0) if value else (0.0, 1 - bound)
-    return intervals.figure(value, min(low, value), max(high, value), n, resampler.method, groups=groups)
+    return intervals.figure(value, min(low, value), max(high, value), len(labels), resampler.method, groups=units)
 
 
 def macro(found: Sequence[dict[str, Any]]) -> dict[str, Figure]:

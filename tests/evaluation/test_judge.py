@@ -51,6 +51,15 @@ def test_groups_widen_every_interval() -> None:
     alone, together = (judge.judge(one, Point('0.5', 0.5), Options()) for one in (plain, grouped))
     assert together['figures']['auc']['groups'] == together['videos']['n'] == 20
     assert all('whole groups' in figure['method'] for figure in together['operating_points'][0]['figures'].values())
+    fitted = operating.fit(_scored(2000).labels, _scored(2000).logits * 2, error_rate=0.2)
+    together = judge.judge(grouped, Point('0.5', 0.5), Options(error_rate=0.2), fitted)
+    assert 'whole groups' in together['unsure']['coverage']['method']
+    rows = slices.rows(grouped, ['one' if number < 120 else 'other' for number in range(240)], 0.5)
+    assert all(
+        'whole groups' in row[name]['method'] and row[name]['groups'] == 10
+        for row in rows
+        for name in ('accuracy', 'auc')
+    )
     assert alone['videos'] is None and alone['figures']['auc']['method'] == 'DeLong, logit scale'
 
 
