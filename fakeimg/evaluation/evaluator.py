@@ -109,7 +109,7 @@ def evaluate(
             'run': str(detector.run),
             'step': detector.step,
             'config': detector.meta.config,
-            'environment': {name: environment[name] for name in ('python', 'platform', 'versions')},
+            'environment': {name: environment[name] for name in ('python', 'platform', 'versions', 'git_commit')},
         },
         'data': judge.about(predictions, layouts.set_name(data_path or detector.config.data.path), data.layout),
         'labels': detector.meta.labels,

@@ -27,7 +27,8 @@ def decisions(metrics: dict[str, Any]) -> Section:
     if gap and gap.get('value') is not None:
         said.append(
             'The best threshold of these images would have gained '
-            f'{words.text(gap, "transfer_gap").replace(" %", " percentage points")} of balanced accuracy.'
+            f'{words.text(gap, "transfer_gap").replace(" %", " percentage points")} of balanced accuracy'
+            + (f' over that named {gap["at"]}.' if gap.get('at') else '.')
         )
     return Section('Decisions', said, tables=tables.decisions(points))
 
@@ -54,12 +55,19 @@ def calibration(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
         fitted = found.get('fitted_on') or {}
         n = f'{words.plural(fitted["n"], "image")} of ' if fitted.get('n') else ''
         said.append(
-            f'Scores were calibrated by {found["method"]} scaling, fitted on {n}{fitted.get("split", "validation")}: '
-            f'slope {found["slope"]:.3f}, intercept {found["intercept"]:.3f}. '
-            f'Log loss there went from {found["log_loss_before"]:.4f} to {found["log_loss_after"]:.4f}.'
+            f'{found["method"].capitalize()} scaling, fitted on {n}{fitted.get("split", "validation")}, '
+            f'takes the log loss there from {found["log_loss_before"]:.4f} to {found["log_loss_after"]:.4f}: '
+            f'slope {found["slope"]:.3f}, intercept {found["intercept"]:.3f} on the log-odds.'
+        )
+    if metrics.get('prevalence') is not None:
+        said.append(f'All figures are of calibrated scores, for a share of fakes of {100 * metrics["prevalence"]:g} %.')
+    elif after := metrics.get('calibrated'):
+        said.append(
+            'All figures are of the scores as the network gives them. After this calibration, log loss here is '
+            f'{words.text(after["log_loss"])} and ECE {words.text(after["ece"])}.'
         )
     else:
-        said.append('Scores are not calibrated.')
+        said.append('All figures are of the scores as the detector gives them.')
     figures = words.figures(metrics)
     if 'ece' in figures and 'ece_perfect' in figures:
         said.append(
@@ -121,7 +129,7 @@ def robustness(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
         return None
     said = [
         f'{words.plural(found["n"], "image")} of both classes were degraded alike before they were scored, seed '
-        f'{found.get("seed", 0)}. Accuracy is at the carried threshold. '
+        f'{found.get("seed", 0)}. Accuracy is at the first threshold. '
         'Drops are paired: the same images before and after.'
     ]
     drawings = [charts.severity(name, curve, drawn) for name, curve in (found.get('curves') or {}).items()]

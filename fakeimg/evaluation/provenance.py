@@ -84,10 +84,8 @@ def reproduce(metrics: dict[str, Any], meta: Meta | None) -> Section:
     tables = [Table(['what', 'value'], identifiers(metrics, meta), kinds='w')]
     installed = [[name, str(version)] for name, version in versions.items() if version]
     if installed:
-        tables.append(Table(['package', 'version'], installed, 'Versions of the training', kinds='w'))
+        tables.append(Table(['package', 'version'], installed, 'Versions of this evaluation', kinds='w'))
     folded = [('The configuration', json.dumps(config, indent=2, default=str))] if config else []
-    if environment.get('command'):
-        folded.append(('The command of the training', str(environment['command'])))
     commands = [metrics['command']] if metrics.get('command') else []
     return Section('How to reproduce', _identity(metrics, meta), commands, tables=tables, folded=folded)
 
@@ -104,7 +102,6 @@ def identifiers(metrics: dict[str, Any], meta: Meta | None) -> list[list[str]]:
         'trained on, digest': meta.data_digest if meta else None,
         'git commit': environment.get('git_commit'),
         'platform': environment.get('platform'),
-        'devices': ', '.join(map(str, environment.get('devices') or ())),
     }
     return [[name, str(value)] for name, value in known.items() if value not in (None, '')]
 

@@ -18,9 +18,7 @@ from fakeimg.evaluation.degraded import CLEAN, KINDS, TIERS, Cell, DegradedFiles
 from fakeimg.evaluation.intervals import Figure
 from fakeimg.scoring import Predictions
 
-IMAGES = (
-    2000  # of each curve; an AUC of 0.95 then has an interval of 0.02, and each cell takes a tenth of CIFAKE's time
-)
+IMAGES = 2000  # of each curve: an AUC of 0.95 then has an interval of 0.02
 
 
 def evaluate(

@@ -100,10 +100,12 @@ def figures(metrics: dict[str, Any]) -> dict[str, Figure]:
 
 def sentence(point: dict[str, Any]) -> str:
     """`Of 100 real images it wrongly calls 3 fake (2 to 4); of 100 fake ones it misses 5 (4 to 6).`"""
-    counts = point['confusion']
+    counts, figures = point['confusion'], point.get('figures') or {}
+    false, found = figures.get('fpr') or {}, figures.get('recall') or {}
+    missed = (1 - found['high'], 1 - found['low']) if 'low' in found else None
     parts = [
-        _mistakes(counts['fp'], counts['fp'] + counts['tn'], 'real', 'wrongly calls {} fake'),
-        _mistakes(counts['fn'], counts['fn'] + counts['tp'], 'fake', 'misses {}'),
+        _mistakes(counts['fp'], counts['fp'] + counts['tn'], 'real', 'wrongly calls {} fake', _ends(false)),
+        _mistakes(counts['fn'], counts['fn'] + counts['tp'], 'fake', 'misses {}', missed),
     ]
     said = [part for part in parts if part]
     if not said:
@@ -113,23 +115,26 @@ def sentence(point: dict[str, Any]) -> str:
     return f'{both[0].upper()}{both[1:]}.{missing}'
 
 
-def _mistakes(wrong: int, n: int, noun: str, verb: str) -> str:
+def _ends(figure: Figure) -> tuple[float, float] | None:
+    return (figure['low'], figure['high']) if 'low' in figure else None
+
+
+def _mistakes(wrong: int, n: int, noun: str, verb: str, ends: tuple[float, float] | None) -> str:
     if not n:
         return ''
-    low, high = intervals.wilson(wrong, n)
+    low, high = ends or intervals.wilson(wrong, n)  # early metrics have no intervals
     share = wrong / n
     if n < _FEW:
         count = 'none' if not wrong else f'{wrong:,}'
-        ends = f'95 % interval {100 * low:.0f} to {100 * high:.0f} of 100'
-        return f'of the {plural(n, f"{noun} image")} it {verb.format(count)} ({ends})'
+        said = f'95 % interval {100 * low:.0f} to {100 * high:.0f} of 100'
+        return f'of the {plural(n, f"{noun} image")} it {verb.format(count)} ({said})'
     # Round numbers that people can imagine, large enough for the interval to have two ends.
     bases = (100, 1000, 10_000)
     base = next(
         (base for base in bases if n < 10 * base or (share * base >= 2 and (high - low) * base >= 1)), bases[-1]
     )
     count = 'none' if not wrong else 'fewer than 1' if share * base < 0.5 else f'{share * base:.0f}'
-    ends = f'{low * base:.0f} to {high * base:.0f}'
-    return f'of {base:,} {noun} images it {verb.format(count)} ({ends})'
+    return f'of {base:,} {noun} images it {verb.format(count)} ({low * base:.0f} to {high * base:.0f})'
 
 
 def rare(point: dict[str, Any]) -> str:
