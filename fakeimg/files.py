@@ -59,7 +59,7 @@ def hold(path: pathlib.Path, refusal: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def hold_folder(folder: pathlib.Path, what: str, index: int = 0) -> Iterator[None]:
+def hold_folder(folder: pathlib.Path, what: str, index: int = 0, refusal: str = '') -> Iterator[None]:
     """Makes a folder and keeps other processes that would write the same thing out of it.
 
     Where nothing was written to a folder that it made, an error takes the folder away again.
@@ -68,11 +68,12 @@ def hold_folder(folder: pathlib.Path, what: str, index: int = 0) -> Iterator[Non
         folder: to be made and locked.
         what: is written there, for the message: `training`.
         index: of this process among those that share the folder.
+        refusal: another sentence than the usual one, where another process holds it.
 
     Raises:
         UserError: the folder cannot be made or written to, or another process holds it.
     """
-    refusal = f'another {what} is using {folder}; wait for it, or choose another folder.'
+    refusal = refusal or f'another {what} is using {folder}; wait for it, or choose another folder.'
     lock, made = folder / ('.lock' if index == 0 else f'.lock.{index}'), []
     with contextlib.ExitStack() as stack:
         try:

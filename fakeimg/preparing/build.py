@@ -44,44 +44,52 @@ def build(plan: Plan, out: pathlib.Path, workers: int, console: Console = SILENT
     Raises:
         UserError: something else is in `out`, another run is writing it, or it cannot be written.
     """
-    partial = pathlib.Path(f'{os.path.abspath(out)}.partial')
-    with _claimed(out, partial, plan.key) as finished:
-        if finished is not None:
-            return finished
-        if not (partial / records.SUMMARY).exists():
-            _write_shards(plan, partial, workers, console)
-        summary = json.loads((partial / records.SUMMARY).read_text())
-        clean(partial)
-        try:
-            os.rename(partial, os.path.abspath(out))  # '.' cannot be renamed to
-        except OSError as error:
-            raise UserError(f'{partial} is whole, but cannot be renamed to {out} ({error.strerror}).') from None
+    with claim(out):
+        return write(plan, out, workers, console)
+
+
+def write(plan: Plan, out: pathlib.Path, workers: int, console: Console = SILENT) -> dict[str, Any]:
+    """What `build` does, for one who has a `claim` on the folder."""
+    if records.is_prepared(str(out)):
+        summary = json.loads((out / records.SUMMARY).read_text())
+        if summary['plan'] != plan.key:
+            raise UserError(f'{out} holds a set prepared from other images or options; choose another folder.')
+        return summary
+    partial = _partial(out)
+    with _named_errors(partial):
+        _sign(partial, plan.key)
+    if not (partial / records.SUMMARY).exists():
+        _write_shards(plan, partial, workers, console)
+    summary = json.loads((partial / records.SUMMARY).read_text())
+    clean(partial)
+    try:
+        os.rename(partial, os.path.abspath(out))  # '.' cannot be renamed to
+    except OSError as error:
+        raise UserError(f'{partial} is whole, but cannot be renamed to {out} ({error.strerror}).') from None
     return summary
 
 
 @contextlib.contextmanager
-def _claimed(out: pathlib.Path, partial: pathlib.Path, key: str) -> Iterator[dict[str, Any] | None]:
-    """Makes and locks the unfinished folder; yields the summary where `out` is this very set already."""
+def claim(out: pathlib.Path) -> Iterator[None]:
+    """Keeps others from preparing a folder, from before its images are read.
+
+    Raises:
+        UserError: something else is in `out`, another run is writing it, or it cannot be written.
+    """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UserError(f'{out} exists and is not a folder; choose another folder.')
     if records.is_prepared(str(out)):
-        summary = json.loads((out / records.SUMMARY).read_text())
-        if summary['plan'] != key:
-            raise UserError(f'{out} holds a set prepared from other images or options; choose another folder.')
-        yield summary
+        yield
         return
     if out.exists() and any(out.iterdir()):
         raise UserError(f'{out} exists and holds something else; choose another folder.')
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        lock = contextlib.ExitStack()
-        lock.enter_context(files.hold(partial / _LOCK, f'another prepare is writing {out}; wait for it.'))
-    except OSError as error:
-        raise UserError(f'{partial} cannot be written to ({error.strerror}); choose another folder.') from None
-    with lock:
-        with _named_errors(partial):
-            _sign(partial, key)
-        yield None
+    refusal = f'another prepare is writing {out}; wait for it.'
+    with files.hold_folder(_partial(out), 'prepare', refusal=refusal):
+        yield
+
+
+def _partial(out: pathlib.Path) -> pathlib.Path:
+    return pathlib.Path(f'{os.path.abspath(out)}.partial')
 
 
 def _sign(partial: pathlib.Path, key: str) -> None:

@@ -37,12 +37,13 @@ def prepare(
     Raises:
         UserError: see `make_plan` and `build.build`.
     """
-    plan = dataclasses.replace(make_plan(path, options, workers, console), made_from=made_from)
-    console.say(f'layout: {plan.layout}, {plan.num_items:,} images')
-    for note in plan.notes:
-        console.warn(note)
-    _show_annotations(plan, console)
-    summary = build.build(plan, out, workers, console)
+    with build.claim(out):
+        plan = dataclasses.replace(make_plan(path, options, workers, console), made_from=made_from)
+        console.say(f'layout: {plan.layout}, {plan.num_items:,} images')
+        for note in plan.notes:
+            console.warn(note)
+        _show_annotations(plan, console)
+        summary = build.write(plan, out, workers, console)
     _show_summary(summary, console)
     if plan.dropped:
         console.warn(f'{len(plan.dropped):,} copies were left out; {out / build.DROPPED} lists them')

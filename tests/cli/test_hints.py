@@ -109,6 +109,6 @@ def test_fields_that_do_nothing_are_said_and_figures_are_drawn(verb: Verb, confi
         assert f'!! config.{field} has no effect, because ' in done.stdout
     assert "next: fakeimg evaluate --workdir 'a run' --split" in done.stdout
     assert verb('evaluate', '--workdir', 'a run').returncode == 0
-    for name in ('figures/curves.png', 'evaluations/test/figures.png'):
+    for name in ('figures/curves.png', 'evaluations/test/figures/roc_curve.png'):
         data = (tmp_path / 'work/a run' / name).read_bytes()
         assert data[:4] == b'\x89PNG' and min(struct.unpack('>II', data[16:24])) > 300

@@ -264,6 +264,7 @@ def test_long_requests_to_one_that_does_not_read_end_too(tmp_path: pathlib.Path,
 
 
 def test_ctrl_c_ends_the_process(tmp_path: pathlib.Path, split: Split) -> None:
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
     code = f'import time\ndef predict(paths):\n    open({str(tmp_path / "began")!r}, "w")\n    time.sleep(60)\n'
     (tmp_path / 'my code').mkdir()
     main = threading.get_ident()
@@ -274,8 +275,11 @@ def test_ctrl_c_ends_the_process(tmp_path: pathlib.Path, split: Split) -> None:
         signal.pthread_kill(main, signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        score(tmp_path, split, code)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            score(tmp_path, split, code)
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert not living(tmp_path)
 
 

@@ -130,7 +130,7 @@ def test_table_and_choice_are_by_validation_and_later_runs_train_nothing_again(
     assert any(re.fullmatch(r'candidate 2 of 2: filters=4, ETA of the search \d+:\d\d', line) for line in said.lines)
     page = (workdir / 'search.html').read_text()
     assert '3 of 3 candidates, ranked by AUC on 24 validation images. Best: filters=2.' in page
-    assert page.count('role="img"') == 2 and page.count('<tr>') == 3 + 2 * 3  # and those of the charts
+    assert page.count('role="img"') == 2 and page.count('<tr>') == 3 * (1 + 3)  # the table, and those of the charts
 
     again = search.search(tiny, STAGES, workdir, said)
     assert len(trained) == 3
