@@ -85,9 +85,9 @@ def hold_folder(folder: pathlib.Path, what: str, index: int = 0, refusal: str = 
         try:
             yield
         except BaseException:
-            if made and os.listdir(folder) == [lock.name]:
-                lock.unlink()
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # it may have been moved or removed already
+                if made and os.listdir(folder) == [lock.name]:
+                    lock.unlink()
                     for path in made:
                         path.rmdir()
             raise

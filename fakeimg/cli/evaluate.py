@@ -17,8 +17,8 @@ from fakeimg import detector
 from fakeimg.cli import data_names, referee, verb
 from fakeimg.console import Console
 from fakeimg.errors import UserError
-from fakeimg.evaluation import evaluator, judge, metrics
-from fakeimg.evaluation.judge import Options
+from fakeimg.evaluation import evaluator, judge, metrics, places
+from fakeimg.evaluation.options import Options
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
 _SPLIT = flags.DEFINE_string('split', 'test', 'train, validation, test, or a part as TFDS slices it: test[:10%].')
@@ -91,8 +91,8 @@ def _judge_other(console: Console) -> int:
     verb.require(not _WORKDIR.value, 'workdir', _WORKDIR.value, 'left out with --predictions or --detector')
     name, options = referee.named(), _options()
     key = {'referee': name, 'scores_digest': referee.digest(_DATA_PATH.value, _SPLIT.value), **options.key}
-    folder = _folder() or evaluator.free_folder(pathlib.Path('evaluations'), name.replace(':', '_'), key)
-    evaluator.require_other_folder(folder, key)
+    folder = _folder() or places.free(pathlib.Path('evaluations'), name.replace(':', '_'), key)
+    places.require_other(folder, key)
     scores = referee.scores(
         _DATA_PATH.value,
         _SPLIT.value,

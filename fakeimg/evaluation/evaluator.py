@@ -1,7 +1,6 @@
 """The separate evaluation: a detector and a split in, metrics, predictions and a report out."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -19,9 +18,9 @@ from fakeimg.data.splits import file_part
 from fakeimg.data.tables import columns_of
 from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
-from fakeimg.evaluation import card, carried, judge, report, robustness, slices
+from fakeimg.evaluation import card, carried, judge, places, points, report, robustness, slices
 from fakeimg.evaluation import metrics as metrics_lib
-from fakeimg.evaluation.judge import DEFAULTS, Options
+from fakeimg.evaluation.options import DEFAULTS, Options
 from fakeimg.evaluation.referee import Scores, warnings_about
 from fakeimg.meta import Meta
 from fakeimg.partial_scores import PartialScores
@@ -78,8 +77,8 @@ def evaluate(
     if data_path is not None:
         name += f'-of-{layouts.set_name(data_path)}-{content[:8]}'
     key = {'step': detector.step, 'split': split, **options.key, 'content_digest': content}
-    folder = out or free_folder(detector.run / 'evaluations', name, key)
-    require_other_folder(folder, key)
+    folder = out or places.free(detector.run / 'evaluations', name, key)
+    places.require_other(folder, key)
     further = slices.table_columns(data_path or detector.config.data.path, part.names, options.slices)
     detector = dataclasses.replace(detector, flip=options.flip)
     own = None if data_path else data
@@ -87,12 +86,12 @@ def evaluate(
     if operating is not None and own is not None and _overlap(split, detector.config.data.validation_split):
         operating = {**operating, 'source': 'this set'}
         console.warn('these images fixed the thresholds themselves, which therefore look better here than elsewhere')
-    point = judge.resolve(options, operating)
+    point = points.resolve(options, operating)
     with PartialScores(folder, {**detector.scoring_key, 'data': [data.digest, content, split]}, part) as partial:
         predictions, unreadable = detector.score(part, split, console=console, partial=partial)
     for note in warnings_about(predictions, 'check which label means fake'):
         console.warn(note)
-    predictions = judge.corrected(predictions, options, operating)
+    predictions = points.corrected(predictions, options, operating)
     place = {name: row for row, name in enumerate(part.names)}
     rows = [place[name] for name in predictions.names]
     columns = slices.header_columns(part, predictions.names)
@@ -120,12 +119,12 @@ def evaluate(
     known = _known(detector, data, None if data_path else split)
     metrics['without_copies'] = _without(known, part, predictions, point.threshold)
     if options.robustness:
-        threshold = judge.own_threshold(point, options, operating)
+        threshold = points.own_threshold(point, options, operating)
         metrics['robustness'] = robustness.evaluate(
             detector, part, split, threshold=threshold, images=options.robustness_images, console=console
         )
     else:
-        metrics['robustness'] = _before(folder).get('robustness')  # the same evaluation, which took minutes
+        metrics['robustness'] = places.before(folder).get('robustness')  # the same evaluation, which took minutes
     metrics['data']['unreadable'] = [list(item) for item in unreadable.reasons.items()][:_UNREADABLE_SHOWN]
     if parallel.is_first_process():
         _write(folder, metrics, predictions, part, detector.meta, detector.run, options)
@@ -154,14 +153,14 @@ def judge_scores(
     for option in ('robustness', 'flip'):
         if getattr(options, option):
             raise UserError(f'{option} needs a detector of a run, to score other images than these.')
-    predictions, images = judge.corrected(scores.predictions, options, None), scores.split
+    predictions, images = points.corrected(scores.predictions, options, None), scores.split
     columns = dict(scores.columns)
     if images is not None:
         columns = {**slices.header_columns(images, predictions.names), **columns}
     metrics = {
         **about,
         'threshold_rule': None,
-        **judge.judge(predictions, judge.resolve(options, None), options, None, _few_valued(columns, options.slices)),
+        **judge.judge(predictions, points.resolve(options, None), options, None, _few_valued(columns, options.slices)),
         'detector': {'name': about['referee']},
         'data': {
             **judge.about(predictions, layouts.set_name(about['data_path'])),
@@ -195,14 +194,6 @@ def _write(
     files.write_json(folder / 'metrics.json', metrics)
     report.write_report(folder, metrics, predictions, split, meta, run=run_folder, no_images=not options.images)
     card.write_card(folder / 'model_card.md', metrics)
-
-
-def require_other_folder(folder: pathlib.Path, key: dict[str, Any]) -> None:
-    """Raises UserError where a folder cannot be written to, or holds an evaluation with another `key`."""
-    if _others(folder, key):
-        raise UserError(f'{folder} holds another evaluation; choose another folder.')
-    if parallel.is_first_process():
-        files.require_writable(folder)
 
 
 def moved(detector: Detector, path: str) -> Detector:
@@ -241,37 +232,8 @@ def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib
     return datasets_lib.open_data(detector.config)
 
 
-def free_folder(parent: pathlib.Path, name: str, key: dict[str, Any]) -> pathlib.Path:
-    """A folder that no other evaluation has: where one has the plain name, it says what is different."""
-    shown = {name.split('_')[0]: _short(name, value) for name, value in key.items() if value is not None}
-    words = dict.fromkeys(other.split('_')[0] for other in _others(parent / name, key))
-    return parent / ''.join([name, *(f'-{word}-{shown[word]}' for word in words)])
-
-
-def _short(name: str, value: Any) -> str:
-    if name.endswith('_digest'):
-        return value[:8]
-    return f'{value:g}' if isinstance(value, float) else str(value)
-
-
 def _overlap(split: str, other: str) -> bool:
     return split.split('[')[0] == other.split('[')[0]
-
-
-def _before(folder: pathlib.Path) -> dict[str, Any]:
-    """The metrics that a folder holds already."""
-    path = folder / 'metrics.json'
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _others(folder: pathlib.Path, key: dict[str, Any]) -> list[str]:
-    """In what the evaluation of a folder differs from this one, if there is one."""
-    if not (found := _before(folder)):
-        return []
-    before = {**dict.fromkeys(key), 'flip': False, **found}
-    return [
-        name for name, value in key.items() if before[name] != value and not (name == 'threshold' and value is None)
-    ]
 
 
 def _known(detector: Detector, data: datasets_lib.DataSet, split: str | None) -> np.ndarray:

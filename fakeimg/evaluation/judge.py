@@ -1,132 +1,23 @@
 """What scores are worth: every figure of metrics.json, for a detector of ours or anyone's."""
 
-import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy.special
 
 import fakeimg
-from fakeimg.errors import UserError
-from fakeimg.evaluation import abstention, calibration, figures, intervals, metrics, recalibration, slices, thresholds
+from fakeimg.evaluation import abstention, calibration, figures, intervals, metrics, points, slices
 from fakeimg.evaluation import operating as operating_lib
 from fakeimg.evaluation.figures import Point
 from fakeimg.evaluation.operating import Operating
+from fakeimg.evaluation.options import Options
 from fakeimg.evaluation.ranking import Ranked, thin
 from fakeimg.evaluation.resampling import Resampler, share
 from fakeimg.scoring import Predictions
 
 _BARS = 40  # of the histogram
 _SMOOTH_DRAWS = 200
-_CARRIED = ('fpr=0.01', 'balanced_accuracy')  # reported beside the threshold that was asked for
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What an evaluation is asked for.
-
-    Attributes:
-        threshold: on P(fake), from which an image is called fake; or a rule that validation fixed, see `thresholds`.
-        prevalence: share of fakes where the detector will be used, to which scores are corrected; None: as they are.
-        flip: scores are means over each image and its mirror image.
-        error_rate: of the images that are not called unsure.
-        slices: columns of a table, for figures of each of their values.
-        robustness: degraded images are scored too; needs the images.
-        robustness_images: at most so many for the curves.
-        images: whether the report shows images.
-        command: that the user typed, for the report.
-    """
-
-    threshold: float | str = 0.5
-    prevalence: float | None = None
-    flip: bool = False
-    error_rate: float = 0.05
-    slices: tuple[str, ...] = ()
-    robustness: bool = False
-    robustness_images: int = 2000
-    images: bool = True
-    command: str = ''
-
-    def __post_init__(self) -> None:
-        for name, value in (('prevalence', self.prevalence), ('error_rate', self.error_rate)):
-            if value is not None and not 0 < value < 1:
-                raise UserError(f'{name} is {value:g}; it must be between 0 and 1.')
-        thresholds.parse(self.threshold)
-
-    @property
-    def key(self) -> dict[str, Any]:
-        """What makes the figures of one evaluation differ from those of another."""
-        rule = thresholds.parse(self.threshold)
-        threshold = {'threshold': rule.number if rule.is_fixed else None}
-        threshold |= {'threshold_rule': None if rule.is_fixed else rule.name}
-        return {**threshold, 'prevalence': self.prevalence, 'flip': self.flip}
-
-
-DEFAULTS = Options()
-
-
-def resolve(options: Options, operating: Operating | None) -> Point:
-    """The threshold that was asked for, on P(fake) as the detector gives it.
-
-    Raises:
-        UserError: a rule that validation did not fix.
-    """
-    rule = thresholds.parse(options.threshold)
-    if rule.number is not None and rule.is_fixed:
-        return Point(rule.name, rule.number)
-    if operating is None:
-        raise UserError(
-            f'threshold {rule.name} is a rule for scores of validation images, and there are none; give a number.'
-        )
-    found = operating['thresholds'][rule.name]
-    if 'threshold' not in found:
-        raise UserError(f'validation does not support the threshold {rule.name}: it {found["why"]}; give a number.')
-    return _carried(rule.name, operating, options)
-
-
-def _carried(rule: str, operating: Operating, options: Options) -> Point:
-    """A threshold of `operating`, which has those of calibrated scores."""
-    more = {name: operating[name] for name in ('n', 'digest') if name in operating}
-    threshold = _on_scale(operating['thresholds'][rule]['threshold'], operating, options)
-    return Point(rule, threshold, operating.get('source', 'validation'), more)
-
-
-def _on_scale(probability: float, operating: Operating, options: Options) -> float:
-    """What a calibrated P(fake) is among the scores that are judged: the network's own, or `corrected` ones."""
-    if probability in (0.0, 1.0):
-        return probability
-    logit = scipy.special.logit(probability)
-    if options.prevalence is not None:
-        share = operating['fake'] / operating['n']
-        return float(scipy.special.expit(recalibration.to_prevalence(logit, share, options.prevalence)))
-    line = operating_lib.calibration_of(operating)
-    return float(scipy.special.expit((logit - line.intercept) / line.slope))
-
-
-def own_threshold(point: Point, options: Options, operating: Operating | None) -> float:
-    """A threshold among `corrected` scores as one on the P(fake) that the network gives."""
-    if options.prevalence is None or operating is None or point.threshold in (0.0, 1.0):
-        return point.threshold
-    share, line = operating['fake'] / operating['n'], operating_lib.calibration_of(operating)
-    logit = recalibration.to_prevalence(scipy.special.logit(point.threshold), options.prevalence, share)
-    return float(scipy.special.expit((logit - line.intercept) / line.slope))
-
-
-def corrected(predictions: Predictions, options: Options, operating: Operating | None) -> Predictions:
-    """Scores for the prevalence that was asked for: calibrated, then moved by Bayes' rule.
-
-    Raises:
-        UserError: there is no validation that says what the scores assume.
-    """
-    if options.prevalence is None:
-        return predictions
-    if operating is None:
-        raise UserError('prevalence corrects calibrated scores, and there are no validation images to calibrate with.')
-    calibrated = operating_lib.calibration_of(operating).apply(predictions.logits)
-    logits = recalibration.to_prevalence(calibrated, operating['fake'] / operating['n'], options.prevalence)
-    return dataclasses.replace(predictions, logits=logits)
 
 
 def judge(
@@ -140,19 +31,19 @@ def judge(
 
     Args:
         predictions: of n images.
-        point: the threshold that was asked for, see `resolve`.
+        point: the threshold that was asked for, see `points.resolve`.
         options: of the evaluation.
         operating: what validation fixed, see `operating.fit`.
         columns: further slices: name -> value of each image.
     """
     labels, logits = predictions.labels.astype(int), predictions.logits.astype(np.float64)
     probabilities = predictions.probabilities
-    points = _points(point, operating, options)
+    every = points.with_carried(point, operating, options)
     calibrated = None
     if operating is not None and options.prevalence is None and operating['calibration']['method'] != 'none':
         calibrated = operating_lib.calibration_of(operating).apply(logits)
     resampler = Resampler.of(labels, predictions.groups)
-    measured = figures.compute(labels, probabilities, logits, points, resampler, calibrated)
+    measured = figures.compute(labels, probabilities, logits, every, resampler, calibrated)
     if len(labels):
         perfect, low, high = calibration.ece_perfect(logits)
         measured['figures']['ece_perfect'] = intervals.figure(perfect, low, high, len(labels), 'simulated labels')
@@ -223,17 +114,6 @@ def _smooth_ece(labels: np.ndarray, logits: np.ndarray, groups: Sequence[str]) -
     return intervals.figure(value, min(low, value), max(high, value), len(labels), resampler.method)
 
 
-def _points(point: Point, operating: Operating | None, options: Options) -> list[Point]:
-    points = [point]
-    if point.name != '0.5':
-        points.append(Point('0.5', 0.5))
-    if operating is not None:
-        for rule in _CARRIED:
-            if rule != point.name and 'threshold' in operating['thresholds'].get(rule, {}):
-                points.append(_carried(rule, operating, options))
-    return points
-
-
 def _videos(predictions: Predictions, point: Point) -> dict[str, Any] | None:
     grouped = slices.by_group(predictions)
     if len(grouped.names) in (0, len(predictions.names)):
@@ -268,7 +148,7 @@ def _unsure(predictions: Predictions, options: Options, operating: Operating | N
     band = operating['unsure'][f'{error_rate:g}']
     if 'low' not in band:
         return {'error_rate': error_rate, **band}
-    low, high = (_on_scale(band[side], operating, options) for side in ('low', 'high'))
+    low, high = (points.on_scale(band[side], operating, options) for side in ('low', 'high'))
     labels, scores = predictions.labels, predictions.probabilities
     kept = (scores >= high) | (scores < low)
     resampler, every = Resampler.of(labels, predictions.groups), np.ones(len(labels), bool)

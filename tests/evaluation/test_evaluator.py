@@ -12,7 +12,7 @@ from fakeimg.config import Config
 from fakeimg.detector import Detector, load
 from fakeimg.errors import UserError
 from fakeimg.evaluation.evaluator import evaluate, moved
-from fakeimg.evaluation.judge import Options
+from fakeimg.evaluation.options import Options
 from fakeimg.training import loop
 from tests.support.console import Recorder
 from tests.support.sets import prepare

@@ -8,10 +8,10 @@ import pytest
 import scipy.special
 
 from fakeimg.errors import UserError
-from fakeimg.evaluation import figures, judge, operating, slices
+from fakeimg.evaluation import figures, judge, operating, points, slices
 from fakeimg.evaluation.evaluator import judge_scores
 from fakeimg.evaluation.figures import Point
-from fakeimg.evaluation.judge import Options
+from fakeimg.evaluation.options import Options
 from fakeimg.evaluation.referee import Scores
 from fakeimg.evaluation.resampling import Resampler
 from fakeimg.scoring import Predictions
@@ -94,7 +94,7 @@ def test_a_prevalence_moves_scores_and_carried_thresholds_alike() -> None:
     fitted = operating.fit(validation.labels, validation.logits)
     decided = []
     for options in (Options(threshold='fpr=0.05'), Options(threshold='fpr=0.05', prevalence=0.1)):
-        found = judge.judge(judge.corrected(test, options, fitted), judge.resolve(options, fitted), options, fitted)
+        found = judge.judge(points.corrected(test, options, fitted), points.resolve(options, fitted), options, fitted)
         decided.append((found['operating_points'][0]['confusion'], found['unsure']['coverage']))
         decided.append(found['operating_points'][0]['threshold'])
     assert decided[0] == decided[2] and decided[1] > decided[3]
@@ -103,10 +103,10 @@ def test_a_prevalence_moves_scores_and_carried_thresholds_alike() -> None:
 def test_a_threshold_on_corrected_scores_has_one_on_the_networks_own() -> None:
     fitted = operating.fit(_scored(2000).labels, _scored(2000).logits * 3)
     options, test = Options(prevalence=0.1), _scored(300)
-    corrected = judge.corrected(test, options, fitted)
-    own = judge.own_threshold(Point('0.5', 0.5), options, fitted)
+    corrected = points.corrected(test, options, fitted)
+    own = points.own_threshold(Point('0.5', 0.5), options, fitted)
     np.testing.assert_array_equal(corrected.probabilities >= 0.5, test.probabilities >= own)
-    assert own > 0.5 and judge.own_threshold(Point('0.5', 0.5), Options(), fitted) == 0.5
+    assert own > 0.5 and points.own_threshold(Point('0.5', 0.5), Options(), fitted) == 0.5
 
 
 def test_the_gap_is_that_of_the_carried_balanced_accuracy() -> None:
@@ -114,7 +114,7 @@ def test_the_gap_is_that_of_the_carried_balanced_accuracy() -> None:
     test = dataclasses.replace(_scored(400), logits=_scored(400).logits + 0.7)
     for threshold in (0.5, 'balanced_accuracy', 'fpr=0.05'):
         options = Options(threshold=threshold)
-        found = judge.judge(test, judge.resolve(options, fitted), options, fitted)
+        found = judge.judge(test, points.resolve(options, fitted), options, fitted)
         rows = {row['name']: row['figures']['balanced_accuracy']['value'] for row in found['operating_points']}
         gap = rows['best on this set'] - rows['balanced_accuracy']
         assert found['transfer_gap']['at'] == 'balanced_accuracy'

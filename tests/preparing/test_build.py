@@ -28,6 +28,7 @@ from fakeimg.data.datasets import open_path
 from fakeimg.data.splits import hash_order
 from fakeimg.errors import UserError
 from fakeimg.preparing import build as build_lib
+from fakeimg.preparing import prepare as prepare_lib
 from fakeimg.preparing.items import Encoding
 from fakeimg.preparing.plan import make_plan
 from fakeimg.runtime import pool
@@ -360,7 +361,7 @@ def test_a_second_run_is_refused_while_the_first_one_writes(many: list[object], 
     process = start(DRIVER, *many, '--out', out)
     workers_of(process)
     with pytest.raises(UserError, match='another prepare is writing .*out; wait for it'):
-        prepare(pathlib.Path(str(many[0])), out)
+        prepare_lib.prepare(str(many[0]), options_of(), out)  # before it has read an image
     code, _, err = finish(process)
     assert (code, err) == (0, '')
 

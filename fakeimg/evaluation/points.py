@@ -1,0 +1,89 @@
+"""Thresholds that validation fixed on calibrated scores, among the scores that are judged."""
+
+import dataclasses
+
+import scipy.special
+
+from fakeimg.errors import UserError
+from fakeimg.evaluation import operating as operating_lib
+from fakeimg.evaluation import recalibration, thresholds
+from fakeimg.evaluation.figures import Point
+from fakeimg.evaluation.operating import Operating
+from fakeimg.evaluation.options import Options
+from fakeimg.scoring import Predictions
+
+_CARRIED = ('fpr=0.01', 'balanced_accuracy')  # reported beside the threshold that was asked for
+
+
+def resolve(options: Options, operating: Operating | None) -> Point:
+    """The threshold that was asked for, on P(fake) as the detector gives it.
+
+    Raises:
+        UserError: a rule that validation did not fix.
+    """
+    rule = thresholds.parse(options.threshold)
+    if rule.number is not None and rule.is_fixed:
+        return Point(rule.name, rule.number)
+    if operating is None:
+        raise UserError(
+            f'threshold {rule.name} is a rule for scores of validation images, and there are none; give a number.'
+        )
+    found = operating['thresholds'][rule.name]
+    if 'threshold' not in found:
+        raise UserError(f'validation does not support the threshold {rule.name}: it {found["why"]}; give a number.')
+    return _carried(rule.name, operating, options)
+
+
+def _carried(rule: str, operating: Operating, options: Options) -> Point:
+    """A threshold of `operating`, which has those of calibrated scores."""
+    more = {name: operating[name] for name in ('n', 'digest') if name in operating}
+    threshold = on_scale(operating['thresholds'][rule]['threshold'], operating, options)
+    return Point(rule, threshold, operating.get('source', 'validation'), more)
+
+
+def on_scale(probability: float, operating: Operating, options: Options) -> float:
+    """What a calibrated P(fake) is among the scores that are judged: the network's own, or `corrected` ones."""
+    if probability in (0.0, 1.0):
+        return probability
+    logit = scipy.special.logit(probability)
+    if options.prevalence is not None:
+        share = operating['fake'] / operating['n']
+        return float(scipy.special.expit(recalibration.to_prevalence(logit, share, options.prevalence)))
+    line = operating_lib.calibration_of(operating)
+    return float(scipy.special.expit((logit - line.intercept) / line.slope))
+
+
+def own_threshold(point: Point, options: Options, operating: Operating | None) -> float:
+    """A threshold among `corrected` scores as one on the P(fake) that the network gives."""
+    if options.prevalence is None or operating is None or point.threshold in (0.0, 1.0):
+        return point.threshold
+    share, line = operating['fake'] / operating['n'], operating_lib.calibration_of(operating)
+    logit = recalibration.to_prevalence(scipy.special.logit(point.threshold), options.prevalence, share)
+    return float(scipy.special.expit((logit - line.intercept) / line.slope))
+
+
+def corrected(predictions: Predictions, options: Options, operating: Operating | None) -> Predictions:
+    """Scores for the prevalence that was asked for: calibrated, then moved by Bayes' rule.
+
+    Raises:
+        UserError: there is no validation that says what the scores assume.
+    """
+    if options.prevalence is None:
+        return predictions
+    if operating is None:
+        raise UserError('prevalence corrects calibrated scores, and there are no validation images to calibrate with.')
+    calibrated = operating_lib.calibration_of(operating).apply(predictions.logits)
+    logits = recalibration.to_prevalence(calibrated, operating['fake'] / operating['n'], options.prevalence)
+    return dataclasses.replace(predictions, logits=logits)
+
+
+def with_carried(point: Point, operating: Operating | None, options: Options) -> list[Point]:
+    """The threshold that was asked for, 0.5, and those that validation fixed."""
+    points = [point]
+    if point.name != '0.5':
+        points.append(Point('0.5', 0.5))
+    if operating is not None:
+        for rule in _CARRIED:
+            if rule != point.name and 'threshold' in operating['thresholds'].get(rule, {}):
+                points.append(_carried(rule, operating, options))
+    return points
