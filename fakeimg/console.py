@@ -10,6 +10,7 @@ from typing import IO, Any, TypeVar
 import rich.console
 import rich.progress
 import rich.table
+import rich.text
 
 from fakeimg.streams import Stream
 
@@ -119,7 +120,7 @@ class Console:
         bar = rich.progress.Progress(
             rich.progress.TextColumn('{task.completed:,}/{task.total:,}'),
             rich.progress.BarColumn(bar_width=10),
-            rich.progress.TextColumn('{task.description}', markup=False),
+            _Description(rich.table.Column(no_wrap=False)),  # the only one that may shrink
             console=self._rich,
             transient=lines,
         )
@@ -129,6 +130,13 @@ class Console:
                 yield Progress(self, bar, title, total, completed, lines)
             finally:
                 self._bar = None
+
+
+class _Description(rich.progress.ProgressColumn):
+    """The text beside a bar, cut where the line ends; what is done of how much stays whole."""
+
+    def render(self, task: rich.progress.Task) -> rich.text.Text:
+        return rich.text.Text(task.description, no_wrap=True, overflow='ellipsis')
 
 
 class Progress:

@@ -70,6 +70,18 @@ def test_a_terminal_has_a_bar_with_lines_above_it(terminal: tuple[IO[str], int])
     assert 'rate' in text
 
 
+@pytest.mark.parametrize('columns', ['30', '80'])
+def test_a_narrow_terminal_cuts_the_text_not_the_count(
+    terminal: tuple[IO[str], int], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv('COLUMNS', columns)
+    stream, master = terminal
+    with Console(stream).progress('training', 1_000_000, lines=False) as bar:
+        bar.update(123_456, 'ETA 7:25:12  loss 0.6845  auc 0.5625  479 images/s/device  input waits 12 %')
+    text = shown(master)
+    assert '123,456/1,000,000' in text and 'ETA' in text and 'waits' not in text
+
+
 @pytest.mark.parametrize('kind', ['dumb', 'unknown'])
 def test_a_terminal_without_movement_has_lines(
     terminal: tuple[IO[str], int], monkeypatch: pytest.MonkeyPatch, kind: str
