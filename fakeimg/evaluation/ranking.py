@@ -37,7 +37,8 @@ class Ranked:
     def count(self, counts: np.ndarray | None = None) -> 'Counts':
         """Counts of resamples, int[d, n] in the caller's order; None counts each image once (d = 1)."""
         counts = np.ones((1, len(self.order)), np.int32) if counts is None else counts[:, self.order]
-        return Counts(_running(counts * self.labels, self.ends), _running(counts * (1 - self.labels), self.ends))
+        fake = counts * self.labels.astype(counts.dtype)
+        return Counts(_running(fake, self.ends), _running(counts - fake, self.ends))
 
     def place(self, called: np.ndarray) -> int:
         """Which entry of `Counts` calls these fake: bool[n] in the caller's order, all above a threshold."""
@@ -46,7 +47,7 @@ class Ranked:
 
 def _running(counts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     running = np.zeros((len(counts), len(ends) + 1))
-    running[:, 1:] = np.cumsum(counts, axis=1)[:, ends]
+    running[:, 1:] = np.cumsum(counts, axis=1, dtype=counts.dtype)[:, ends]
     return running
 
 
@@ -81,6 +82,8 @@ class Counts:
     def partial_auc(self) -> np.ndarray:
         """Area up to `PARTIAL_FPR`, scaled so that chance is 0.5 (McClish, Medical Decision Making 9, 1989)."""
         x, y = self.fpr, self.tpr
+        last = int((x < PARTIAL_FPR).sum(1).max(initial=0)) + 1  # beyond it nothing counts
+        x, y = x[:, : last + 1], y[:, : last + 1]
         left, right = (np.minimum(part, PARTIAL_FPR) for part in (x[:, :-1], x[:, 1:]))
         with np.errstate(invalid='ignore', divide='ignore'):
             slope = np.where(x[:, 1:] > x[:, :-1], np.diff(y, axis=1) / np.diff(x, axis=1), 0)
