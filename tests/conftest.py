@@ -9,7 +9,8 @@ os.environ.update(
     JAX_PLATFORMS='cpu',
     NPROC='8',
     HF_HUB_OFFLINE='1',
-    XLA_FLAGS='--xla_force_host_platform_device_count=2 --xla_cpu_parallel_codegen_split_count=1',
+    XLA_FLAGS='--xla_force_host_platform_device_count=2 --xla_cpu_parallel_codegen_split_count=1'
+    ' --xla_backend_optimization_level=0',
     JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0.3',
     JAX_COMPILATION_CACHE_DIR=os.path.abspath(
         f'.pytest_cache/compiled/{os.environ.get("PYTEST_XDIST_WORKER", "main")}'
@@ -27,7 +28,6 @@ import orbax.checkpoint  # noqa: F401  isort: skip
 import pathlib
 import shutil
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -37,7 +37,7 @@ from absl import logging
 from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, Config, default_config
 from fakeimg.data import demo
 from fakeimg.runtime import xla
-from tests.support.verbs import ROOT, Command, Verb, verb_command, verb_environment
+from tests.support.verbs import ROOT, Command, Verb, run_module, verb_environment
 
 if TYPE_CHECKING:
     from tests.support.sets import Sets
@@ -100,13 +100,8 @@ def verb(tmp_path: pathlib.Path) -> Verb:
     (work / 'configs').symlink_to(ROOT / 'configs')
 
     def run(name: str, *arguments: object, devices: int = 1) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            verb_command(name, *arguments),
-            cwd=work,
-            env=verb_environment(devices),
-            capture_output=True,
-            text=True,
-            timeout=300,
+        return run_module(
+            f'fakeimg.{name}', arguments, folder=work, environment=verb_environment(devices), timeout=300
         )
 
     return run
@@ -117,13 +112,6 @@ def command(tmp_path: pathlib.Path) -> Command:
     """Runs `fakeimg ...` in an empty folder."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, '-m', 'fakeimg', *map(str, arguments)],
-            cwd=tmp_path,
-            env=verb_environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return run_module('fakeimg', arguments, folder=tmp_path, environment=verb_environment(), timeout=60)
 
     return run

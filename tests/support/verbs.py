@@ -1,11 +1,15 @@
 """Verbs started as users start them: the command, its environment, and what a refusal looks like."""
 
+import atexit
 import dataclasses
+import multiprocessing
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fakeimg.config import Config
@@ -14,9 +18,51 @@ ROOT = pathlib.Path(__file__).parents[2]
 Command = Callable[..., subprocess.CompletedProcess[str]]  # fakeimg ARGUMENTS
 Verb = Callable[..., subprocess.CompletedProcess[str]]  # python -m fakeimg.VERB ARGUMENTS
 
+_FORKS = multiprocessing.get_context('forkserver')
+_FORKS.set_forkserver_preload([
+    'absl.app', 'clu.parameter_overview', 'matplotlib.backends.backend_agg', 'ml_collections.config_flags', 'pdb',
+    'rich.progress', 'scipy.stats', 'simplejpeg', 'fakeimg.auditing.report', 'fakeimg.benchmarking.table',
+    'fakeimg.evaluation.evaluator', 'fakeimg.training.loop',
+])  # fmt: skip
+
 
 def verb_command(verb: str, *arguments: object) -> list[str]:
     return [sys.executable, '-m', f'fakeimg.{verb}', *map(str, arguments)]
+
+
+def run_module(
+    module: str, arguments: Sequence[object], *, folder: pathlib.Path, environment: dict[str, str], timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """`python -m MODULE ARGUMENTS` in `folder`, in a process that is forked where the libraries are imported already."""
+    command = [sys.executable, '-m', module, *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as files:
+        names = [os.path.join(files, name) for name in ('stdout', 'stderr')]
+        process = _FORKS.Process(target=_become, args=(command, folder, environment, names))
+        process.start()
+        process.join(timeout)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(command, timeout)
+        texts = [pathlib.Path(name).read_text() for name in names]
+    return subprocess.CompletedProcess(command, process.exitcode, *texts)
+
+
+def _become(command: list[str], folder: pathlib.Path, environment: dict[str, str], names: list[str]) -> None:
+    """Does in this process what `command` does in a new one; `names` are the files that stdout and stderr go to."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for descriptor, name in enumerate(names, 1):
+        with open(name, 'wb') as file:
+            os.dup2(file.fileno(), descriptor)
+    sys.stdout, sys.stderr = (os.fdopen(descriptor, 'w', encoding='utf-8', errors=errors, closefd=False)
+                              for descriptor, errors in ((1, 'strict'), (2, 'backslashreplace')))  # fmt: skip
+    sys.orig_argv, sys.argv = command, command[2:]
+    try:
+        runpy.run_module(command[2], run_name='__main__', alter_sys=True)
+    finally:
+        sys.stdout.flush()
+        atexit._run_exitfuncs()  # a process of multiprocessing leaves them out
 
 
 def verb_environment(devices: int = 1, **variables: str) -> dict[str, str]:
