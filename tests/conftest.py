@@ -34,9 +34,10 @@ import hypothesis
 import pytest
 from absl import logging
 
-from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, Config, default_config
+from fakeimg.config import Config
 from fakeimg.data import demo
 from fakeimg.runtime import xla
+from tests.support.small import small_config
 from tests.support.verbs import ROOT, Command, Verb, run_module, verb_environment
 
 if TYPE_CHECKING:
@@ -79,17 +80,8 @@ def faces(faces_once: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def config(faces: pathlib.Path) -> Config:
-    """The small CNN on `faces`, 16 images a step, 12 steps."""
-    config = default_config()
-    config.batch_size = 16
-    config.steps = 12
-    config.data.path = str(faces)
-    config.data.image_size = config.data.resize_size = 32
-    config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
-    config.data.validation_fraction = 0.25
-    config.model.name = 'cnn'
-    config.log_every_steps = 4
-    return config
+    """`small_config` on `faces`."""
+    return small_config(faces)
 
 
 @pytest.fixture
@@ -100,9 +92,7 @@ def verb(tmp_path: pathlib.Path) -> Verb:
     (work / 'configs').symlink_to(ROOT / 'configs')
 
     def run(name: str, *arguments: object, devices: int = 1) -> subprocess.CompletedProcess[str]:
-        return run_module(
-            f'fakeimg.{name}', arguments, folder=work, environment=verb_environment(devices), timeout=300
-        )
+        return run_module(f'fakeimg.{name}', arguments, folder=work, environment=verb_environment(devices), timeout=300)
 
     return run
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, default_config
 from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.evaluation import compare_tables, contests
@@ -18,6 +17,7 @@ from fakeimg.evaluation.compare import compare
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.training import loop
 from tests.support.console import Recorder
+from tests.support.small import small_config
 from tests.support.verbs import Verb, assert_refused
 
 NAMES = [f'test/{label}/{place}.jpg' for label in ('real', 'fake') for place in range(60)]
@@ -55,11 +55,8 @@ def runs(faces_once: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """Two seeds of a recipe and one of another, a few steps each; their images are in `faces` beside them."""
     parent = tmp_path_factory.mktemp('runs')
     shutil.copytree(faces_once, parent / 'faces')
-    config = default_config()
-    config.batch_size, config.steps, config.model.name = 16, 2, 'cnn'
-    config.data.path, config.data.validation_fraction = str(parent / 'faces'), 0.25
-    config.data.image_size = config.data.resize_size = 32
-    config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
+    config = small_config(parent / 'faces')
+    config.steps = 2
     for name, seed, epochs in (('small-0', 0, 3.0), ('small-1', 1, 3.0), ('longer', 2, 5.0)):
         config.seed, config.epochs = seed, epochs  # the steps count: all three are one program
         loop.train(config, parent / name)

@@ -11,19 +11,50 @@ import fakeimg
 from fakeimg.config import Config
 from fakeimg.detector import Detector, load
 from fakeimg.errors import UserError
+from fakeimg.evaluation import evaluator
 from fakeimg.evaluation.evaluator import evaluate, moved
 from fakeimg.evaluation.options import Options
 from fakeimg.training import loop
 from tests.support.console import Recorder
 from tests.support.sets import prepare
+from tests.support.small import small_config
 from tests.support.verbs import Verb
 
 
-@pytest.fixture
-def workdir(config: Config, tmp_path: pathlib.Path) -> pathlib.Path:
+@pytest.fixture(scope='module')
+def place(faces_once: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Holds `faces`, a `run` of two steps on them, and `kept`, both as they were."""
+    place = tmp_path_factory.mktemp('place')
+    for folder in (place, place / 'kept'):
+        shutil.copytree(faces_once, folder / 'faces')
+    config = small_config(place / 'faces')
     config.steps = 2
-    loop.train(config, tmp_path / 'run')
-    return tmp_path / 'run'
+    loop.train(config, place / 'run')
+    shutil.copytree(place / 'run', place / 'kept/run')
+    return place
+
+
+def anew(folder: pathlib.Path) -> pathlib.Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    return pathlib.Path(shutil.copytree(folder.parent / 'kept' / folder.name, folder))
+
+
+@pytest.fixture
+def faces(place: pathlib.Path) -> pathlib.Path:
+    return anew(place / 'faces')
+
+
+@pytest.fixture
+def reporting(place: pathlib.Path, faces: pathlib.Path) -> pathlib.Path:
+    """The run folder; evaluations of it write their pages."""
+    return anew(place / 'run')
+
+
+@pytest.fixture
+def workdir(reporting: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """The run folder; no page is written, which takes a second."""
+    monkeypatch.setattr(evaluator.report, 'write_report', lambda *_args, **_more: None)
+    return reporting
 
 
 def test_another_folder_is_scored_whole_and_kept_apart(
@@ -177,12 +208,9 @@ def test_the_threshold_decides_what_is_called_fake(verb: Verb, config: Config, t
     assert 0 < tp < usual['confusion']['tp']  # images lie on either side of both
 
 
-def test_unreadable_images_are_not_scored(config: Config, faces: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    config.steps, config.data.max_bad_fraction = 1, 0.1
-    loop.train(config, tmp_path / 'run')
-
+def test_unreadable_images_are_not_scored(workdir: pathlib.Path, faces: pathlib.Path) -> None:
     def scores() -> tuple[dict, dict[str, str]]:
-        metrics, folder = evaluate(load(tmp_path / 'run'))
+        metrics, folder = evaluate(load(workdir).tolerating(0.1))
         with open(folder / 'predictions.csv', newline='') as file:
             return metrics, {row['name']: row['label'] + row['logit'] for row in csv.DictReader(file)}
 
@@ -269,23 +297,19 @@ def test_labels_of_the_test_set_reach_no_fit(
     assert carried[0] == carried[1] and len(carried[0]) == 2
 
 
-def test_the_report_names_rates(workdir: pathlib.Path) -> None:
-    metrics, folder = evaluate(load(workdir), options=Options(threshold=0.0))
+def test_the_report_names_rates(reporting: pathlib.Path) -> None:
+    metrics, folder = evaluate(load(reporting), options=Options(threshold=0.0))
     page = (folder / 'report.html').read_text()
     assert 'true positive rate 100.0% (20 of 20) of fake images' in page
     assert 'false positive rate 100.0% (20 of 20) of real images' in page
     assert f'fakeimg {fakeimg.__version__}, checkpoint {metrics["step"]}, data {metrics["data_digest"][:12]}' in page
 
 
-def test_a_few_broken_files_are_skipped_listed_and_said(
-    config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    config.steps = 1
-    loop.train(config, tmp_path / 'run')
+def test_a_few_broken_files_are_skipped_listed_and_said(workdir: pathlib.Path, faces: pathlib.Path) -> None:
     (faces / 'test/real/000006.jpg').write_bytes(b'version https://git-lfs.github.com/spec/v1')
     image = faces / 'test/fake/000007.jpg'
     image.write_bytes(image.read_bytes()[:-200])
-    detector = load(tmp_path / 'run')
+    detector = load(workdir)
     with pytest.raises(UserError, match=r'of 40 .* more than max_bad_fraction=0.02 allows'):
         evaluate(detector.tolerating(0.02))
     said = Recorder()

@@ -33,7 +33,7 @@ def verb_command(verb: str, *arguments: object) -> list[str]:
 def run_module(
     module: str, arguments: Sequence[object], *, folder: pathlib.Path, environment: dict[str, str], timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m MODULE ARGUMENTS` in `folder`, in a process that is forked where the libraries are imported already."""
+    """`python -m MODULE ARGUMENTS` in `folder`, in a process forked where the libraries are imported already."""
     command = [sys.executable, '-m', module, *map(str, arguments)]
     with tempfile.TemporaryDirectory() as files:
         names = [os.path.join(files, name) for name in ('stdout', 'stderr')]
