@@ -11,7 +11,7 @@ os.environ.update(
     HF_HUB_OFFLINE='1',
     XLA_FLAGS='--xla_force_host_platform_device_count=2 --xla_cpu_parallel_codegen_split_count=1'
     ' --xla_backend_optimization_level=0',
-    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0.3',
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0.1',
     JAX_COMPILATION_CACHE_DIR=os.path.abspath(
         f'.pytest_cache/compiled/{os.environ.get("PYTEST_XDIST_WORKER", "main")}'
     ),
@@ -82,6 +82,12 @@ def faces(faces_once: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
 def config(faces: pathlib.Path) -> Config:
     """`small_config` on `faces`."""
     return small_config(faces)
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluations write no page, which takes a second."""
+    monkeypatch.setattr('fakeimg.evaluation.report.write_report', lambda *_args, **_more: None)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 from fakeimg.config import default_config
 from fakeimg.data import seen
 from fakeimg.detector import load
-from fakeimg.evaluation import evaluator
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.partial_scores import PartialScores
 from fakeimg.training import loop
@@ -42,7 +41,7 @@ def workdir(trained: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def scored(monkeypatch: pytest.MonkeyPatch, no_page: None) -> list[int]:
     """Numbers of the batches that were scored; the process dies after DONE of them, once."""
     numbers: list[int] = []
     add = PartialScores.add
@@ -54,7 +53,6 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             raise Killed
 
     monkeypatch.setattr(PartialScores, 'add', dying)
-    monkeypatch.setattr(evaluator.report, 'write_report', lambda *_args, **_more: None)  # a second each
     return numbers
 
 
@@ -86,7 +84,10 @@ def test_a_killed_evaluation_ends_with_the_same_bytes(
     assert (folder / 'bad_pictures.csv').read_bytes() == (other / 'bad_pictures.csv').read_bytes()
 
 
-@pytest.mark.parametrize('change', ['step', 'batch_size', 'split', 'images', 'weights'])
+@pytest.mark.parametrize(
+    'change',
+    ['step', 'images', 'weights', *(pytest.param(name, marks=pytest.mark.slow) for name in ('batch_size', 'split'))],
+)
 def test_scores_of_something_else_are_not_taken_up(
     change: str, workdir: pathlib.Path, faces: pathlib.Path, trained: pathlib.Path, scored: list[int]
 ) -> None:

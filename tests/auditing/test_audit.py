@@ -157,6 +157,7 @@ def test_jpeg_against_png_is_a_shortcut_until_both_are_encoded_alike(tmp_path: p
     assert not [name for name, finding in findings.items() if finding.level == 'fail']
 
 
+@pytest.mark.slow
 def test_a_degraded_test_split_is_a_shift(clean: pathlib.Path, tmp_path: pathlib.Path) -> None:
     root = pathlib.Path(shutil.copytree(clean, tmp_path / 'faces'))
     assert audit(root)['shift of test'].level == 'ok'

@@ -108,6 +108,7 @@ def test_pipeline_is_close_to_its_limit(config: Config, tmp_path: pathlib.Path) 
     assert timing.in_turn(decoded, limit, 5)['ratio'] > 1
 
 
+@pytest.mark.slow
 def test_roofline_is_bound_by_traffic_and_arithmetic() -> None:
     class Step:
         def lower(self, *_: object) -> 'Step':

@@ -96,6 +96,7 @@ def test_headers_and_byte_sizes_do_not_tell_the_classes_apart(faces: DemoFaces) 
     assert 0.43 < roc_auc_score(faces.labels, tables) < 0.57
 
 
+@pytest.mark.slow
 def test_colour_moments_do_not_tell_the_classes_apart(faces: DemoFaces, images: np.ndarray) -> None:
     scaled = images / 255.0
     mean, deviation = scaled.mean((1, 2)), scaled.std((1, 2))

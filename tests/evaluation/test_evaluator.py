@@ -11,7 +11,6 @@ import fakeimg
 from fakeimg.config import Config
 from fakeimg.detector import Detector, load
 from fakeimg.errors import UserError
-from fakeimg.evaluation import evaluator
 from fakeimg.evaluation.evaluator import evaluate, moved
 from fakeimg.evaluation.options import Options
 from fakeimg.training import loop
@@ -51,9 +50,8 @@ def reporting(place: pathlib.Path, faces: pathlib.Path) -> pathlib.Path:
 
 
 @pytest.fixture
-def workdir(reporting: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """The run folder; no page is written, which takes a second."""
-    monkeypatch.setattr(evaluator.report, 'write_report', lambda *_args, **_more: None)
+def workdir(reporting: pathlib.Path, no_page: None) -> pathlib.Path:
+    """The run folder."""
     return reporting
 
 
@@ -131,6 +129,7 @@ def test_images_at_another_place_are_the_same_if_their_listing_is(
         moved(load(workdir), str(tmp_path / 'archive'))
 
 
+@pytest.mark.usefixtures('no_page')
 def test_a_detector_of_drawn_faces_says_so_on_other_images(
     config: Config, faces: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

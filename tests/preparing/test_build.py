@@ -263,7 +263,9 @@ def test_folder_archive_and_table_give_the_same_records(sets: Sets, tmp_path: pa
         assert (tmp_path / 'table' / name).stat().st_size == len(expected[name])
 
 
-@pytest.mark.parametrize('share', [0.0, 0.15, 0.3, 0.5, 0.7])
+@pytest.mark.parametrize(
+    'share', [0.3, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.0, 0.15, 0.5, 0.7))]
+)
 def test_ctrl_c_ends_everything_soon(many: list[object], tmp_path: pathlib.Path, share: float) -> None:
     process = start(DRIVER, many[0], '--to_size=300', '--workers=2', '--out', tmp_path / 'out')
     time.sleep(share)

@@ -38,6 +38,7 @@ def test_calls_of_several_steps_give_the_same_run(config: Config, tmp_path: path
     assert 'step 5, the first in a call of 1,' in several.text
 
 
+@pytest.mark.slow
 def test_a_run_stopped_between_calls_continues_as_if_it_had_not(config: Config, tmp_path: pathlib.Path) -> None:
     """By a signal, which acts after the call under way."""
     loop.train(config, tmp_path / 'whole')

@@ -39,6 +39,7 @@ def steps(workdir: pathlib.Path) -> list[int]:
     return Checkpoints(workdir / 'checkpoints', read_only=True).steps()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_finds_no_room_leaves_the_last_one_and_the_run_goes_on_later(
     config: Config, tmp_path: pathlib.Path
 ) -> None:

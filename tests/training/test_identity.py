@@ -100,6 +100,7 @@ def test_images_with_the_same_names_are_told_apart(config: Config, faces: pathli
         loop.train(override(config, {'steps': 4}), workdir)
 
 
+@pytest.mark.slow
 def test_scores_of_another_validation_are_not_ranked_with_those_before(
     config: Config, faces: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

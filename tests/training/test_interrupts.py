@@ -50,7 +50,7 @@ def test_a_reader_that_left_does_not_stop_a_run(config: Config, tmp_path: pathli
     assert Checkpoints(tmp_path / 'run/checkpoints', read_only=True).is_validated(12)
 
 
-@pytest.mark.parametrize('closed', [False, True])
+@pytest.mark.parametrize('closed', [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_signal_saves_without_a_terminal(config: Config, tmp_path: pathlib.Path, closed: bool) -> None:
     """The terminal goes away under the run; or was never there: standard streams are closed from the start."""
     config.steps, config.log_every_steps, config.checkpoint_every_steps = 100_000, 1, 0

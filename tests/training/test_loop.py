@@ -60,6 +60,7 @@ def test_interrupted_last_validation_is_made_up_for(
     assert sum('validation/auc' in row for row in rows(workdir)) == 1
 
 
+@pytest.mark.usefixtures('no_page')
 def test_validation_and_the_best_checkpoint_are_of_the_average(config: Config, tmp_path: pathlib.Path) -> None:
     config.steps = 8
     config.optimizer.ema_decay = 0.99

@@ -47,7 +47,7 @@ def test_float16_step_without_overflow_changes_everything(config: Config) -> Non
         assert any(jax.tree.leaves(changed)), part
 
 
-@pytest.mark.parametrize('precision', ['float32', 'float16', 'bfloat16'])
+@pytest.mark.parametrize('precision', ['float32', 'float16', pytest.param('bfloat16', marks=pytest.mark.slow)])
 def test_small_cnn_learns_a_batch_by_heart(config: Config, precision: str) -> None:
     config.augment.flip = False
     devices = parallel.Devices.create('pmap', BATCH)
