@@ -194,12 +194,11 @@ def reliability(labels: np.ndarray, logits: np.ndarray, *, bins: int = BINS) -> 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None) -> Statistic:
     """Weighted mean; NaN of nothing."""
-
-    def statistic(weights: np.ndarray) -> float:
-        total = weights.sum()
-        return np.einsum('i,i', weights, values) / total if total else np.nan  # dot would wake the threads of a BLAS
-
-    return over_draws(statistic, weights, len(values))
+    weights = np.ones(len(values)) if weights is None else np.asarray(weights)
+    total = weights.sum(-1, dtype=np.float64)
+    with np.errstate(invalid='ignore'):
+        mean = np.einsum('...n,n', weights, values) / total  # dot would wake the threads of a BLAS
+    return mean if weights.ndim > 1 else float(mean)
 
 
 def _bin_edges(counts: np.ndarray, bins: int) -> np.ndarray:
