@@ -90,18 +90,19 @@ def _judge_other(console: Console) -> int:
     """Judges a detector that is not ours, in a folder evaluations/ here, or --out."""
     verb.require(not _WORKDIR.value, 'workdir', _WORKDIR.value, 'left out with --predictions or --detector')
     name, options = referee.named(), _options()
-    key = {'referee': name, 'scores_digest': referee.digest(_DATA_PATH.value, _SPLIT.value), **options.key}
+    key = {'referee': name, **referee.digests(_DATA_PATH.value, _SPLIT.value), **options.key}
     folder = _folder() or places.free(pathlib.Path('evaluations'), name.replace(':', '_'), key)
     places.require_other(folder, key)
-    scores = referee.scores(
+    data, split = (_DATA_PATH.value, _SPLIT.value) if _DATA_PATH.value else (name, 'all')
+    with referee.scored(
         _DATA_PATH.value,
         _SPLIT.value,
         batch_size=_BATCH_SIZE.value,
         max_bad_fraction=_MAX_BAD_FRACTION.value,
         console=console,
-    )
-    data, split = (_DATA_PATH.value, _SPLIT.value) if _DATA_PATH.value else (name, 'all')
-    results = evaluator.judge_scores(scores, {**key, 'data_path': data, 'split': split}, folder, options)
+    ) as (scores, scorer):
+        about = {**key, 'data_path': data, 'split': split}
+        results = evaluator.judge_scores(scores, about, folder, options, scorer, console)
     return _say(f'{name} on {data}', results, folder, console)
 
 

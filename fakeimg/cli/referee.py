@@ -4,12 +4,13 @@ import contextlib
 import hashlib
 import os
 import pathlib
+from collections.abc import Iterator
 
 from absl import flags
 
 from fakeimg.cli import data_names, verb
 from fakeimg.console import Console
-from fakeimg.data.datasets import Split, open_path
+from fakeimg.data.datasets import DataSet, Split, open_path
 from fakeimg.data.labels import class_names
 from fakeimg.data.tables import columns_of
 from fakeimg.evaluation import foreign, referee, score_table
@@ -26,6 +27,10 @@ _TIMEOUT = flags.DEFINE_float('timeout', 600.0, 'Seconds that a batch may take w
 _SCORES_ARE = flags.DEFINE_enum(
     'scores_are', None, score_table.SCALES, 'What the scores of --predictions or --detector are.'
 )
+_VALIDATION = flags.DEFINE_string(
+    'validation', None, 'Scores of other images, which fix thresholds and calibration: a second table with '
+    '--predictions, another split of --data_path with --detector.'
+)  # fmt: skip
 _SCORE_COLUMNS = flags.DEFINE_list(
     'score_columns', [], 'Columns of --predictions: path=NAME,score=NAME,label=NAME, also source and group.'
 )
@@ -36,54 +41,85 @@ def named() -> str:
     return os.path.basename(_PREDICTIONS.value or _DETECTOR.value or '')
 
 
-def digest(data_path: str | None, split: str) -> str:
-    """Of the table or the detector's file, and of which images they are judged by."""
+def digests(data_path: str | None, split: str) -> dict[str, str]:
+    """What tells these scores from others: the table or the detector's file, the images, and those of validation."""
     path = _PREDICTIONS.value or (_DETECTOR.value or '').rpartition(':')[0]
-    found = hashlib.sha256(f'{os.path.abspath(data_path or path)}:{split}\n'.encode('utf-8', 'surrogateescape'))
-    with contextlib.suppress(OSError):  # which is said when it is read
+    found = {'scores_digest': _digest(path, f'{os.path.abspath(data_path or path)}:{split}')}
+    if _VALIDATION.value:
+        found['validation_digest'] = _digest(_VALIDATION.value, _VALIDATION.value)
+    return found
+
+
+def _digest(path: str, words: str) -> str:
+    found = hashlib.sha256(f'{words}\n'.encode('utf-8', 'surrogateescape'))
+    with contextlib.suppress(OSError):  # which is said when it is read; a split is no file
         found.update(pathlib.Path(path).read_bytes())
     return found.hexdigest()
 
 
-def scores(
+@contextlib.contextmanager
+def scored(
     data_path: str | None, split: str, *, batch_size: int, max_bad_fraction: float | None, console: Console
-) -> Scores:
-    """Reads or makes the scores that the flags name.
+) -> Iterator[tuple[Scores, foreign.Scorer | None]]:
+    """Reads or makes the scores that the flags name; with a detector, it can score further images in the block.
 
     Raises:
-        UserError: see `referee.read_scores`, `foreign.find` and `foreign.score`.
+        UserError: see `referee.read_scores`, `foreign.find`, `foreign.running` and `foreign.Scorer.score`.
     """
     verb.require(
         not (_PREDICTIONS.value and _DETECTOR.value), 'detector', _DETECTOR.value, 'left out with --predictions'
     )
-    names = class_names(data_names.labels())
+    data = _open(data_path, split, console) if data_path else None
     if _PREDICTIONS.value:
-        found = referee.read_scores(
-            _PREDICTIONS.value,
-            _open(data_path, split, console) if data_path else None,
-            columns=score_table.columns_of(_SCORE_COLUMNS.value),
-            class_names=names,
-            scale=_SCORES_ARE.value,
-            max_missing=max_bad_fraction or 0.0,
-        )
-    else:
-        verb.require(bool(data_path), 'data_path', data_path, 'given with --detector: the images to judge it by')
-        detector = foreign.find(
-            _DETECTOR.value or '',
-            python=_PYTHON.value,
-            scale=_SCORES_ARE.value,
-            timeout=_TIMEOUT.value,
-            batch=batch_size or 64,
-        )
-        images = _open(data_path or '', split, console)
-        share = 0.1 if max_bad_fraction is None else max_bad_fraction
-        found = foreign.score(detector, images, split, max_missing=share, console=console)
-    for note in found.notes:
+        found = _read(_PREDICTIONS.value, data.get(split) if data else None, max_bad_fraction)
+        if _VALIDATION.value:
+            has_images = data is not None and 'validation' in data.splits
+            images = data.get('validation') if data and has_images else None
+            other = _read(_VALIDATION.value, images, max_bad_fraction)
+            found = referee.with_validation(found, other.predictions)
+        _warn(found, console)
+        yield found, None
+        return
+    verb.require(data is not None, 'data_path', data_path, 'given with --detector: the images to judge it by')
+    assert data is not None
+    detector = foreign.find(
+        _DETECTOR.value or '',
+        python=_PYTHON.value,
+        scale=_SCORES_ARE.value,
+        timeout=_TIMEOUT.value,
+        batch=batch_size or 64,
+    )
+    images, fixing = data.get(split), _VALIDATION.value or ''
+    if fixing:
+        same = fixing.split('[')[0] == split.split('[')[0]
+        verb.require(not same, 'validation', fixing, f'another split than {split}, whose scores are judged')
+    others = data.get(fixing) if fixing else None
+    with foreign.running(detector, 0.1 if max_bad_fraction is None else max_bad_fraction) as scorer:
+        found = scorer.judged(images, split, console=console)
+        if others is not None:
+            predictions, _ = scorer.score(others, fixing, console=console)
+            found = referee.with_validation(found, predictions)
+        _warn(found, console)
+        yield found, scorer
+
+
+def _read(path: str, images: Split | None, max_missing: float | None) -> Scores:
+    return referee.read_scores(
+        path,
+        images,
+        columns=score_table.columns_of(_SCORE_COLUMNS.value),
+        class_names=class_names(data_names.labels()),
+        scale=_SCORES_ARE.value,
+        max_missing=max_missing or 0.0,
+    )
+
+
+def _warn(scores: Scores, console: Console) -> None:
+    for note in scores.notes:
         console.warn(note)
-    return found
 
 
-def _open(data_path: str, split: str, console: Console) -> Split:
+def _open(data_path: str, split: str, console: Console) -> DataSet:
     data = open_path(
         data_path,
         unsorted_split=split.split('[')[0],
@@ -92,4 +128,4 @@ def _open(data_path: str, split: str, console: Console) -> Split:
     )
     for note in data.notes:
         console.warn(note)
-    return data.get(split)
+    return data

@@ -20,6 +20,8 @@ from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
 from fakeimg.evaluation import card, carried, judge, places, points, report, robustness, slices
 from fakeimg.evaluation import metrics as metrics_lib
+from fakeimg.evaluation import operating as operating_lib
+from fakeimg.evaluation.operating import Operating
 from fakeimg.evaluation.options import DEFAULTS, Options
 from fakeimg.evaluation.referee import Scores, warnings_about
 from fakeimg.meta import Meta
@@ -136,31 +138,42 @@ def evaluate(
 
 
 def judge_scores(
-    scores: Scores, about: dict[str, Any], folder: pathlib.Path, options: Options = DEFAULTS
+    scores: Scores,
+    about: dict[str, Any],
+    folder: pathlib.Path,
+    options: Options = DEFAULTS,
+    scorer: robustness.Scorer | None = None,
+    console: Console = SILENT,
 ) -> dict[str, Any]:
     """Judges the scores of a detector that is not ours, and writes what `evaluate` writes.
 
     Args:
-        scores: as `referee.read_scores` or `foreign.score` returns them.
+        scores: as `referee.read_scores` or `foreign.Scorer` returns them; their `validation` fixes thresholds and
+            calibration.
         about: for `metrics.json`: `referee`, the detector's name; `data_path` of its images, or of the table; `split`
             that was scored, `all` of a table; and what else tells these scores from others.
         folder: to write to.
-        options: neither a rule for the threshold, nor a prevalence, which need validation; nor robustness or flips.
+        options: a rule for the threshold and a prevalence need validation; flips are for detectors of a run.
+        scorer: the detector, where it can score degraded images too.
+        console: shows the progress.
 
     Raises:
-        UserError: an option that scores alone do not allow.
+        UserError: an option that these scores do not allow.
     """
-    for option in ('robustness', 'flip'):
-        if getattr(options, option):
-            raise UserError(f'{option} needs a detector of a run, to score other images than these.')
-    predictions, images = points.corrected(scores.predictions, options, None), scores.split
+    if options.flip:
+        raise UserError('flip needs a detector of a run, to score other images than these.')
+    if options.robustness and (scorer is None or scores.split is None):
+        raise UserError('robustness needs a detector, of a run or a function, to score other images than these.')
+    operating = None if scores.validation is None else _fit(scores.validation, options)
+    predictions, images = points.corrected(scores.predictions, options, operating), scores.split
+    point = points.resolve(options, operating)
     columns = dict(scores.columns)
     if images is not None:
         columns = {**slices.header_columns(images, predictions.names), **columns}
     metrics = {
         **about,
-        'threshold_rule': None,
-        **judge.judge(predictions, points.resolve(options, None), options, None, _few_valued(columns, options.slices)),
+        'threshold_rule': options.key['threshold_rule'],
+        **judge.judge(predictions, point, options, operating, _few_valued(columns, options.slices)),
         'detector': {'name': about['referee']},
         'data': {
             **judge.about(predictions, layouts.set_name(about['data_path'])),
@@ -169,8 +182,20 @@ def judge_scores(
         'labels': LABELS,
         'data_path': os.path.abspath(about['data_path']),
     }
+    if options.robustness and scorer is not None and images is not None:
+        threshold = points.own_threshold(point, options, operating)
+        metrics['robustness'] = robustness.evaluate(
+            scorer, images, about['split'], threshold=threshold, images=options.robustness_images, console=console
+        )
+    else:
+        metrics['robustness'] = places.before(folder).get('robustness')
     _write(folder, metrics, predictions, images, None, None, options)
     return metrics
+
+
+def _fit(validation: Predictions, options: Options) -> Operating:
+    rules = [options.threshold] if isinstance(options.threshold, str) else []
+    return operating_lib.fit(validation.labels, validation.logits, validation.groups, options.error_rate, rules)
 
 
 def _few_valued(columns: dict[str, list[str]], asked: Sequence[str]) -> dict[str, list[str]]:

@@ -26,7 +26,8 @@ def resolve(options: Options, operating: Operating | None) -> Point:
         return Point(rule.name, rule.number)
     if operating is None:
         raise UserError(
-            f'threshold {rule.name} is a rule for scores of validation images, and there are none; give a number.'
+            f'threshold {rule.name} is a rule for scores of validation images, and there are none; give these, or a '
+            'number.'
         )
     found = operating['thresholds'][rule.name]
     if 'threshold' not in found:
@@ -71,7 +72,7 @@ def corrected(predictions: Predictions, options: Options, operating: Operating |
     if options.prevalence is None:
         return predictions
     if operating is None:
-        raise UserError('prevalence corrects calibrated scores, and there are no validation images to calibrate with.')
+        raise UserError('prevalence corrects calibrated scores, and there is no validation to calibrate with; give it.')
     calibrated = operating_lib.calibration_of(operating).apply(predictions.logits)
     logits = recalibration.to_prevalence(calibrated, operating['fake'] / operating['n'], options.prevalence)
     return dataclasses.replace(predictions, logits=logits)

@@ -1,6 +1,7 @@
 """Scores of any detector, joined with the images they are of, so that they are judged as our own detectors' are."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,8 @@ from fakeimg.data.labels import CLASS_NAMES, LABELS
 from fakeimg.errors import UserError
 from fakeimg.evaluation import matching, metrics, score_table
 from fakeimg.scoring import Predictions
+
+_NO_NAME = re.compile(r'row \d+$')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Scores:
         missing: images of the split without a score, each with the reason; they count as skipped.
         columns: the other columns of the table by name, n values each.
         notes: warnings for the user, without a full stop.
+        validation: of other images, which fix thresholds and calibration; None where there are none.
     """
 
     predictions: Predictions
@@ -29,6 +33,31 @@ class Scores:
     missing: list[tuple[str, str]]
     columns: dict[str, list[str]]
     notes: list[str]
+    validation: Predictions | None = None
+
+
+def with_validation(scores: Scores, validation: Predictions) -> Scores:
+    """The same scores, with those of other images that fix thresholds and calibration.
+
+    Raises:
+        UserError: half of them or more are scores that are judged, or the other way round.
+    """
+    judged = scores.predictions
+    rows = [
+        {
+            (name, logit)
+            for name, logit in zip(part.names, part.logits.tolist(), strict=True)
+            if not _NO_NAME.match(name)
+        }
+        for part in (judged, validation)
+    ]
+    same = len(rows[0] & rows[1])
+    if np.array_equal(judged.logits, validation.logits) or 0 < min(map(len, rows)) <= 2 * same:
+        raise UserError(
+            f'validation ({len(validation.names):,} scores) holds scores that are judged ({len(judged.names):,}); '
+            'thresholds and calibration are fixed on other images than those.'
+        )
+    return dataclasses.replace(scores, validation=validation)
 
 
 def read_scores(
@@ -60,7 +89,7 @@ def read_scores(
         return _joined(table, split, max_missing)
     if not table.labels:
         raise table.lacks('label', ', or name the data whose labels to use')
-    names = table.names or [f'row {number}' for number in range(1, len(table.logits) + 1)]
+    names = table.names or [f'row {number}' for number in range(1, len(table.logits) + 1)]  # _NO_NAME
     matching.refuse_doubles(names, table.name)
     sources, groups = (table.others.pop(what, []) for what in ('source', 'group'))
     predictions = Predictions(names, np.array(table.labels, np.int32), table.logits, 0, sources, groups)

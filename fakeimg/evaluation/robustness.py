@@ -4,14 +4,13 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from fakeimg.console import SILENT, Console
 from fakeimg.data.datasets import Split
-from fakeimg.detector import Detector
 from fakeimg.errors import UserError
 from fakeimg.evaluation import intervals, paired
 from fakeimg.evaluation.degraded import CLEAN, KINDS, TIERS, Cell, DegradedFiles
@@ -21,8 +20,14 @@ from fakeimg.scoring import Predictions
 IMAGES = 2000  # of each curve: an AUC of 0.95 then has an interval of 0.02
 
 
+class Scorer(Protocol):
+    """What scores images: `detector.Detector` and `foreign.Scorer` do."""
+
+    def score(self, split: Split, name: str, *, console: Console = ...) -> tuple[Predictions, Any]: ...
+
+
 def evaluate(
-    detector: Detector,
+    detector: Scorer,
     split: Split,
     name: str,
     *,
@@ -37,7 +42,7 @@ def evaluate(
     counts nowhere.
 
     Args:
-        detector: only its `score` is used.
+        detector: one of a run, or of `foreign.running`.
         split: the images.
         name: of the split, for messages.
         threshold: on the P(fake) of `detector.score`, from which an image is called fake.
@@ -98,7 +103,7 @@ def sample(names: Sequence[str], labels: Int[np.ndarray, ' n'], images: int, see
 
 
 def _score(
-    detector: Detector, split: Split, name: str, cells: list[Cell], seed: int, console: Console
+    detector: Scorer, split: Split, name: str, cells: list[Cell], seed: int, console: Console
 ) -> Float[np.ndarray, 'n cells']:
     """Log-odds of every image under every cell; NaN where there is no such image."""
     files = DegradedFiles(split.files, cells, seed)

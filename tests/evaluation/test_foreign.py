@@ -20,12 +20,15 @@ import numpy as np
 import pytest
 
 from fakeimg import console
-from fakeimg.console import Console
+from fakeimg.console import SILENT, Console
 from fakeimg.data.datasets import Split, open_path
 from fakeimg.data.files import FolderFiles
 from fakeimg.errors import UserError
 from fakeimg.evaluation import foreign, foreign_process
-from fakeimg.evaluation.referee import Scores
+from fakeimg.evaluation.evaluator import judge_scores
+from fakeimg.evaluation.foreign_process import ForeignDetector
+from fakeimg.evaluation.options import Options
+from fakeimg.evaluation.referee import Scores, with_validation
 from tests.support.files import write_tree, write_zip
 from tests.support.verbs import ROOT, Command
 
@@ -59,7 +62,12 @@ def score(tmp_path: pathlib.Path, split: Split, code: str, **options: Any) -> Sc
     (tmp_path / 'my code').mkdir(exist_ok=True)
     (tmp_path / 'my code' / 'my.py').write_text(code)
     options = {'timeout': 20.0, 'batch': 2} | options
-    return foreign.score(foreign.find(f'{tmp_path}/my code/my.py:predict', **options), split, 'test')
+    return judged(foreign.find(f'{tmp_path}/my code/my.py:predict', **options), split)
+
+
+def judged(detector: ForeignDetector, split: Split, max_missing: float = 0.1, said: Console = SILENT) -> Scores:
+    with foreign.running(detector, max_missing) as scorer:
+        return scorer.judged(split, 'test', console=said)
 
 
 def refusal(tmp_path: pathlib.Path, split: Split, code: str, **options) -> str:
@@ -310,7 +318,7 @@ def test_images_without_a_score_are_skipped_up_to_a_share(tmp_path: pathlib.Path
     with pytest.raises(UserError, match='max_bad_fraction=0.1 allows'):
         score(tmp_path, split, code)
     detector = foreign.find(f'{tmp_path}/my code/my.py:predict', batch=1)
-    scores = foreign.score(detector, split, 'test', max_missing=0.5)
+    scores = judged(detector, split, 0.5)
     assert scores.predictions.names == [NAMES[1], *NAMES[3:]] and scores.predictions.skipped == 2
     assert [name for name, _ in scores.missing] == [NAMES[0], NAMES[2]]
     assert scores.split is not None and scores.split.names == scores.predictions.names
@@ -363,7 +371,7 @@ def test_progress_is_shown(tmp_path: pathlib.Path, split: Split, monkeypatch: py
     (tmp_path / 'my code' / 'my.py').write_text(READ)
     stream = io.StringIO()
     detector = foreign.find(f'{tmp_path}/my code/my.py:predict', batch=2)
-    foreign.score(detector, split, 'test', console=Console(stream))
+    judged(detector, split, said=Console(stream))
     assert 'scoring test with my.py:predict: 2 of 6' in stream.getvalue()
     assert ' left' in stream.getvalue()
 
@@ -372,8 +380,40 @@ def test_the_example_in_pytorch_is_judged(faces_once: pathlib.Path) -> None:
     pytest.importorskip('torch')
     split = open_path(str(faces_once)).splits['test']
     detector = foreign.find(f'{ROOT}/examples/torch_detector.py:predict', batch=16)
-    scores = foreign.score(detector, split, 'test')
+    scores = judged(detector, split)
     assert scores.predictions.names == split.names and len(set(scores.predictions.logits.tolist())) > 20
+
+
+BRIGHTNESS = """
+import os, PIL.Image
+SUFFIXES = {'JPEG': '.jpg', 'PNG': '.png', 'WEBP': '.webp'}
+def brightness(path):
+    image = PIL.Image.open(path)
+    assert path.endswith(SUFFIXES[image.format]) and (os.path.isdir(os.path.dirname(path) + '/../real') or
+                                                      os.path.basename(path)[0] == '0'), path
+    return sum(image.convert('L').resize((4, 4), PIL.Image.BOX).tobytes()) / 16 / 255
+def predict(paths):
+    return [brightness(path) for path in paths]
+"""
+
+
+def test_degraded_images_and_other_splits_are_scored_too(tmp_path: pathlib.Path, faces_once: pathlib.Path) -> None:
+    (tmp_path / 'my.py').write_text(BRIGHTNESS)
+    splits = open_path(str(faces_once)).splits
+    with foreign.running(foreign.find(f'{tmp_path}/my.py:predict')) as scorer:
+        scores = scorer.judged(splits['test'], 'test')
+        validation, _ = scorer.score(splits['train'], 'train')
+        scores = with_validation(scores, validation)
+        options = Options(threshold='youden', robustness=True, robustness_images=4, images=False)
+        about = {'referee': 'my.py', 'data_path': str(faces_once), 'split': 'test'}
+        found = judge_scores(scores, about, tmp_path, options, scorer)
+    first = found['operating_points'][0]
+    assert (first['name'], first['source'], first['n']) == ('youden', 'validation', 96)
+    assert found['calibration']['log_loss_after'] <= found['calibration']['log_loss_before']
+    tiers, curves = found['robustness']['tiers'], found['robustness']['curves']
+    assert tiers[0]['auc'] == found['figures']['auc']  # as stored
+    assert tiers[0]['accuracy']['value'] == pytest.approx(first['figures']['accuracy']['value'])
+    assert found['robustness']['n'] == 4 and curves['webp']['rows'][0]['auc']['n'] == 4
 
 
 @pytest.mark.slow

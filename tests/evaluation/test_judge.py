@@ -15,7 +15,7 @@ from fakeimg.evaluation.options import Options
 from fakeimg.evaluation.referee import Scores
 from fakeimg.evaluation.resampling import Resampler
 from fakeimg.scoring import Predictions
-from tests.support.verbs import Verb
+from tests.support.verbs import Verb, assert_refused
 
 ABOUT = {'referee': 'them', 'data_path': 'set.csv', 'split': 'all'}
 
@@ -131,6 +131,7 @@ def test_sources_that_train_did_not_hold_are_a_table_of_their_own() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_tables_of_one_name_are_judged_apart(verb: Verb, tmp_path: pathlib.Path) -> None:
     """In one folder, and again where nothing has changed."""
     for folder, shift in (('a', 2.0), ('b', 4.0), ('a', 2.0)):
@@ -142,12 +143,33 @@ def test_tables_of_one_name_are_judged_apart(verb: Verb, tmp_path: pathlib.Path)
     assert len(names) == 2 and 'scores.csv' in names
 
 
+def test_thresholds_of_others_come_from_a_second_table(verb: Verb, tmp_path: pathlib.Path) -> None:
+    tables = {'scores': _scored(60), 'more': _scored(800), 'part': _scored(60).take(np.arange(60) < 35)}
+    more = tables['more']
+    tables['more'] = dataclasses.replace(more, names=[f'v{name}' for name in more.names], logits=2 * more.logits + 1)
+    for name, scored in tables.items():
+        scored.write_csv(tmp_path / f'{name}.csv')
+    command = ('evaluate', '--predictions', tmp_path / 'scores.csv', '--no_images', '--threshold=fpr=0.05')
+    assert_refused(verb(*command), 'threshold fpr=0.05 is a rule for scores of validation images, and there are none')
+    assert_refused(verb(*command, '--validation', tmp_path / 'part.csv'), 'holds scores that are judged')
+    assert_refused(verb(*command, '--validation', tmp_path / 'none.csv'), 'none.csv')
+    result = verb(*command, '--validation', tmp_path / 'more.csv', '--json')
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    fitted = operating.fit(tables['more'].labels, tables['more'].logits, rules=['fpr=0.05'])
+    assert found['operating_points'][0]['threshold'] == pytest.approx(
+        points.resolve(Options(threshold='fpr=0.05'), fitted).threshold, rel=1e-3
+    )
+    assert {row['source'] for row in found['operating_points']} == {'validation', 'fixed', 'this set'}
+    assert found['calibration']['method'] in ('temperature', 'platt') and found['unsure']
+
+
 def test_options_that_scores_alone_do_not_allow(tmp_path: pathlib.Path) -> None:
     scores = Scores(_scored(10), None, [], {}, [])
     for options, message in (
         (Options(threshold='fpr=0.01'), 'is a rule for scores of validation images'),
         (Options(prevalence=0.1), 'prevalence corrects calibrated scores'),
-        (Options(robustness=True), 'robustness needs a detector of a run'),
+        (Options(robustness=True), 'robustness needs a detector, of a run or a function'),
         (Options(slices=('camera',)), "no column 'camera' to slice by"),
     ):
         with pytest.raises(UserError, match=message):
