@@ -84,12 +84,19 @@ def scores(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
 def abstention(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
     unsure, said = metrics.get('unsure'), []
     if unsure and unsure.get('low') is not None:
-        said.append(
-            f'Images with P(fake) between {unsure["low"]:.3f} and {unsure["high"]:.3f} are called unsure. The band was '
-            f'chosen on {unsure.get("source", "validation")} so that at most {100 * unsure["error_rate"]:g} % of the '
-            f'decided images are wrong. Here it decides {words.text(unsure.get("coverage"), "coverage")} of all, '
-            f'and {words.text(unsure.get("error"), "error")} of these decisions are wrong.'
-        )
+        source, rate = unsure.get('source', 'validation'), f'at most {100 * unsure["error_rate"]:g} %'
+        wrong = words.text(unsure.get('error'), 'error')
+        if unsure['low'] == unsure['high']:
+            said.append(
+                f'No image need be called unsure: on {source}, {rate} of all decisions at P(fake) {unsure["low"]:.3f} '
+                f'are wrong. Here, {wrong} are.'
+            )
+        else:
+            said.append(
+                f'Images with P(fake) between {unsure["low"]:.3f} and {unsure["high"]:.3f} are called unsure. The band '
+                f'was chosen on {source} so that {rate} of the decided images are wrong. Here it decides '
+                f'{words.text(unsure.get("coverage"), "coverage")} of all, and {wrong} of these decisions are wrong.'
+            )
     elif unsure and unsure.get('why'):
         said.append(f'There is no unsure band: {unsure["why"]}.')
     drawings = [charts.risk_coverage(metrics, drawn)] if metrics.get('risk_coverage') else []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fakeimg.data.datasets import Split
-from fakeimg.evaluation import report, words
+from fakeimg.evaluation import parts, report, words
 from fakeimg.scoring import Predictions
 from tests.support import judged
 
@@ -103,6 +103,16 @@ def test_the_first_screen_and_every_section(written: pathlib.Path) -> None:
     assert '<code>fakeimg evaluate --workdir runs/x --split test</code>' in page
     numbers = json.loads(page_of(written).split('id="numbers">')[1].split('</script>')[0])
     assert numbers['figures']['auc']['n'] == COUNT and len(numbers['slices']['group']) == 30
+
+
+def test_a_band_of_no_width_says_that_no_image_need_be_unsure(tmp_path: pathlib.Path) -> None:
+    error = {'value': 0.0431, 'low': 0.04, 'high': 0.046, 'n': 20000}
+    unsure = {'error_rate': 0.05, 'low': 0.466, 'high': 0.466, 'coverage': None, 'error': error}
+    section = parts.abstention({'unsure': unsure}, tmp_path)
+    assert section is not None and section.words == [
+        'No image need be called unsure: on validation, at most 5 % of all decisions at P(fake) 0.466 are wrong. Here, '
+        '4.31 % (4.00 to 4.60) are.'
+    ]
 
 
 def test_without_images_it_shows_none(split: Split, tmp_path: pathlib.Path) -> None:
