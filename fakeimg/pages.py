@@ -12,7 +12,7 @@ import json
 import math
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jinja2
@@ -251,6 +251,14 @@ def thumbnail(data: bytes) -> str:
     image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
     png = _encoded(image, 'PNG')
     return _data_uri(png, 'png') if len(png) <= _THUMBNAIL_BYTES else _data_uri(_encoded(image, 'JPEG'), 'jpeg')
+
+
+def thumbnail_of(read: Callable[[], bytes]) -> list[str]:
+    """A `thumbnail` of what `read` returns; none where that cannot be read any more."""
+    try:
+        return [thumbnail(read())]
+    except (OSError, decode.BadImage):
+        return []
 
 
 def _encoded(image: PIL.Image.Image, kind: str) -> bytes:

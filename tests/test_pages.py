@@ -179,6 +179,7 @@ def test_names_are_escaped_in_the_page_of_a_search(tmp_path: pathlib.Path, diver
     row = report.Row(f'{EVIL}candidate', 1, fields, 10, 1.0, None if diverged else metrics, f'{EVIL}reason')
     workdir = tmp_path / f'{EVIL}recipe'
     workdir.mkdir()
-    report.write(workdir, [row], 1, 100)
-    shown = ['recipe', 'field', 'value'] if diverged else ['recipe', 'field', 'value', 'candidate']
+    sheet = pages.Sheet('Real', [pages.Thumbnail([], [f'{EVIL}image'])])
+    report.write(workdir, [row], 1, report.Shown(100, [sheet], [f'{EVIL}command']))
+    shown = ['recipe', 'field', 'value', 'image', 'command'] + ([] if diverged else ['candidate'])
     assert_escaped(workdir / 'search.html', *(f'{EVIL}{name}' for name in shown))

@@ -29,7 +29,16 @@ def main(argv: Sequence[str]) -> int:
     start()
     searched = {field for stage in stages for fields in stage if isinstance(fields, dict) for field in fields}
     console = verb.console(recipe.without_effect(config, searched))
-    result = search.search(config, stages, workdir, console)
+
+    def next_commands(best: search.Row, split: str) -> list[str]:
+        folder, longer = shlex.quote(str(workdir / best.name)), shlex.quote(f'{workdir}_best')
+        flags_of_best = recipe.as_flags({**best.fields, **search.longer(config)})
+        return [
+            f'fakeimg evaluate --workdir {folder} --split {split}',
+            f'fakeimg train {flags_of_best} --workdir {longer}',
+        ]
+
+    result = search.search(config, stages, workdir, console, next_commands)
     console.say(f'\ntable and plot: {workdir / "search.html"}')
     if result.interrupted_by is not None:
         console.say(
@@ -38,10 +47,9 @@ def main(argv: Sequence[str]) -> int:
         )
         return 128 + result.interrupted_by
     best = result.rows[0]
-    folder, longer = shlex.quote(str(workdir / best.name)), shlex.quote(f'{workdir}_best')
-    flags_of_best = recipe.as_flags({**best.fields, **search.longer(config)})
-    console.say(f'best: {best.name}; next: fakeimg evaluate --workdir {folder} --split {result.split}')
-    console.say(f'or train it {search.LONGER} times as long: fakeimg train {flags_of_best} --workdir {longer}')
+    evaluate, train = next_commands(best, result.split)
+    console.say(f'best: {best.name}; next: {evaluate}')
+    console.say(f'or train it {search.LONGER} times as long: {train}')
     return 0
 
 

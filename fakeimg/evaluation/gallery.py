@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from fakeimg import pages
-from fakeimg.data import decode
 from fakeimg.data.datasets import Split
 from fakeimg.scoring import Predictions
 
@@ -65,9 +64,4 @@ def _end(name: str) -> str:
 
 
 def _uris(split: Split | None, row: int | None) -> list[str]:
-    if split is None or row is None:
-        return []
-    try:
-        return [pages.thumbnail(split[row])]
-    except (OSError, decode.BadImage):  # moved or damaged since it was scored
-        return []
+    return [] if split is None or row is None else pages.thumbnail_of(lambda: split[row])

@@ -12,9 +12,12 @@ import numpy as np
 
 from fakeimg import files, pages
 from fakeimg.console import format_seconds
+from fakeimg.data.datasets import Split
+from fakeimg.data.labels import LABELS
 from fakeimg.pages import Section, Table
 
 METRICS = ('accuracy', 'auc', 'f1', 'loss')
+_PER_CLASS = 6  # images
 STAGE_COLOURS = (pages.REAL_COLOUR, pages.FAKE_COLOUR, pages.THIRD_COLOUR, pages.FOURTH_COLOUR)
 
 
@@ -41,6 +44,33 @@ class Row:
     reason: str = ''
 
 
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """What the page shows beside the candidates.
+
+    Attributes:
+        validation: number of the images that decide.
+        sheets: some of them.
+        commands: what to type next.
+    """
+
+    validation: int
+    sheets: Sequence[pages.Sheet] = ()
+    commands: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, validation: Split) -> 'Shown':
+        def image(row: int) -> pages.Thumbnail:
+            return pages.Thumbnail(pages.thumbnail_of(lambda: validation[row]), [validation.names[row]])
+
+        sheets = []
+        for title, label in LABELS.items():
+            rows = np.flatnonzero(validation.labels == label)
+            chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(_PER_CLASS, len(rows))).astype(int))].tolist()
+            sheets.append(pages.Sheet(title.capitalize(), list(map(image, chosen))))
+        return cls(len(validation), sheets)
+
+
 def titles(fields: Iterable[str]) -> dict[str, str]:
     """Short titles of dotted fields, by field: the last part, or all of it where two fields share that."""
     fields = list(dict.fromkeys(fields))
@@ -58,7 +88,7 @@ def text(rows: Sequence[Row], limit: int | None = None) -> str:
     return '\n'.join(right + ([f'... and {hidden} more'] if hidden else []))
 
 
-def write(workdir: pathlib.Path, rows: Sequence[Row], total: int, num_validation: int) -> None:
+def write(workdir: pathlib.Path, rows: Sequence[Row], total: int, shown: Shown) -> None:
     """Writes `search.csv` and `search.html`; `rows` are the ranked candidates so far, of `total`."""
     names = titles(field for row in rows for field in row.fields)
     with files.replacing(workdir / 'search.csv', newline='') as file:
@@ -69,12 +99,16 @@ def write(workdir: pathlib.Path, rows: Sequence[Row], total: int, num_validation
             values = [row.metrics and row.metrics[name] for name in METRICS]
             fields = [row.fields.get(field) for field in names]
             writer.writerow([row.name, row.stage, *fields, row.parameters, *values, seconds, row.reason])
-    lead, charts = _lead(rows, total, num_validation), _charts(rows, num_validation)
+    lead, charts = _lead(rows, total, shown.validation), _charts(rows, shown.validation)
     header, *lines = _cells(rows)
+    sections = [Section('Candidates', charts=charts, tables=[Table(header, lines, kinds='n')])]
+    if shown.commands:
+        sections.append(Section('What to do next', commands=shown.commands))
+    sections.append(Section('Images that decide', ['Of validation, evenly over the split.'], sheets=shown.sheets))
     pages.write_page(
         workdir / 'search.html',
         f'Search in {workdir.name}',
-        [Section('Candidates', charts=charts, tables=[Table(header, lines, kinds='n')])],
+        sections,
         lead=[lead],
         small='The test split was not opened. Time includes compilation and validation.',
     )

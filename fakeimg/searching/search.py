@@ -12,7 +12,7 @@ import pathlib
 import re
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -56,11 +56,22 @@ class Result:
 
 
 def search(
-    config: Config, stages: Sequence[Sequence[Fields]], workdir: pathlib.Path, console: Console = SILENT
+    config: Config,
+    stages: Sequence[Sequence[Fields]],
+    workdir: pathlib.Path,
+    console: Console = SILENT,
+    next_commands: Callable[[Row, str], Sequence[str]] = lambda *_: (),
 ) -> Result:
     """Trains every candidate that is not done yet, until the last or until SIGTERM or Ctrl-C asks to stop.
 
     Images of the validation split alone decide. A candidate that diverges has a row that says so.
+
+    Args:
+        config: what all candidates share.
+        stages: lists of candidates, each the fields that it changes.
+        workdir: gets a run folder for each candidate, and the table.
+        console: gets warnings and progress.
+        next_commands: of the best candidate and the split to evaluate it on, what to type next; for the page.
 
     Raises:
         UserError: fields or values that cannot work (before anything is trained), data without a validation split,
@@ -74,7 +85,7 @@ def search(
             'a part of train for example.'
         )
     data = program.data
-    num_validation, digest = len(data.splits['validation']), data.digest
+    shown, digest = report.Shown.of(data.splits['validation']), data.digest
     split = 'test' if 'test' in data.splits else 'validation'
     del program, data  # they may hold memory for images
     titles = report.titles(field for stage in stages for fields in stage for field in fields)
@@ -99,19 +110,19 @@ def search(
             row, received = candidate.train(console)
             if row is not None:
                 rows[name] = row
-                _write(workdir, rows, total, num_validation)
+                _write(workdir, rows, total, dataclasses.replace(shown, commands=next_commands(first(rows), split)))
                 if number < total:
                     console.say(report.text(ranked(rows.values()), SHOWN))
             if received is not None:
                 return Result(ranked(rows.values()), total, received, '')
-        first = ranked(rows.values())[0]
-        if first.metrics is None:
+        best_row = first(rows)
+        if best_row.metrics is None:
             raise UserError(
                 f'every candidate so far diverged ({len(rows)} of {total} tried, see {workdir / "search.csv"}); lower '
                 'config.optimizer.base_learning_rate, or set config.precision=float32, in another folder.'
             )
-        best = first.fields
-    _write(workdir, rows, total, num_validation)
+        best = best_row.fields
+    _write(workdir, rows, total, dataclasses.replace(shown, commands=next_commands(first(rows), split)))
     console.say(report.text(ranked(rows.values())))
     return Result(ranked(rows.values()), total, None, split)
 
@@ -237,14 +248,19 @@ def ranked(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=key, reverse=True)
 
 
+def first(rows: Mapping[str, Row]) -> Row:
+    """The best of some rows."""
+    return ranked(rows.values())[0]
+
+
 def longer(config: Config) -> Fields:
     """The field that gives the winner a full training after a candidate's short one."""
     return {'steps': config.steps * LONGER} if config.steps else {'epochs': config.epochs * LONGER}
 
 
-def _write(workdir: pathlib.Path, rows: dict[str, Row], total: int, num_validation: int) -> None:
+def _write(workdir: pathlib.Path, rows: dict[str, Row], total: int, shown: report.Shown) -> None:
     if parallel.is_first_process():
-        report.write(workdir, ranked(rows.values()), total, num_validation)
+        report.write(workdir, ranked(rows.values()), total, shown)
 
 
 def _eta(rows: Iterable[Row], left: int) -> str | None:

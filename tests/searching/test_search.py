@@ -108,7 +108,7 @@ def test_table_and_choice_are_by_validation_and_later_runs_train_nothing_again(
         patched.setattr(scoring.Scorer, 'score', scored)
         search.search(tiny, WIDTHS, workdir, said)
         assert trained == ['filters=2', 'filters=4']
-        found = search.search(tiny, STAGES, workdir, said)
+        found = search.search(tiny, STAGES, workdir, said, lambda best, split: [f'next after {best.name} on {split}'])
     assert trained == ['filters=2', 'filters=4', 'filters=2,dense_layers=1,dense=4']
     assert [row.name for row in found.rows] == ['filters=2', 'filters=4', 'filters=2,dense_layers=1,dense=4']
     assert (found.total, found.interrupted_by, found.split) == (3, None, 'test')
@@ -129,6 +129,7 @@ def test_table_and_choice_are_by_validation_and_later_runs_train_nothing_again(
     assert all(float(row['seconds']) > 0 for row in rows)
     assert any(re.fullmatch(r'candidate 2 of 2: filters=4, ETA of the search \d+:\d\d', line) for line in said.lines)
     page = (workdir / 'search.html').read_text()
+    assert page.count('<img') == 12 and '<code>next after filters=2 on test</code>' in page
     assert '3 of 3 candidates, ranked by AUC on 24 validation images. Best: filters=2.' in page
     assert page.count('role="img"') == 2 and page.count('<tr>') == 3 * (1 + 3)  # the table, and those of the charts
 
