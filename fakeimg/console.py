@@ -32,7 +32,10 @@ class Console:
 
     def __init__(self, stream: IO[str] | None):
         self._stream = None if stream is None else Stream(stream)
-        self._rich = rich.console.Console(file=self._stream, highlight=False) if self._stream else None  # pyright: ignore
+        self._rich = None
+        if self._stream:
+            width = None if self._stream.isatty() else _PLAIN_WIDTH  # else rich takes 80 columns
+            self._rich = rich.console.Console(file=self._stream, highlight=False, width=width)  # pyright: ignore
         self._bar: rich.progress.Progress | None = None
         self._work: Progress | None = None  # under way
         self._lines_said = 0
@@ -82,8 +85,7 @@ class Console:
     def table(self, table: rich.table.Table, width: int | None = None) -> None:
         """Writes a table of at most `width` columns; None takes the terminal's width."""
         if self._rich:
-            terminal = self._stream is not None and self._stream.isatty()
-            self._rich.print(table, width=width or (None if terminal else _PLAIN_WIDTH))
+            self._rich.print(table, width=width)
 
     def track(self, items: Iterable[Item], title: str, total: int, each: int = 1) -> Iterator[Item]:
         """Yields the items, and shows how many of `total` are done, with an ETA; an item counts as `each`."""

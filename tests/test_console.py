@@ -82,6 +82,14 @@ def test_a_narrow_terminal_cuts_the_text_not_the_count(
     assert '123,456/1,000,000' in text and 'ETA' in text and 'waits' not in text
 
 
+def test_a_table_in_a_file_is_wider_than_80_columns() -> None:
+    stream, table = io.StringIO(), rich.table.Table()
+    for number in range(10):
+        table.add_column(f'column{number}')
+    Console(stream).table(table)
+    assert 'column9' in stream.getvalue() and '…' not in stream.getvalue()
+
+
 @pytest.mark.parametrize('kind', ['dumb', 'unknown'])
 def test_a_terminal_without_movement_has_lines(
     terminal: tuple[IO[str], int], monkeypatch: pytest.MonkeyPatch, kind: str

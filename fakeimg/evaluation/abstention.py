@@ -69,9 +69,9 @@ def unsure_band(
     decided images is first above the rate (fixed sequence testing: Angelopoulos et al., "Learn then Test", 2021,
     section 3.2; for selective classification Geifman and El-Yaniv, NeurIPS 2017). Two sequences share the 5 %, from
     bands that leave a fifth and three fifths of the images decided; the first finds bands of poor detectors, the
-    second those of detectors that are sometimes wrong where they are surest. Each band ends at the score of an image,
-    beyond which the others are independent again. Images of a group are counted as in `bounds.effective_number`,
-    which is on the safe side.
+    second those of detectors that are sometimes wrong where they are surest. Each band ends next to the score of an
+    image, beyond which the others are independent again; equally sure images are decided together. Images of a group
+    are counted as in `bounds.effective_number`, which is on the safe side.
 
     Args:
         labels: int[n], 0 real, 1 fake, of validation.
@@ -93,11 +93,11 @@ def unsure_band(
     accepted = []
     for share in _STARTS:
         for decided in np.linspace(max(fewest, share * n), n, STEPS).round().astype(int).tolist():
-            half = 0.0 if decided == n else (confidence[decided - 1] + confidence[decided]) / 2
+            edge = confidence[decided - 1]
+            within = int(np.searchsorted(-confidence, -edge, side='right'))  # all that are as sure as the last
+            half = 0.0 if within == n else (edge + confidence[within]) / 2
             low, high = float(0.5 - half), float(0.5 + half)
             kept = (scores >= high) | (scores < low)
-            if not kept.any():  # images as sure as those at the edge
-                continue
             number = int(kept.sum()) if independent == n else effective_number(units[kept])
             wrong = int(((scores >= high) != (labels == 1))[kept].sum())
             if allowed(number, error_rate, _STEP_LEVEL) * kept.sum() < wrong * number:

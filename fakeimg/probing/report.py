@@ -40,9 +40,9 @@ def print_table(results: dict[str, Any], console: Console) -> None:
     """Prints the table."""
     table = rich.table.Table()
     for name in columns(results):
-        table.add_column(name.replace(' ', '\n'), no_wrap=name == 'classifier')
+        table.add_column(name.replace(' ', '\n'), no_wrap=name not in ('classifier', 'C'))  # no figure is cut
     for row in rows(results):
-        table.add_row(*row)
+        table.add_row(*(cell.replace('\u00a0±', '\n±') for cell in row))
     console.table(table)
 
 

@@ -112,3 +112,43 @@ def test_risk_coverage_curve() -> None:
     assert len(curve) == 200 and curve[-1].tolist() == [1, wrong.mean()]
     assert abstention.risk_coverage(np.array([1, 0, 0, 1]), np.array([2.0, 2.0, 1.0, 1.0])) == [[0.5, 0.5], [1, 0.5]]
     assert abstention.risk_coverage(labels[:0], logits[:0]) == []
+
+
+def ordered(wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and scores of images that are surest first, and wrong where `wrong` is 1."""
+    scores = np.where(np.arange(len(wrong)) % 2, 0.5, -0.5) * np.linspace(0.99, 0.01, len(wrong)) + 0.5
+    return ((scores >= 0.5) != wrong.astype(bool)).astype(int), scores
+
+
+def test_a_sequence_of_bands_ends_where_one_is_first_refused() -> None:
+    """Later ones that would do again are not looked at: the certainty holds for the first refusal alone."""
+    wrong = np.zeros(4000)
+    for start, stop, errors in ((0, 800, 20), (800, 1000, 30), (1000, 2400, 30), (2400, 2600, 50)):
+        wrong[np.linspace(start, stop - 1, errors).astype(int)] = 1
+    labels, scores = ordered(wrong)
+    low, high = band(labels, scores)
+    decided = (scores < low) | (scores >= high)
+    assert 0.6 <= decided.mean() < 0.65
+    assert wrong.mean() < 0.04  # all of them would pass a test of their own
+
+
+def test_images_that_are_equally_sure_are_decided_together() -> None:
+    """Of 1,000 equally sure images half are wrong; the order in which they stand must not let some of them in."""
+    wrong = np.concatenate([np.zeros(1000), np.tile([0, 1], 500)])
+    for order in (np.arange(2000), np.concatenate([np.arange(1000), 1000 + np.argsort(wrong[1000:], kind='stable')])):
+        sure = np.where(np.arange(2000) < 1000, 0.4, 0.1)
+        scores = 0.5 + np.where(np.arange(2000) // 2 % 2, 1, -1) * sure
+        labels = ((scores >= 0.5) != wrong[order].astype(bool)).astype(int)
+        low, high = band(labels, scores)
+        decided = (scores < low) | (scores >= high)
+        assert decided[:1000].all() and not decided[1000:].any()
+
+
+def test_groups_count_among_the_decided_images_alone() -> None:
+    """The surest fifth, where bands begin, are 48 videos of 5 frames: too few, however many images there are besides."""
+    wrong = np.zeros(1200)
+    wrong[600:] = np.arange(600) % 2
+    labels, scores = ordered(wrong)
+    groups = [f'{row // 5}' if row < 600 else '' for row in range(1200)]
+    assert abstention.unsure_band(labels, scores, 0.05, groups)['why'].startswith('even of the surest images')
+    assert 'low' in abstention.unsure_band(labels, scores, 0.05)
