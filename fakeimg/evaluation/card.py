@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 from fakeimg import files, pages
-from fakeimg.evaluation import provenance, tables, words
+from fakeimg.evaluation import provenance, tables, thresholds, words
 
 _TASK = 'image-classification'
 # Names under which the Hub knows our metrics.
@@ -65,7 +65,7 @@ def _context(metrics: dict[str, Any], point: dict[str, Any], title: str) -> dict
         'title': title,
         'sentence': words.sentence(point),
         'about': f'{title} says how likely an image is generated or forged: P(fake), from 0 to 1. '
-        f'It calls an image fake from {metrics["threshold"]:g}.',
+        f'It calls an image fake from {thresholds.text(metrics["threshold"])}.',
         'limits': words.limits(metrics),
         'training': [
             ('trained on', words.trained_on(metrics)),
@@ -76,7 +76,7 @@ def _context(metrics: dict[str, Any], point: dict[str, Any], title: str) -> dict
             f'{_data(metrics)}, split {metrics["split"]}: {counts["fp"] + counts["tn"]:,} real and '
             f'{counts["tp"] + counts["fn"]:,} fake images, {metrics.get("skipped") or 0:,} unreadable'
             + (f'; {metrics["date"]}.' if metrics.get('date') else '.'),
-            f'Decisions are at the threshold {metrics["threshold"]:g}: {tables.sources(point)}',
+            f'Decisions are at the threshold {thresholds.text(metrics["threshold"])}: {tables.sources(point)}',
         ],
         'figures': rows,
         'conditions': words.conditions(metrics),

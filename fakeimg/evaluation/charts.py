@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 
 from fakeimg import pages
-from fakeimg.evaluation import words
+from fakeimg.evaluation import thresholds, words
 from fakeimg.pages import FAKE_COLOUR, INK, MUTED, REAL_COLOUR, Chart, Table
 
 _ROWS_SHOWN = 40  # of a curve's table
@@ -115,7 +115,7 @@ def scores(metrics: dict[str, Any], folder: Folder) -> Chart:
         ]
         return pages.chart(
             figure, 'Scores by class', 'Images by P(fake), on a logarithmic scale. The upright line is the threshold '
-            f'{metrics["threshold"]:g}, from which an image is called fake.',
+            f'{thresholds.text(metrics["threshold"])}, from which an image is called fake.',
             Table(['P(fake)', 'real', 'fake'], rows), folder=folder,
         )  # fmt: skip
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 import fakeimg
-from fakeimg.evaluation import abstention, calibration, figures, intervals, metrics, points, slices
+from fakeimg.errors import UserError
+from fakeimg.evaluation import abstention, calibration, figures, intervals, metrics, points, slices, thresholds
 from fakeimg.evaluation import operating as operating_lib
 from fakeimg.evaluation.figures import Point
 from fakeimg.evaluation.operating import Operating
@@ -78,10 +79,17 @@ def judge(
 def _rounded(value: Any) -> Any:
     """Floats to six significant digits: finer ones depend on how the batch was split over devices."""
     if isinstance(value, dict):
-        return {name: _rounded(item) for name, item in value.items()}
+        return {name: _near_one(item) if name == 'threshold' else _rounded(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
     return float(f'{value:.6g}') if isinstance(value, float) else value
+
+
+def _near_one(threshold: Any) -> Any:
+    """A threshold to six digits, of its distance to 1 where it is near 1: networks are surer than 0.999999."""
+    if not isinstance(threshold, float) or threshold < 0.5:
+        return _rounded(threshold)
+    return float(f'{1 - _rounded(1 - threshold):.15g}')
 
 
 def lines(results: dict[str, Any]) -> list[str]:
@@ -89,7 +97,7 @@ def lines(results: dict[str, Any]) -> list[str]:
     shown = [f'AUC {text(results["figures"]["auc"])}']
     for row in results['operating_points']:
         where = {'validation': 'from validation', 'this set': '(not achievable)'}.get(row['source'])
-        name = f'{row["threshold"]:.4g}' + (f', {row["name"]} {where}' if where else '')
+        name = thresholds.text(row['threshold'], 4) + (f', {row["name"]} {where}' if where else '')
         parts = ', '.join(f'{word} {text(row["figures"][key])}' for word, key in _SHOWN.items())
         shown.append(f'called fake from P(fake) {name}: {parts}')
     return shown
@@ -148,7 +156,10 @@ def _unsure(predictions: Predictions, options: Options, operating: Operating | N
     band = operating['unsure'][f'{error_rate:g}']
     if 'low' not in band:
         return {'error_rate': error_rate, **band}
-    low, high = (points.on_scale(band[side], operating, options) for side in ('low', 'high'))
+    try:
+        low, high = (points.on_scale(band[side], operating, options) for side in ('low', 'high'))
+    except UserError as error:
+        return {'error_rate': error_rate, 'why': str(error).rstrip('.')}
     labels, scores = predictions.labels, predictions.probabilities
     kept = (scores >= high) | (scores < low)
     resampler, every = Resampler.of(labels, predictions.groups), np.ones(len(labels), bool)

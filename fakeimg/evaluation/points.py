@@ -1,5 +1,6 @@
 """Thresholds that validation fixed on calibrated scores, among the scores that are judged."""
 
+import contextlib
 import dataclasses
 
 import scipy.special
@@ -12,6 +13,7 @@ from fakeimg.evaluation.operating import Operating
 from fakeimg.evaluation.options import Options
 from fakeimg.scoring import Predictions
 
+_FINEST = 30.0  # log-odds: beyond, two P(fake) in float64 may be one
 _CARRIED = ('fpr=0.01', 'balanced_accuracy')  # reported beside the threshold that was asked for
 
 
@@ -43,15 +45,28 @@ def _carried(rule: str, operating: Operating, options: Options) -> Point:
 
 
 def on_scale(probability: float, operating: Operating, options: Options) -> float:
-    """What a calibrated P(fake) is among the scores that are judged: the network's own, or `corrected` ones."""
+    """What a calibrated P(fake) is among the scores that are judged: the network's own, or `corrected` ones.
+
+    Raises:
+        UserError: the network is so sure of itself that P(fake) has no digits left there.
+    """
     if probability in (0.0, 1.0):
         return probability
     logit = scipy.special.logit(probability)
     if options.prevalence is not None:
         share = operating['fake'] / operating['n']
-        return float(scipy.special.expit(recalibration.to_prevalence(logit, share, options.prevalence)))
+        return _probability(recalibration.to_prevalence(logit, share, options.prevalence))
     line = operating_lib.calibration_of(operating)
-    return float(scipy.special.expit((logit - line.intercept) / line.slope))
+    return _probability((logit - line.intercept) / line.slope)
+
+
+def _probability(logit: float) -> float:
+    if abs(logit) > _FINEST:
+        raise UserError(
+            f'the threshold lies at log-odds of {logit:.0f}, where P(fake) of this network cannot be told from '
+            f'{int(logit > 0)}; prevalence=0.5 judges calibrated scores in place of its own.'
+        )
+    return float(scipy.special.expit(logit))
 
 
 def own_threshold(point: Point, options: Options, operating: Operating | None) -> float:
@@ -60,7 +75,7 @@ def own_threshold(point: Point, options: Options, operating: Operating | None) -
         return point.threshold
     share, line = operating['fake'] / operating['n'], operating_lib.calibration_of(operating)
     logit = recalibration.to_prevalence(scipy.special.logit(point.threshold), options.prevalence, share)
-    return float(scipy.special.expit((logit - line.intercept) / line.slope))
+    return _probability((logit - line.intercept) / line.slope)
 
 
 def corrected(predictions: Predictions, options: Options, operating: Operating | None) -> Predictions:
@@ -86,5 +101,6 @@ def with_carried(point: Point, operating: Operating | None, options: Options) ->
     if operating is not None:
         for rule in _CARRIED:
             if rule != point.name and 'threshold' in operating['thresholds'].get(rule, {}):
-                points.append(_carried(rule, operating, options))
+                with contextlib.suppress(UserError):  # it cannot be told on this scale
+                    points.append(_carried(rule, operating, options))
     return points

@@ -5,7 +5,7 @@ from typing import Any
 
 from fakeimg import pages
 from fakeimg.data.datasets import Split
-from fakeimg.evaluation import gallery, parts, provenance, words
+from fakeimg.evaluation import gallery, parts, provenance, thresholds, words
 from fakeimg.meta import Meta
 from fakeimg.pages import Section
 from fakeimg.scoring import Predictions
@@ -90,7 +90,9 @@ def _headline(metrics: dict[str, Any], point: dict[str, Any]) -> list[tuple[str,
     shown = [('ROC AUC', auc, 'auc', f'n = {metrics["n"]:,}; 0.5 is chance')]
     for name, title in (('accuracy', 'Accuracy'), ('balanced_accuracy', 'Balanced accuracy')):
         if name in point['figures']:
-            shown.append((title, point['figures'][name], name, f'at the threshold {metrics["threshold"]:g}'))
+            shown.append(
+                (title, point['figures'][name], name, f'at the threshold {thresholds.text(metrics["threshold"])}')
+            )
     return [
         (title, words.value(figure, name), words.interval(figure, name),
          remark if figure and figure.get('value') is not None else words.why(figure))
@@ -117,7 +119,7 @@ def _facts(metrics: dict[str, Any], meta: Meta | None) -> list[tuple[str, str]]:
         facts.append(('sources', ', '.join(list(sources)[:_SOURCES_SHOWN]) + more))
     if skipped:
         facts.append(('not scored', f'{words.plural(skipped, "unreadable image")}, listed below'))
-    facts.append(('calls fake', f'from P(fake) {metrics["threshold"]:g}'))
+    facts.append(('calls fake', f'from P(fake) {thresholds.text(metrics["threshold"])}'))
     return [*facts, *([('run', str(found['run']))] if found.get('run') else [])]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fakeimg.evaluation import words
+from fakeimg.evaluation import thresholds, words
 from fakeimg.pages import Cell, Table
 
 SLICES_SHOWN = 10
@@ -64,7 +64,9 @@ def decisions(points: Sequence[dict[str, Any]]) -> list[Table]:
     """Figures at each operating point, and the counts behind them."""
     head = ['', *(point['name'] for point in points)]
     names = [name for name in DECISIONS if any(name in point['figures'] for point in points)]
-    rows: list[Sequence[str | Cell]] = [['threshold on P(fake)', *(f'{point["threshold"]:.4g}' for point in points)]]
+    rows: list[Sequence[str | Cell]] = [
+        ['threshold on P(fake)', *(thresholds.text(point['threshold'], 4) for point in points)]
+    ]
     rows += [[DECISIONS[name], *(words.cell(point['figures'].get(name), name) for point in points)] for name in names]
     wrong = {'tp': 'fake, called fake', 'fn': 'fake, called real', 'fp': 'real, called fake', 'tn': 'real, called real'}
     rows += [[words_, *(f'{point["confusion"][key]:,}' for point in points)] for key, words_ in wrong.items()]

@@ -123,3 +123,9 @@ def _between(low: float, high: float) -> float:
     """Halfway, but above `low` where floats allow it."""
     middle = float(low + (high - low) / 2)
     return middle if middle > low else float(high)
+
+
+def text(threshold: float, digits: int = 6) -> str:
+    """`0.9372`, or `1 - 2.1e-07` where so many digits would be 1."""
+    shown = f'{threshold:.{digits}g}'
+    return f'1 - {1 - threshold:.2g}' if shown == '1' and threshold < 1 else shown

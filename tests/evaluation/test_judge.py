@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import time
 
 import numpy as np
@@ -119,6 +120,28 @@ def test_the_gap_is_that_of_the_carried_balanced_accuracy() -> None:
         gap = rows['best on this set'] - rows['balanced_accuracy']
         assert found['transfer_gap']['at'] == 'balanced_accuracy'
         assert found['transfer_gap']['value'] == pytest.approx(gap, abs=2e-6) and gap > 0
+
+
+def test_thresholds_of_networks_that_are_too_sure() -> None:
+    """Near 1 they keep their digits; where P(fake) has none left, none is carried, and asking for one is refused."""
+    for factor, is_told in ((10.0, True), (50.0, False)):
+        sure = dataclasses.replace(_scored(2000), logits=factor * _scored(2000).logits)
+        fitted, options = operating.fit(sure.labels, sure.logits), Options(threshold='fpr=0.01')
+        found = judge.judge(sure, Point('0.5', 0.5), Options(), fitted)
+        rows = {row['name']: row for row in found['operating_points']}
+        assert ('fpr=0.01' in rows) == is_told
+        if is_told:
+            point = points.resolve(options, fitted)
+            assert 0.999999 < rows['fpr=0.01']['threshold'] < 1
+            assert re.search(r'P\(fake\) 1 - \d.*e-\d+, fpr=0.01', '\n'.join(judge.lines(found)))
+            called = sure.probabilities >= rows['fpr=0.01']['threshold']
+            assert rows['fpr=0.01']['confusion']['fp'] == (called & (sure.labels == 0)).sum() > 0
+            assert rows['fpr=0.01']['threshold'] == pytest.approx(point.threshold, rel=1e-12)
+        else:
+            with pytest.raises(UserError, match='cannot be told from 1; prevalence=0.5 judges calibrated'):
+                points.resolve(options, fitted)
+            options = dataclasses.replace(options, prevalence=0.5)
+            assert points.resolve(options, fitted).threshold < 0.9999
 
 
 def test_sources_that_train_did_not_hold_are_a_table_of_their_own() -> None:
