@@ -55,9 +55,9 @@ def on_scale(probability: float, operating: Operating, options: Options) -> floa
     logit = scipy.special.logit(probability)
     if options.prevalence is not None:
         share = operating['fake'] / operating['n']
-        return _probability(recalibration.to_prevalence(logit, share, options.prevalence))
+        return _probability(float(recalibration.to_prevalence(logit, share, options.prevalence)))
     line = operating_lib.calibration_of(operating)
-    return _probability((logit - line.intercept) / line.slope)
+    return _probability(float((logit - line.intercept) / line.slope))
 
 
 def _probability(logit: float) -> float:
@@ -75,7 +75,7 @@ def own_threshold(point: Point, options: Options, operating: Operating | None) -
         return point.threshold
     share, line = operating['fake'] / operating['n'], operating_lib.calibration_of(operating)
     logit = recalibration.to_prevalence(scipy.special.logit(point.threshold), options.prevalence, share)
-    return _probability((logit - line.intercept) / line.slope)
+    return _probability(float((logit - line.intercept) / line.slope))
 
 
 def corrected(predictions: Predictions, options: Options, operating: Operating | None) -> Predictions:
