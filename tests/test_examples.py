@@ -22,7 +22,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Path, str
     run = tmp_path_factory.mktemp('examples') / 'run'
     command = [sys.executable, str(EXAMPLES / 'train_your_own.py'), '--run', str(run)]
     process = subprocess.run(
-        command, env=verb_environment(level=1), cwd=run.parent, capture_output=True, text=True, timeout=300
+        command, env=verb_environment(1, 1), cwd=run.parent, capture_output=True, text=True, timeout=300
     )
     assert process.returncode == 0, process.stdout + process.stderr
     assert 'WARNING' not in process.stderr  # of libraries below us

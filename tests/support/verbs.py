@@ -65,7 +65,7 @@ def _become(command: list[str], folder: pathlib.Path, environment: dict[str, str
         atexit._run_exitfuncs()  # a process of multiprocessing leaves them out
 
 
-def verb_environment(devices: int = 1, level: int = 0, **variables: str) -> dict[str, str]:
+def verb_environment(devices: int = 1, level: int = 0, /, **variables: str) -> dict[str, str]:
     """`level` 0 compiles fastest, for what runs a second or two; 1 for what runs longer."""
     flags = (
         f'--xla_force_host_platform_device_count={devices}'
