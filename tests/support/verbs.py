@@ -9,7 +9,8 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import unittest.mock
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fakeimg.config import Config
@@ -18,6 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 Command = Callable[..., subprocess.CompletedProcess[str]]  # fakeimg ARGUMENTS
 Verb = Callable[..., subprocess.CompletedProcess[str]]  # python -m fakeimg.VERB ARGUMENTS
 
+_ENVIRONMENT = dict(os.environ)
 _FORKS = multiprocessing.get_context('forkserver')
 _FORKS.set_forkserver_preload([
     'absl.app', 'clu.parameter_overview', 'matplotlib.backends.backend_agg', 'ml_collections.config_flags', 'pdb',
@@ -33,18 +35,28 @@ def verb_command(verb: str, *arguments: object) -> list[str]:
 def run_module(
     module: str, arguments: Sequence[object], *, folder: pathlib.Path, environment: dict[str, str], timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m MODULE ARGUMENTS` in `folder`, in a process forked where the libraries are imported already."""
+    """`python -m MODULE ARGUMENTS` in `folder`, in a process forked where the libraries are imported already.
+
+    A new process where a variable is another than it was when they were imported, which is when they read it.
+    """
     command = [sys.executable, '-m', module, *map(str, arguments)]
+    if _read_by_libraries(environment) != _read_by_libraries(_ENVIRONMENT):
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout)
     with tempfile.TemporaryDirectory() as files:
         names = [os.path.join(files, name) for name in ('stdout', 'stderr')]
         process = _FORKS.Process(target=_become, args=(command, folder, environment, names))
-        process.start()
+        with unittest.mock.patch.dict(os.environ, _ENVIRONMENT, clear=True):
+            process.start()
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
             raise subprocess.TimeoutExpired(command, timeout)
         texts = [pathlib.Path(name).read_text() for name in names]
     return subprocess.CompletedProcess(command, process.exitcode, *texts)
+
+
+def _read_by_libraries(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(('JAX_', 'HF_', 'MPL', 'TF_'))}
 
 
 def _become(command: list[str], folder: pathlib.Path, environment: dict[str, str], names: list[str]) -> None:
