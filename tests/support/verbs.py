@@ -51,8 +51,10 @@ def run_module(
         if process.exitcode is None:
             process.kill()
             raise subprocess.TimeoutExpired(command, timeout)
+        code = process.exitcode
+        process.close()  # its descriptors too
         texts = [pathlib.Path(name).read_text() for name in names]
-    return subprocess.CompletedProcess(command, process.exitcode, *texts)
+    return subprocess.CompletedProcess(command, code, *texts)
 
 
 def _read_by_libraries(environment: Mapping[str, str]) -> dict[str, str]:
