@@ -2,7 +2,7 @@
 
 import atexit
 import dataclasses
-import multiprocessing
+import multiprocessing.util
 import os
 import pathlib
 import runpy
@@ -20,6 +20,7 @@ Command = Callable[..., subprocess.CompletedProcess[str]]  # fakeimg ARGUMENTS
 Verb = Callable[..., subprocess.CompletedProcess[str]]  # python -m fakeimg.VERB ARGUMENTS
 
 _ENVIRONMENT = dict(os.environ)
+multiprocessing.util.get_temp_dir()  # of its socket: made now, before a test moves the folder of temporary files
 _FORKS = multiprocessing.get_context('forkserver')
 _FORKS.set_forkserver_preload([
     'absl.app', 'clu.parameter_overview', 'matplotlib.backends.backend_agg', 'ml_collections.config_flags', 'pdb',
