@@ -58,6 +58,7 @@ def main(argv: Sequence[str]) -> int:
     console = verb.console(stream=sys.stderr if _JSON.value else None)
     if referee.named():
         return _judge_other(console)
+    referee.refuse_flags()
     if not _WORKDIR.value:
         raise UserError('no run given; pass --workdir runs/NAME.')
     trained = detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value)
@@ -90,6 +91,7 @@ def _judge_other(console: Console) -> int:
     """Judges a detector that is not ours, in a folder evaluations/ here, or --out."""
     verb.require(not _WORKDIR.value, 'workdir', _WORKDIR.value, 'left out with --predictions or --detector')
     name, options = referee.named(), _options()
+    referee.check(options)
     key = {'referee': name, **referee.digests(_DATA_PATH.value, _SPLIT.value), **options.key}
     folder = _folder() or places.free(pathlib.Path('evaluations'), name.replace(':', '_'), key)
     places.require_other(folder, key)

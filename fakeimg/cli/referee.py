@@ -13,7 +13,9 @@ from fakeimg.console import Console
 from fakeimg.data.datasets import DataSet, Split, open_path
 from fakeimg.data.labels import class_names
 from fakeimg.data.tables import columns_of
-from fakeimg.evaluation import foreign, referee, score_table
+from fakeimg.errors import UserError
+from fakeimg.evaluation import evaluator, foreign, referee, score_table
+from fakeimg.evaluation.options import Options
 from fakeimg.evaluation.referee import Scores
 
 _PREDICTIONS = flags.DEFINE_string(
@@ -39,6 +41,19 @@ _SCORE_COLUMNS = flags.DEFINE_list(
 def named() -> str:
     """The detector to judge, by the name that a report shows; '' where it is one of ours."""
     return os.path.basename(_PREDICTIONS.value or _DETECTOR.value or '')
+
+
+def refuse_flags() -> None:
+    """Raises UserError where a flag for detectors of others is given with none of them."""
+    own = flags.FLAGS.get_flags_for_module(__name__)
+    for flag in own:
+        if flag.present:
+            raise UserError(f'--{flag.name} is for detectors of others, --predictions or --detector; leave it out.')
+
+
+def check(options: Options) -> None:
+    """Raises UserError for options that the scores to be read or made will not allow, before any is."""
+    evaluator.check_options(options, has_validation=bool(_VALIDATION.value), can_score=bool(_DETECTOR.value))
 
 
 def digests(data_path: str | None, split: str) -> dict[str, str]:
@@ -69,26 +84,26 @@ def scored(
     verb.require(
         not (_PREDICTIONS.value and _DETECTOR.value), 'detector', _DETECTOR.value, 'left out with --predictions'
     )
+    detector = None
+    if _DETECTOR.value:
+        verb.require(bool(data_path), 'data_path', data_path, 'given with --detector: the images to judge it by')
+        detector = foreign.find(
+            _DETECTOR.value,
+            python=_PYTHON.value,
+            scale=_SCORES_ARE.value,
+            timeout=_TIMEOUT.value,
+            batch=batch_size or 64,
+        )
     data = _open(data_path, split, console) if data_path else None
-    if _PREDICTIONS.value:
-        found = _read(_PREDICTIONS.value, data.get(split) if data else None, max_bad_fraction)
+    if detector is None or data is None:
+        found = _read(_PREDICTIONS.value or '', data.get(split) if data else None, max_bad_fraction)
         if _VALIDATION.value:
-            has_images = data is not None and 'validation' in data.splits
-            images = data.get('validation') if data and has_images else None
+            images = data.get('validation') if data and 'validation' in data.splits else None
             other = _read(_VALIDATION.value, images, max_bad_fraction)
             found = referee.with_validation(found, other.predictions)
         _warn(found, console)
         yield found, None
         return
-    verb.require(data is not None, 'data_path', data_path, 'given with --detector: the images to judge it by')
-    assert data is not None
-    detector = foreign.find(
-        _DETECTOR.value or '',
-        python=_PYTHON.value,
-        scale=_SCORES_ARE.value,
-        timeout=_TIMEOUT.value,
-        batch=batch_size or 64,
-    )
     images, fixing = data.get(split), _VALIDATION.value or ''
     if fixing:
         same = fixing.split('[')[0] == split.split('[')[0]

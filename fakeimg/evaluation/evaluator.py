@@ -160,10 +160,7 @@ def judge_scores(
     Raises:
         UserError: an option that these scores do not allow.
     """
-    if options.flip:
-        raise UserError('flip needs a detector of a run, to score other images than these.')
-    if options.robustness and (scorer is None or scores.split is None):
-        raise UserError('robustness needs a detector, of a run or a function, to score other images than these.')
+    check_options(options, has_validation=scores.validation is not None, can_score=scorer is not None)
     operating = None if scores.validation is None else _fit(scores.validation, options)
     predictions, images = points.corrected(scores.predictions, options, operating), scores.split
     point = points.resolve(options, operating)
@@ -191,6 +188,16 @@ def judge_scores(
         metrics['robustness'] = places.before(folder).get('robustness')
     _write(folder, metrics, predictions, images, None, None, options)
     return metrics
+
+
+def check_options(options: Options, *, has_validation: bool, can_score: bool) -> None:
+    """Raises UserError for an option that scores of a detector that is not ours do not allow."""
+    if options.flip:
+        raise UserError('flip needs a detector of a run, to score other images than these.')
+    if options.robustness and not can_score:
+        raise UserError('robustness needs a detector, of a run or a function, to score other images than these.')
+    if not has_validation:
+        points.require_allowed(options, None)
 
 
 def _fit(validation: Predictions, options: Options) -> Operating:

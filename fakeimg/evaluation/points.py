@@ -17,20 +17,31 @@ _FINEST = 30.0  # log-odds: beyond, two P(fake) in float64 may be one
 _CARRIED = ('fpr=0.01', 'balanced_accuracy')  # reported beside the threshold that was asked for
 
 
+def require_allowed(options: Options, operating: Operating | None) -> None:
+    """Raises UserError where the threshold or the prevalence needs what validation fixed, and there is nothing."""
+    rule = thresholds.parse(options.threshold)
+    if operating is not None:
+        return
+    if rule.number is None or not rule.is_fixed:
+        raise UserError(
+            f'threshold {rule.name} is a rule for scores of validation images, and there are none; give these, or a '
+            'number.'
+        )
+    if options.prevalence is not None:
+        raise UserError('prevalence corrects calibrated scores, and there is no validation to calibrate with; give it.')
+
+
 def resolve(options: Options, operating: Operating | None) -> Point:
     """The threshold that was asked for, on P(fake) as the detector gives it.
 
     Raises:
         UserError: a rule that validation did not fix.
     """
+    require_allowed(options, operating)
     rule = thresholds.parse(options.threshold)
     if rule.number is not None and rule.is_fixed:
         return Point(rule.name, rule.number)
-    if operating is None:
-        raise UserError(
-            f'threshold {rule.name} is a rule for scores of validation images, and there are none; give these, or a '
-            'number.'
-        )
+    assert operating is not None
     found = operating['thresholds'][rule.name]
     if 'threshold' not in found:
         raise UserError(f'validation does not support the threshold {rule.name}: it {found["why"]}; give a number.')
@@ -84,10 +95,9 @@ def corrected(predictions: Predictions, options: Options, operating: Operating |
     Raises:
         UserError: there is no validation that says what the scores assume.
     """
-    if options.prevalence is None:
+    require_allowed(options, operating)
+    if options.prevalence is None or operating is None:
         return predictions
-    if operating is None:
-        raise UserError('prevalence corrects calibrated scores, and there is no validation to calibrate with; give it.')
     calibrated = operating_lib.calibration_of(operating).apply(predictions.logits)
     logits = recalibration.to_prevalence(calibrated, operating['fake'] / operating['n'], options.prevalence)
     return dataclasses.replace(predictions, logits=logits)

@@ -30,7 +30,7 @@ from fakeimg.evaluation.foreign_process import ForeignDetector
 from fakeimg.evaluation.options import Options
 from fakeimg.evaluation.referee import Scores, with_validation
 from tests.support.files import write_tree, write_zip
-from tests.support.verbs import ROOT, Command
+from tests.support.verbs import ROOT, Command, assert_refused
 
 if TYPE_CHECKING:
     from tests.support.sets import Sets
@@ -414,6 +414,24 @@ def test_degraded_images_and_other_splits_are_scored_too(tmp_path: pathlib.Path,
     assert tiers[0]['auc'] == found['figures']['auc']  # as stored
     assert tiers[0]['accuracy']['value'] == pytest.approx(first['figures']['accuracy']['value'])
     assert found['robustness']['n'] == 4 and curves['webp']['rows'][0]['auc']['n'] == 4
+
+
+def test_what_a_detector_will_not_allow_is_said_before_it_runs(
+    tmp_path: pathlib.Path, faces_once: pathlib.Path, command: Command
+) -> None:
+    (tmp_path / 'my.py').write_text(f'open({str(tmp_path / "ran")!r}, "w")\n{READ}')
+    judge = ('evaluate', '--detector', tmp_path / 'my.py:predict', '--data_path', faces_once)
+    for more, words in (
+        (['--threshold=youden'], 'threshold youden is a rule for scores of validation images'),
+        (['--prevalence=0.1'], 'prevalence corrects calibrated scores'),
+        (['--flip'], 'flip needs a detector of a run'),
+        (['--validation=test[:50%]'], '--validation is test[:50%]; it must be another split than test'),
+        (['--validation=dev'], "no split 'dev'"),
+    ):
+        assert_refused(command(*judge, *more), words)
+    for flag in ('--validation=validation', '--timeout=5', '--score_columns=path=a'):
+        assert_refused(command('evaluate', '--workdir', tmp_path, flag), 'is for detectors of others, --predictions')
+    assert not (tmp_path / 'ran').exists()
 
 
 @pytest.mark.slow
