@@ -3,14 +3,15 @@
 import contextlib
 import os
 
+from fakeimg import operating
 from fakeimg.config import DEMO
 from fakeimg.console import Console
 from fakeimg.data import datasets, seen
 from fakeimg.data.datasets import DataSet
 from fakeimg.detector import Detector
 from fakeimg.errors import UserError
-from fakeimg.evaluation import operating
-from fakeimg.evaluation.operating import Operating
+from fakeimg.evaluation import fitting
+from fakeimg.operating import Operating
 from fakeimg.runtime import parallel
 
 
@@ -41,7 +42,7 @@ def of_run(
         key = operating.key(meta, detector.step, split, digest)
         # Scores of mirrored images too are others, and are fitted anew each time.
         found = None if detector.flip else operating.read(detector.run, key)
-        if found is not None and operating.covers(found, threshold, error_rate):
+        if found is not None and fitting.covers(found, threshold, error_rate):
             return found
         data = data or _open(detector)
         if seen.content_digest(data) != digest:
@@ -52,7 +53,7 @@ def of_run(
         return None
     predictions, _ = detector.score(part, split, console=console)
     rules = [threshold] if isinstance(threshold, str) else []
-    fitted = operating.fit(predictions.labels, predictions.logits, predictions.groups, error_rate, rules)
+    fitted = fitting.fit(predictions.labels, predictions.logits, predictions.groups, error_rate, rules)
     fitted['sources'] = sorted({*data.get(detector.config.data.train_split).generators} - {''})
     if parallel.is_first_process() and not detector.flip:
         with contextlib.suppress(OSError):  # a run folder that is attached read-only

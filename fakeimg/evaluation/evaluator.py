@@ -18,13 +18,12 @@ from fakeimg.data.splits import file_part
 from fakeimg.data.tables import columns_of
 from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
-from fakeimg.evaluation import card, carried, judge, places, points, report, robustness, slices
+from fakeimg.evaluation import card, carried, fitting, judge, places, points, report, robustness, slices
 from fakeimg.evaluation import metrics as metrics_lib
-from fakeimg.evaluation import operating as operating_lib
-from fakeimg.evaluation.operating import Operating
 from fakeimg.evaluation.options import DEFAULTS, Options
 from fakeimg.evaluation.referee import Scores, warnings_about
 from fakeimg.meta import Meta
+from fakeimg.operating import Operating
 from fakeimg.partial_scores import PartialScores
 from fakeimg.runtime import parallel
 from fakeimg.scoring import Predictions
@@ -202,7 +201,7 @@ def check_options(options: Options, *, has_validation: bool, can_score: bool) ->
 
 def _fit(validation: Predictions, options: Options) -> Operating:
     rules = [options.threshold] if isinstance(options.threshold, str) else []
-    return operating_lib.fit(validation.labels, validation.logits, validation.groups, options.error_rate, rules)
+    return fitting.fit(validation.labels, validation.logits, validation.groups, options.error_rate, rules)
 
 
 def _few_valued(columns: dict[str, list[str]], asked: Sequence[str]) -> dict[str, list[str]]:

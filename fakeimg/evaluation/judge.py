@@ -9,12 +9,11 @@ import numpy as np
 import fakeimg
 from fakeimg.errors import UserError
 from fakeimg.evaluation import abstention, calibration, figures, intervals, metrics, points, slices, thresholds
-from fakeimg.evaluation import operating as operating_lib
 from fakeimg.evaluation.figures import Point
-from fakeimg.evaluation.operating import Operating
 from fakeimg.evaluation.options import Options
 from fakeimg.evaluation.ranking import Ranked, thin
 from fakeimg.evaluation.resampling import Resampler, share
+from fakeimg.operating import Operating, calibration_of
 from fakeimg.scoring import Predictions
 
 _BARS = 40  # of the histogram
@@ -34,7 +33,7 @@ def judge(
         predictions: of n images.
         point: the threshold that was asked for, see `points.resolve`.
         options: of the evaluation.
-        operating: what validation fixed, see `operating.fit`.
+        operating: what validation fixed, see `fitting.fit`.
         columns: further slices: name -> value of each image.
     """
     labels, logits = predictions.labels.astype(int), predictions.logits.astype(np.float64)
@@ -42,7 +41,7 @@ def judge(
     every = points.with_carried(point, operating, options)
     calibrated = None
     if operating is not None and options.prevalence is None and operating['calibration']['method'] != 'none':
-        calibrated = operating_lib.calibration_of(operating).apply(logits)
+        calibrated = calibration_of(operating).apply(logits)
     resampler = Resampler.of(labels, predictions.groups)
     measured = figures.compute(labels, probabilities, logits, every, resampler, calibrated)
     if len(labels):

@@ -6,11 +6,10 @@ import dataclasses
 import scipy.special
 
 from fakeimg.errors import UserError
-from fakeimg.evaluation import operating as operating_lib
 from fakeimg.evaluation import recalibration, thresholds
 from fakeimg.evaluation.figures import Point
-from fakeimg.evaluation.operating import Operating
 from fakeimg.evaluation.options import Options
+from fakeimg.operating import Operating, calibration_of
 from fakeimg.scoring import Predictions
 
 _FINEST = 30.0  # log-odds: beyond, two P(fake) in float64 may be one
@@ -67,7 +66,7 @@ def on_scale(probability: float, operating: Operating, options: Options) -> floa
     if options.prevalence is not None:
         share = operating['fake'] / operating['n']
         return _probability(float(recalibration.to_prevalence(logit, share, options.prevalence)))
-    line = operating_lib.calibration_of(operating)
+    line = calibration_of(operating)
     return _probability(float((logit - line.intercept) / line.slope))
 
 
@@ -84,7 +83,7 @@ def own_threshold(point: Point, options: Options, operating: Operating | None) -
     """A threshold among `corrected` scores as one on the P(fake) that the network gives."""
     if options.prevalence is None or operating is None or point.threshold in (0.0, 1.0):
         return point.threshold
-    share, line = operating['fake'] / operating['n'], operating_lib.calibration_of(operating)
+    share, line = operating['fake'] / operating['n'], calibration_of(operating)
     logit = recalibration.to_prevalence(scipy.special.logit(point.threshold), options.prevalence, share)
     return _probability(float((logit - line.intercept) / line.slope))
 
@@ -98,7 +97,7 @@ def corrected(predictions: Predictions, options: Options, operating: Operating |
     require_allowed(options, operating)
     if options.prevalence is None or operating is None:
         return predictions
-    calibrated = operating_lib.calibration_of(operating).apply(predictions.logits)
+    calibrated = calibration_of(operating).apply(predictions.logits)
     logits = recalibration.to_prevalence(calibrated, operating['fake'] / operating['n'], options.prevalence)
     return dataclasses.replace(predictions, logits=logits)
 

@@ -1,6 +1,5 @@
 """Corrections of log-odds that keep their order: temperature, Platt scaling, and another share of fakes."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,29 +9,11 @@ import scipy.special
 from fakeimg.errors import UserError
 from fakeimg.evaluation.bounds import unit_numbers
 from fakeimg.evaluation.calibration import log_loss
+from fakeimg.operating import Calibration
 
 FOLDS = 5
 # Of the slope, for scores of deviation 1: above 0, so that a detector that is worse than a guess keeps its order.
 _SLOPES = (1e-3, 1e2)
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """A straight line on the logit scale.
-
-    Attributes:
-        method: `temperature` (intercept 0), `platt` or `none`.
-        slope: above 0; 1 / temperature.
-        intercept: added afterwards, log-odds.
-    """
-
-    method: str = 'none'
-    slope: float = 1.0
-    intercept: float = 0.0
-
-    def apply(self, logits: np.ndarray) -> np.ndarray:
-        """Calibrated log-odds, float64[n], in the order of the logits."""
-        return self.slope * np.asarray(logits, np.float64) + self.intercept
 
 
 def temperature(labels: np.ndarray, logits: np.ndarray) -> Calibration:

@@ -9,7 +9,7 @@ import pytest
 import scipy.special
 
 from fakeimg.errors import UserError
-from fakeimg.evaluation import figures, judge, operating, points, slices
+from fakeimg.evaluation import figures, fitting, judge, points, slices
 from fakeimg.evaluation.evaluator import judge_scores
 from fakeimg.evaluation.figures import Point
 from fakeimg.evaluation.options import Options
@@ -52,7 +52,7 @@ def test_groups_widen_every_interval() -> None:
     alone, together = (judge.judge(one, Point('0.5', 0.5), Options()) for one in (plain, grouped))
     assert together['figures']['auc']['groups'] == together['videos']['n'] == 20
     assert all('whole groups' in figure['method'] for figure in together['operating_points'][0]['figures'].values())
-    fitted = operating.fit(_scored(2000).labels, _scored(2000).logits * 2, error_rate=0.2)
+    fitted = fitting.fit(_scored(2000).labels, _scored(2000).logits * 2, error_rate=0.2)
     together = judge.judge(grouped, Point('0.5', 0.5), Options(error_rate=0.2), fitted)
     assert 'whole groups' in together['unsure']['coverage']['method']
     rows = slices.rows(grouped, ['one' if number < 120 else 'other' for number in range(240)], 0.5)
@@ -92,7 +92,7 @@ def test_the_bootstrap_of_20000_scores_takes_seconds() -> None:
 
 def test_a_prevalence_moves_scores_and_carried_thresholds_alike() -> None:
     validation, test = _scored(2000), _scored(600)
-    fitted = operating.fit(validation.labels, validation.logits)
+    fitted = fitting.fit(validation.labels, validation.logits)
     decided = []
     for options in (Options(threshold='fpr=0.05'), Options(threshold='fpr=0.05', prevalence=0.1)):
         found = judge.judge(points.corrected(test, options, fitted), points.resolve(options, fitted), options, fitted)
@@ -102,7 +102,7 @@ def test_a_prevalence_moves_scores_and_carried_thresholds_alike() -> None:
 
 
 def test_a_threshold_on_corrected_scores_has_one_on_the_networks_own() -> None:
-    fitted = operating.fit(_scored(2000).labels, _scored(2000).logits * 3)
+    fitted = fitting.fit(_scored(2000).labels, _scored(2000).logits * 3)
     options, test = Options(prevalence=0.1), _scored(300)
     corrected = points.corrected(test, options, fitted)
     own = points.own_threshold(Point('0.5', 0.5), options, fitted)
@@ -111,7 +111,7 @@ def test_a_threshold_on_corrected_scores_has_one_on_the_networks_own() -> None:
 
 
 def test_the_gap_is_that_of_the_carried_balanced_accuracy() -> None:
-    fitted = operating.fit(_scored(2000).labels, _scored(2000).logits)
+    fitted = fitting.fit(_scored(2000).labels, _scored(2000).logits)
     test = dataclasses.replace(_scored(400), logits=_scored(400).logits + 0.7)
     for threshold in (0.5, 'balanced_accuracy', 'fpr=0.05'):
         options = Options(threshold=threshold)
@@ -126,7 +126,7 @@ def test_thresholds_of_networks_that_are_too_sure() -> None:
     """Near 1 they keep their digits; where P(fake) has none left, none is carried, and asking for one is refused."""
     for factor, is_told in ((10.0, True), (50.0, False)):
         sure = dataclasses.replace(_scored(2000), logits=factor * _scored(2000).logits)
-        fitted, options = operating.fit(sure.labels, sure.logits), Options(threshold='fpr=0.01')
+        fitted, options = fitting.fit(sure.labels, sure.logits), Options(threshold='fpr=0.01')
         found = judge.judge(sure, Point('0.5', 0.5), Options(), fitted)
         rows = {row['name']: row for row in found['operating_points']}
         assert ('fpr=0.01' in rows) == is_told
@@ -146,7 +146,7 @@ def test_thresholds_of_networks_that_are_too_sure() -> None:
 
 def test_sources_that_train_did_not_hold_are_a_table_of_their_own() -> None:
     sources = ['camera' if number % 2 == 0 else ('known', 'new')[number // 2 % 2] for number in range(200)]
-    fitted = {**operating.fit(_scored(400).labels, _scored(400).logits), 'sources': ['camera', 'known']}
+    fitted = {**fitting.fit(_scored(400).labels, _scored(400).logits), 'sources': ['camera', 'known']}
     found = judge.judge(_scored(200, sources=sources), Point('0.5', 0.5), Options(), fitted)
     assert [row['value'] for row in found['held_out']] == ['new']
     assert {row['value']: row['seen'] for row in found['slices']['source']} == {
@@ -179,7 +179,7 @@ def test_thresholds_of_others_come_from_a_second_table(verb: Verb, tmp_path: pat
     result = verb(*command, '--validation', tmp_path / 'more.csv', '--json')
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
-    fitted = operating.fit(tables['more'].labels, tables['more'].logits, rules=['fpr=0.05'])
+    fitted = fitting.fit(tables['more'].labels, tables['more'].logits, rules=['fpr=0.05'])
     assert found['operating_points'][0]['threshold'] == pytest.approx(
         points.resolve(Options(threshold='fpr=0.05'), fitted).threshold, rel=1e-3
     )

@@ -7,8 +7,9 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from fakeimg import operating
 from fakeimg.errors import UserError
-from fakeimg.evaluation import operating, thresholds
+from fakeimg.evaluation import fitting, thresholds
 from fakeimg.meta import Meta
 from tests.evaluation.test_calibration import simulated
 
@@ -19,7 +20,7 @@ KEY = operating.key(META, 1200, 'validation', 'c' * 64)
 @pytest.fixture(scope='module')
 def fitted() -> operating.Operating:
     labels, logits = simulated(2000, seed=1)
-    return operating.fit(labels, 4 * logits - 2)
+    return fitting.fit(labels, 4 * logits - 2)
 
 
 def test_calibration_comes_before_thresholds_and_band(fitted: operating.Operating) -> None:
@@ -37,33 +38,33 @@ def test_calibration_comes_before_thresholds_and_band(fitted: operating.Operatin
 
 
 def test_small_and_one_sided_validation_says_what_is_missing() -> None:
-    few = operating.fit(np.array([0, 1, 0, 1, 1]), np.array([-1.0, 1.0, 0.0, 2.0, 3.0]))
+    few = fitting.fit(np.array([0, 1, 0, 1, 1]), np.array([-1.0, 1.0, 0.0, 2.0, 3.0]))
     assert few['thresholds']['fpr=0.01'] == {'why': 'needs 299 real images, has 2'}
     assert few['unsure']['0.05'] == {'why': 'needs 72 images, has 5'}
     assert 'threshold' in few['thresholds']['youden']
-    one = operating.fit(np.zeros(400, int), np.linspace(-3, 3, 400))
+    one = fitting.fit(np.zeros(400, int), np.linspace(-3, 3, 400))
     assert one['calibration']['method'] == 'none'
     assert 'threshold' in one['thresholds']['fpr=0.01']
     assert one['thresholds']['f1'] == {'why': 'needs images of both classes, has 400 real and 0 fake'}
-    nothing = operating.fit(np.zeros(0, int), np.zeros(0))
+    nothing = fitting.fit(np.zeros(0, int), np.zeros(0))
     assert nothing['calibration']['log_loss_before'] is None
     json.dumps([few, one, nothing], allow_nan=False)
 
 
 def test_what_was_not_fitted_can_be_fitted_later(fitted: operating.Operating, tmp_path: pathlib.Path) -> None:
     labels, logits = simulated(2000, seed=1)
-    assert operating.covers(fitted, '0.7', 0.05) and operating.covers(fitted, 'fpr=0.010', 0.05)
-    assert not operating.covers(fitted, 'fpr=0.02', 0.05) and not operating.covers(fitted, 'f1', 0.01)
+    assert fitting.covers(fitted, '0.7', 0.05) and fitting.covers(fitted, 'fpr=0.010', 0.05)
+    assert not fitting.covers(fitted, 'fpr=0.02', 0.05) and not fitting.covers(fitted, 'f1', 0.01)
     operating.write(tmp_path, fitted, KEY)
-    more = operating.fit(labels, 4 * logits - 2, error_rate=0.1, rules=['fpr=0.02', '0.7'])
+    more = fitting.fit(labels, 4 * logits - 2, error_rate=0.1, rules=['fpr=0.02', '0.7'])
     both = operating.write(tmp_path, more, KEY)
-    assert operating.covers(both, 'fpr=0.02', 0.1) and operating.covers(both, 'youden', 0.05)
+    assert fitting.covers(both, 'fpr=0.02', 0.1) and fitting.covers(both, 'youden', 0.05)
     assert operating.read(tmp_path, KEY) == both and '0.7' not in both['thresholds']
     other = {**KEY, 'step': 1300}
     assert set(operating.write(tmp_path, fitted, other)['unsure']) == {'0.05'}
     for rate in (0, 1, float('nan')):
         with pytest.raises(UserError, match='error rate is .*; it must lie between 0 and 1'):
-            operating.fit(labels, logits, error_rate=rate)
+            fitting.fit(labels, logits, error_rate=rate)
 
 
 def test_a_fit_belongs_to_a_checkpoint_and_to_images(fitted: operating.Operating, tmp_path: pathlib.Path) -> None:
@@ -105,7 +106,7 @@ def test_the_band_keeps_its_word_when_calibrated_on_the_same_images(name: str) -
     for _ in range(250):
         labels = np.arange(600) % 2
         logits = np.where(labels == 1, fake.rvs(600, random_state=random), real.rvs(600, random_state=random))
-        found = operating.fit(labels, logits)
+        found = fitting.fit(labels, logits)
         band, line = found['unsure']['0.05'], operating.calibration_of(found)
         if 'why' not in band:
             low, high = ((scipy.special.logit(band[side]) - line.intercept) / line.slope for side in ('low', 'high'))
