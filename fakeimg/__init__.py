@@ -4,13 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fakeimg.detector import Detector, Prediction, load
+    from fakeimg.detector import Detector, load
     from fakeimg.errors import UserError
+    from fakeimg.prediction import Prediction
 
 __version__ = '0.1.0'
 __all__ = ['Detector', 'Prediction', 'UserError', 'load']
 
-_MODULES = {'Detector': 'detector', 'Prediction': 'detector', 'UserError': 'errors', 'load': 'detector'}
+_MODULES = {'Detector': 'detector', 'Prediction': 'prediction', 'UserError': 'errors', 'load': 'detector'}
 
 
 def __getattr__(name: str) -> Any:

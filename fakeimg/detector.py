@@ -6,7 +6,6 @@ Evaluation, probing and everything else that applies a network stand on it; noth
 import copy
 import dataclasses
 import functools
-import itertools
 import os
 import pathlib
 import warnings
@@ -17,49 +16,31 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
 
+from fakeimg import decision as decision_lib
 from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.config import DEMO, Config, from_plain
 from fakeimg.console import SILENT, Console
-from fakeimg.data import pipeline
 from fakeimg.data.datasets import Split
-from fakeimg.data.inputs import Input, InputFiles, read_input
 from fakeimg.data.labels import LABELS
 from fakeimg.data.unreadable import UnreadableImages
+from fakeimg.decision import Decision
 from fakeimg.errors import UserError
 from fakeimg.fields import to_plain
 from fakeimg.leaves import backbone_digest, checksums
 from fakeimg.meta import Meta
 from fakeimg.models import create_model, init_variables
+from fakeimg.operating import Operating
 from fakeimg.partial_scores import PartialScores
+from fakeimg.prediction import Prediction, conclude, is_one_image, read_inputs
 from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel, precision
 from fakeimg.runtime.start import start
 from fakeimg.scoring import Predictions, Scorer
+from fakeimg.stream import score_stream
 
 _TOLERATED = 0.1  # share of a split that may be unreadable when nothing is trained on it
 DRAWN = 'this detector was trained on faces drawn by code; its scores say nothing about other images'
-THRESHOLD = 0.5  # on P(fake), from which a prediction is labelled fake
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What a detector says about one image; of an unreadable one, `error` is a sentence and the figures are None.
-
-    Attributes:
-        name: its path, or `image N`, counted from 0, for one that was not a path.
-        probability: P(fake); uncalibrated.
-        logit: log-odds of fake.
-        label: `real` or `fake`; fake where P(fake) is 0.5 or more.
-        error: why the image could not be read, or None.
-    """
-
-    name: str
-    probability: float | None = None
-    logit: float | None = None
-    label: str | None = None
-    error: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,6 +59,8 @@ class Detector:
         notes: warnings for the user.
         limit: what sets the share of images that may be unreadable, for messages.
         flip: whether a logit is the mean over an image and its mirror image.
+        operating: what validation fixed, see `fakeimg.operating`; None if nothing did.
+        decision: how a score becomes a verdict.
     """
 
     config: Config
@@ -91,51 +74,58 @@ class Detector:
     notes: tuple[str, ...] = ()
     limit: str = 'config.data.max_bad_fraction'
     flip: bool = False
+    operating: Operating | None = None
+    decision: Decision = Decision()
 
-    def predict(self, images: Iterable[Any], *, strict: bool = False) -> list[Prediction]:
-        """Scores images given as paths, encoded bytes, PIL images or arrays uint8[H, W, 3] of RGB; one row each.
+    def predict(self, images: Any, *, strict: bool = False) -> Any:
+        """Scores an image, or several: paths, encoded bytes, PIL images or arrays uint8[H, W, 3] of RGB.
 
-        A logit is the one that `evaluate` computes for the same file with the same batch size, to the bit on a CPU;
-        with other batch sizes, to within float32 rounding. Few images take as long as a whole batch: for these, load
-        the detector with a small `batch_size`.
+        A logit is the one that `evaluate` computes for the same file: on a CPU to the bit, alone or among others; on a
+        GPU with the same batch size.
 
         Args:
-            images: any iterable; empty gives an empty list.
+            images: one image, or any iterable of them; empty gives an empty list.
             strict: an unreadable image raises UserError, instead of a prediction with an error.
 
+        Returns:
+            The Prediction of one image; a list of them for several, one for each, in order.
+
         Raises:
-            UserError: an array of another shape or dtype, something that is no image, or a single image, not a list.
+            UserError: an array of another shape or dtype, or something that is no image.
             TrainingDiverged: a score is not finite.
         """
-        return list(self.predict_each(images, strict=strict))
+        if is_one_image(images):
+            return next(self.stream([images], strict=strict))
+        return list(self.stream(images, strict=strict))
 
-    def predict_each(self, images: Iterable[Any], *, strict: bool = False) -> Iterator[Prediction]:
-        """Yields the predictions of `predict` in order, and reads no more than a batch a thread ahead."""
-        if isinstance(images, str | bytes | os.PathLike | PIL.Image.Image):
-            raise UserError('predict takes a list of images, not a single one; put the image in brackets.')
+    def stream(self, images: Iterable[Any], *, strict: bool = False) -> Iterator[Prediction]:
+        """Yields the predictions of several images in order, and reads no more than a few batches ahead."""
+        if is_one_image(images):
+            raise UserError('stream takes several images, not one; put it in brackets.')
         if self.config.data.path == DEMO:
             warnings.warn(DRAWN, stacklevel=3)  # of the line that calls predict
-        inputs = (read_input(image, place) for place, image in enumerate(images))
-        threads = pipeline.num_threads(self.config.data.threads, self.config.data.resize_size)
-        while part := list(itertools.islice(inputs, self.config.batch_size * threads)):
-            for prediction in self._predict_part(part):
-                if strict and prediction.error is not None:
-                    raise UserError(f'{prediction.error}; leave it out, or predict with strict=False.')
-                yield prediction
+        for scored in score_stream(self._scorer, self.variables, read_inputs(images)):
+            prediction = conclude(scored, self.decision, self.note)
+            if strict and prediction.error is not None:
+                raise UserError(f'{prediction.error}; leave it out, or predict with strict=False.')
+            yield prediction
 
-    def _predict_part(self, part: list[Input]) -> Iterator[Prediction]:
-        count = len(part)
-        split = Split(InputFiles(part), np.zeros(count, np.int32), [''] * count, [''] * count)
-        scored, unreadable = self._tolerant_scorer.score(self.variables, split, 'images')
-        rows = zip(scored.names, scored.probabilities.tolist(), scored.logits.tolist(), strict=True)
-        figures = {int(place): (probability, logit) for place, probability, logit in rows}
-        for place, image in enumerate(part):
-            if place not in figures:
-                reason = unreadable.reasons.get(str(place), 'another process could not read it')
-                yield Prediction(image.name, error=f'{image.name} cannot be read: {reason}')
-                continue
-            probability, logit = figures[place]
-            yield Prediction(image.name, probability, logit, 'fake' if probability >= THRESHOLD else 'real')
+    @property
+    def note(self) -> str:
+        """What to know before any of its predictions is believed; or ''."""
+        return DRAWN if self.config.data.path == DEMO else ''
+
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """P(real) and P(fake) of several images, float64[n, 2], as classifiers of scikit-learn give them.
+
+        Args:
+            images: uint8[n, H, W, 3] of RGB, or any iterable that `predict` takes.
+
+        Raises:
+            UserError: as `predict` raises it, and for an unreadable image.
+        """
+        fake = np.array([prediction.probability for prediction in self.stream(images, strict=True)], np.float64)
+        return np.stack([1 - fake, fake], axis=1)
 
     def score(
         self, split: Split, name: str, *, console: Console = SILENT, partial: PartialScores | None = None
@@ -166,7 +156,7 @@ class Detector:
         Returns:
             float32[m, F], of the m readable images; int64[m], their places in the split; and the unreadable images.
         """
-        return self._extractor.outputs(self.variables, split, name, console=console)
+        return self._scorer.outputs(self.variables, split, name, console=console, features=True)
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -196,32 +186,30 @@ class Detector:
 
     @functools.cached_property
     def _scorer(self) -> Scorer:
-        return self._create_scorer(features=False)
-
-    @functools.cached_property
-    def _extractor(self) -> Scorer:
-        return self._create_scorer(features=True)
-
-    def _create_scorer(self, features: bool) -> Scorer:
-        scorer = Scorer.create(self.model, self.config, self.devices, features=features, flip=self.flip)
+        scorer = Scorer.create(self.model, self.config, self.devices, flip=self.flip)
         return dataclasses.replace(scorer, limit=self.limit)
 
-    @functools.cached_property
-    def _tolerant_scorer(self) -> Scorer:
-        return dataclasses.replace(self._scorer, config=self.tolerating(1.0).config)
 
-
-def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: int = 0) -> Detector:
+def load(
+    run: str | os.PathLike[str],
+    step: str | int = 'best',
+    *,
+    batch_size: int = 0,
+    threshold: str | float | None = None,
+) -> Detector:
     """Loads the detector of a run folder onto all devices; a process that has not used jax yet is set up for it.
 
     Args:
         run: the run folder.
         step: of the checkpoint: `best` (validation AUC), `latest`, or a number.
-        batch_size: images per step over all devices; 0 takes the run's, or the next that the devices divide.
+        batch_size: images per step over all GPUs; 0 takes the run's, or the next that the devices divide. A CPU takes
+            blocks of its own, see `scoring.block_size`.
+        threshold: of predictions: a number on P(fake), or a rule that an evaluation fitted on validation (`youden`);
+            None takes `fpr=0.01`, or what comes nearest, see `decision.carried`.
 
     Raises:
-        UserError: no run folder, no such or no readable checkpoint, one of a newer fakeimg, or a batch size that the
-            devices do not divide.
+        UserError: no run folder, no such or no readable checkpoint, one of a newer fakeimg, a batch size that the
+            devices do not divide, or a threshold that is not carried.
     """
     if batch_size < 0:
         raise UserError(f'batch_size is {batch_size}; it must be 0 (as in training) or more.')
@@ -244,6 +232,7 @@ def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: i
         config, model, devices, restored = checkpoints.read_named(step, read)
     finally:
         checkpoints.close()
+    operating = decision_lib.of_run(folder, restored.meta, restored.step)
     return Detector(
         config=config,
         model=model,
@@ -254,6 +243,8 @@ def load(run: str | os.PathLike[str], step: str | int = 'best', *, batch_size: i
         run=folder,
         step=restored.step,
         notes=tuple(restored.notes),
+        operating=operating,
+        decision=decision_lib.carried(operating, threshold),
     )
 
 

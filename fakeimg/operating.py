@@ -65,7 +65,7 @@ def write(run: pathlib.Path, operating: Operating, tied_to: dict[str, Any]) -> O
         What was written.
     """
     path = run / FILE
-    before = _load(path) if path.exists() else {}
+    before = load(path) if path.exists() else {}
     operating = {**tied_to, **operating}
     if all(before.get(name) == value for name, value in tied_to.items()):
         for part in ('thresholds', 'unsure'):
@@ -83,7 +83,7 @@ def read(run: pathlib.Path, tied_to: dict[str, Any]) -> Operating | None:
     path = run / FILE
     if not path.exists():
         return None
-    found = _load(path)
+    found = load(path)
     if found['step'] != tied_to['step']:
         return None
     for name, words in (
@@ -98,7 +98,7 @@ def read(run: pathlib.Path, tied_to: dict[str, Any]) -> Operating | None:
     return found
 
 
-def _load(path: pathlib.Path) -> Operating:
+def load(path: pathlib.Path) -> Operating:
     try:
         found = json.loads(path.read_text())
         for name in ('step', 'checkpoint', 'split', 'digest', 'calibration'):

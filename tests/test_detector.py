@@ -18,9 +18,11 @@ import fakeimg
 from fakeimg.config import default_config
 from fakeimg.data import decode
 from fakeimg.data.datasets import open_data
-from fakeimg.detector import Detector, Prediction, load
+from fakeimg.detector import Detector, load
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation.evaluator import evaluate
+from fakeimg.prediction import Prediction
+from fakeimg.scoring import block_size
 from fakeimg.training import loop
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -70,14 +72,15 @@ def test_predictions_are_those_of_the_evaluation(detector: Detector, evaluated: 
 
 
 @pytest.mark.parametrize('batch_size', [2, 6, 64])
-def test_the_batch_size_changes_rounding_at_most(
+def test_scores_have_the_same_bits_with_every_batch_size(
     batch_size: int, run: pathlib.Path, detector: Detector, evaluated: dict[str, str]
 ) -> None:
     other = load(run, batch_size=batch_size)
     assert other.config.batch_size == batch_size
-    expected = np.array(logits(detector.predict(evaluated)), np.float32)
-    actual = np.array(logits(other.predict(evaluated)), np.float32)
-    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+    expected = logits(detector.predict(evaluated))
+    assert logits(other.predict(evaluated)) == expected
+    alone = [other.predict(path).logit for path in list(evaluated)[:3]]
+    assert alone == expected[:3]
 
 
 def test_images_in_every_form_have_the_same_score(detector: Detector, evaluated: dict[str, str]) -> None:
@@ -145,10 +148,10 @@ def test_images_are_read_as_predictions_are_taken(detector: Detector, evaluated:
             taken += 1
             yield frame
 
-    predictions = detector.predict_each(endless())
+    predictions = detector.stream(endless())
     first = [next(predictions) for _ in range(3)]
     threads = len(os.sched_getaffinity(0))
-    assert taken <= detector.config.batch_size * threads
+    assert taken <= block_size(24) * detector.devices.count * (threads + 3)
     assert len({row.logit for row in first}) == 3
     assert [row.name for row in first] == ['image 0', 'image 1', 'image 2']
 
@@ -171,10 +174,26 @@ def test_what_is_no_image_is_refused(detector: Detector, image: object, message:
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize('image', ['a.jpg', pathlib.Path('a.jpg'), b'\xff\xd8', PIL.Image.new('RGB', (9, 9))])
-def test_a_single_image_is_no_list(detector: Detector, image: object) -> None:
-    with pytest.raises(UserError, match='predict takes a list of images, not a single one; put the image in brackets'):
-        detector.predict(image)  # pyright: ignore[reportArgumentType]
+def test_a_single_image_gives_a_single_prediction(detector: Detector, evaluated: dict[str, str]) -> None:
+    path = pathlib.Path(next(iter(evaluated)))
+    pixels = decode.decode_rgb(path.read_bytes()).copy()
+    forms = [str(path), path, path.read_bytes(), bytearray(path.read_bytes()), PIL.Image.fromarray(pixels), pixels]
+    assert [detector.predict(image).logit for image in forms] == [detector.predict([path])[0].logit] * len(forms)
+    with pytest.raises(UserError, match='stream takes several images, not one'):
+        next(detector.stream(pixels))
+    with pytest.raises(UserError, match=r'predict takes an image .* or several, not a int'):
+        detector.predict(7)
+
+
+def test_probabilities_as_classifiers_give_them(detector: Detector) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 30, 26, 3), np.uint8)
+    found = detector.predict_proba(pixels)
+    assert found.shape == (5, 2) and found.dtype == np.float64
+    assert found[:, 1].tolist() == [row.probability for row in detector.predict(list(pixels))]
+    np.testing.assert_allclose(found.sum(1), 1)
+    assert detector.predict_proba([]).shape == (0, 2)
+    with pytest.raises(UserError, match='image 0 cannot be read'):
+        detector.predict_proba([b'text'])
 
 
 def test_ruined_weights_are_no_scores(detector: Detector) -> None:

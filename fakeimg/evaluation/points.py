@@ -5,15 +5,13 @@ import dataclasses
 
 import scipy.special
 
+from fakeimg.decision import CARRIED, FINEST
 from fakeimg.errors import UserError
 from fakeimg.evaluation import recalibration, thresholds
 from fakeimg.evaluation.figures import Point
 from fakeimg.evaluation.options import Options
 from fakeimg.operating import Operating, calibration_of
 from fakeimg.scoring import Predictions
-
-_FINEST = 30.0  # log-odds: beyond, two P(fake) in float64 may be one
-_CARRIED = ('fpr=0.01', 'balanced_accuracy')  # reported beside the threshold that was asked for
 
 
 def require_allowed(options: Options, operating: Operating | None) -> None:
@@ -71,7 +69,7 @@ def on_scale(probability: float, operating: Operating, options: Options) -> floa
 
 
 def _probability(logit: float) -> float:
-    if abs(logit) > _FINEST:
+    if abs(logit) > FINEST:
         raise UserError(
             f'the threshold lies at log-odds of {logit:.0f}, where P(fake) of this network cannot be told from '
             f'{int(logit > 0)}; prevalence=0.5 judges calibrated scores in place of its own.'
@@ -108,7 +106,7 @@ def with_carried(point: Point, operating: Operating | None, options: Options) ->
     if point.name != '0.5':
         points.append(Point('0.5', 0.5))
     if operating is not None:
-        for rule in _CARRIED:
+        for rule in CARRIED:
             if rule != point.name and 'threshold' in operating['thresholds'].get(rule, {}):
                 with contextlib.suppress(UserError):  # it cannot be told on this scale
                     points.append(_carried(rule, operating, options))

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Real, UInt8
 from fakeimg.config import Config
 from fakeimg.errors import UserError
 from fakeimg.models import cnn, resnet, vgg
+from fakeimg.models.layers import log_odds
 
 # The modules of `config.NETWORKS`, whose options are their arguments.
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -75,6 +76,15 @@ def init_variables(model: nn.Module, image_size: int, seed: int) -> dict[str, An
     images = jnp.zeros((1, image_size, image_size, 3), jnp.float32)
     variables = jax.jit(lambda key: model.init(key, images, train=False))(jax.random.key(seed))
     return {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}
+
+
+def apply(
+    model: nn.Module, variables: dict[str, Any], images: Float[Array, 'b h w 3']
+) -> tuple[Float[Array, ' b'], Float[Array, 'b f']]:
+    """Runs a network, not in training: float32 logits, the log-odds of fake, and the head's input."""
+    features: Any = model.apply(variables, images, train=False, method='features')
+    logits: Any = model.apply(variables, features, method=lambda module, x: log_odds(module.classifier(x)))
+    return logits, features
 
 
 def crop(batch: dict[str, jax.Array], size: int) -> UInt8[Array, 'b {size} {size} 3']:
