@@ -108,8 +108,13 @@ class Console:
                 yield
 
     @contextlib.contextmanager
-    def progress(self, title: str, total: int, completed: int = 0, *, lines: bool = True) -> Iterator['Progress']:
-        """A bar on a terminal, from `completed` to `total`; elsewhere a line every LINE_EVERY seconds, if `lines`."""
+    def progress(
+        self, title: str, total: int | None, completed: int = 0, *, lines: bool = True
+    ) -> Iterator['Progress']:
+        """A bar on a terminal, from `completed` to `total`; elsewhere a line every LINE_EVERY seconds, if `lines`.
+
+        Without a `total`, for work whose end nobody knows, there is no ETA.
+        """
         if not self.has_bars:
             before = self._work
             self._work = Progress(self, None, title, total, completed, lines)
@@ -120,7 +125,7 @@ class Console:
             return
         assert self._rich is not None
         bar = rich.progress.Progress(
-            rich.progress.TextColumn('{task.completed:,}/{task.total:,}'),
+            _Count(),
             rich.progress.BarColumn(bar_width=10),
             _Description(rich.table.Column(no_wrap=False)),  # the only one that may shrink
             console=self._rich,
@@ -132,6 +137,14 @@ class Console:
                 yield Progress(self, bar, title, total, completed, lines)
             finally:
                 self._bar = None
+
+
+class _Count(rich.progress.ProgressColumn):
+    """What is done, of how much where that is known."""
+
+    def render(self, task: rich.progress.Task) -> rich.text.Text:
+        total = '' if task.total is None else f'/{int(task.total):,}'
+        return rich.text.Text(f'{int(task.completed):,}{total}', no_wrap=True)
 
 
 class _Description(rich.progress.ProgressColumn):
@@ -149,7 +162,7 @@ class Progress:
         console: Console,
         bar: rich.progress.Progress | None,
         title: str,
-        total: int,
+        total: int | None,
         completed: int,
         lines: bool,
     ):
@@ -168,19 +181,24 @@ class Progress:
             self._bar.update(self._task, completed=completed, description=described)
         elif self._lines and completed > self._start and now - self._last_line >= LINE_EVERY - 0.5:
             self._last_line = now
-            self._console.say(f'{self._title}: {completed:,} of {self._total:,}, {self._rates(completed, now)}')
+            self._console.say(f'{self._title}: {self._count}, {self._rates(completed, now)}')
 
     @property
     def state(self) -> str:
         """What is done of how much."""
-        return f'{self._title}, {self._completed:,} of {self._total:,}'
+        return f'{self._title}, {self._count}'
+
+    @property
+    def _count(self) -> str:
+        return f'{self._completed:,}' + ('' if self._total is None else f' of {self._total:,}')
 
     def _described(self, completed: int, now: float) -> str:
         return f'{self._title}, {self._rates(completed, now)}' if completed > self._start else self._title
 
     def _rates(self, completed: int, now: float) -> str:
         rate = (completed - self._start) / max(now - self._since, 1e-9)
-        return f'{rate:{",.0f" if rate >= 10 else ".2g"}}/s, {format_seconds((self._total - completed) / rate)} left'
+        left = '' if self._total is None else f', {format_seconds((self._total - completed) / rate)} left'
+        return f'{rate:{",.0f" if rate >= 10 else ".2g"}}/s{left}'
 
 
 def format_seconds(seconds: float | None) -> str:

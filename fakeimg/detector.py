@@ -6,6 +6,8 @@ Evaluation, probing and everything else that applies a network stand on it; noth
 import copy
 import dataclasses
 import functools
+import hashlib
+import json
 import os
 import pathlib
 import warnings
@@ -22,6 +24,7 @@ from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.config import DEMO, Config, from_plain
 from fakeimg.console import SILENT, Console
 from fakeimg.data.datasets import Split
+from fakeimg.data.inputs import Input
 from fakeimg.data.labels import LABELS
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.decision import Decision
@@ -37,7 +40,7 @@ from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel, precision
 from fakeimg.runtime.start import start
 from fakeimg.scoring import Predictions, Scorer
-from fakeimg.stream import score_stream
+from fakeimg.stream import Look, score_stream
 
 _TOLERATED = 0.1  # share of a split that may be unreadable when nothing is trained on it
 DRAWN = 'this detector was trained on faces drawn by code; its scores say nothing about other images'
@@ -104,11 +107,15 @@ class Detector:
             raise UserError('stream takes several images, not one; put it in brackets.')
         if self.config.data.path == DEMO:
             warnings.warn(DRAWN, stacklevel=3)  # of the line that calls predict
-        for scored in score_stream(self._scorer, self.variables, read_inputs(images)):
-            prediction = conclude(scored, self.decision, self.note)
+        for prediction, _ in self.predict_inputs(read_inputs(images)):
             if strict and prediction.error is not None:
                 raise UserError(f'{prediction.error}; leave it out, or predict with strict=False.')
             yield prediction
+
+    def predict_inputs(self, images: Iterable[Input], look: Look | None = None) -> Iterator[tuple[Prediction, Any]]:
+        """Yields the predictions of named images in order, each with what `look` says, see `stream.score_stream`."""
+        for scored in score_stream(self._scorer, self.variables, images, look):
+            yield conclude(scored, self.decision, self.note), scored.seen
 
     @property
     def note(self) -> str:
@@ -162,6 +169,11 @@ class Detector:
     def dtype(self) -> jnp.dtype:
         """Of activations."""
         return precision.resolve(self.config.precision)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the weights, a SHA-256."""
+        return hashlib.sha256(json.dumps(checksums(self.variables), sort_keys=True).encode()).hexdigest()
 
     @functools.cached_property
     def backbone_digest(self) -> str:

@@ -11,7 +11,6 @@ import PIL.Image
 from fakeimg.data.inputs import Input, read_input
 from fakeimg.decision import Decision
 from fakeimg.errors import UserError
-from fakeimg.scoring import probabilities
 from fakeimg.stream import Scored
 
 
@@ -59,9 +58,8 @@ def read_inputs(images: Iterable[Any]) -> Iterator[Input]:
 
 def conclude(scored: Scored, decision: Decision, note: str = '') -> Prediction:
     """The prediction for a score."""
-    name, logit = scored.image.name, scored.logit
-    if logit is None:
+    name, logit, probability = scored.image.name, scored.logit, scored.probability
+    if logit is None or probability is None:
         return Prediction(name, threshold=decision.threshold, error=f'{name} cannot be read: {scored.reason}')
-    probability = float(probabilities(np.float32(logit)))
     label, verdict = decision.label(probability), decision.verdict(probability, logit)
     return Prediction(name, probability, logit, label, verdict, decision.threshold, note)

@@ -7,7 +7,8 @@ known before.
 import collections
 import concurrent.futures
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,9 @@ from fakeimg.data.inputs import Input, InputFiles
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import TrainingDiverged
 from fakeimg.runtime import parallel
-from fakeimg.scoring import Scorer
+from fakeimg.scoring import Scorer, probabilities
+
+Look = Callable[[bytes, np.ndarray], Any]
 
 
 class Scored(NamedTuple):
@@ -28,18 +31,40 @@ class Scored(NamedTuple):
     Attributes:
         image: what was scored.
         logit: log-odds of fake; None where it cannot be read.
+        probability: P(fake); None where it cannot be read.
         features: float32[F], the head's input; None where it cannot be read.
+        seen: what `look` returned; None where the image cannot be read.
         reason: why it cannot be read, or None.
     """
 
     image: Input
     logit: float | None = None
+    probability: float | None = None
     features: np.ndarray | None = None
+    seen: Any = None
     reason: str | None = None
 
 
-def score_stream(scorer: Scorer, variables: Any, images: Iterable[Input]) -> Iterator[Scored]:
+class _ReadFiles(InputFiles):
+    """Inputs that keep what was read of them."""
+
+    def __init__(self, images: list[Input]):
+        super().__init__(images)
+        self.contents = [b''] * len(images)
+
+    def read(self, index: int) -> bytes:
+        self.contents[index] = super().read(index)
+        return self.contents[index]
+
+
+def score_stream(scorer: Scorer, variables: Any, images: Iterable[Input], look: Look | None = None) -> Iterator[Scored]:
     """Yields what `scorer` says about each image, in order, and reads no more than a few batches ahead.
+
+    Args:
+        scorer, variables: the network.
+        images: to be scored.
+        look: is shown each image that can be read, in a thread, while others are computed: its encoded bytes, and
+            uint8[R, R, 3], the pixels before the device crops them.
 
     Raises:
         TrainingDiverged: a score is not finite.
@@ -48,17 +73,17 @@ def score_stream(scorer: Scorer, variables: Any, images: Iterable[Input]) -> Ite
     threads = pipeline.num_threads(config.data.threads, config.data.resize_size)
     parts = _parts(iter(images), config.batch_size)
     decoding: collections.deque[concurrent.futures.Future] = collections.deque()
-    running: collections.deque[tuple[list[Input], dict[str, str], Any]] = collections.deque()
+    running: collections.deque[tuple[_Part, Any]] = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(threads)
     try:
         while True:
             # One more than the threads, so that each has its next batch when it is done with one.
             for part in itertools.islice(parts, threads + 1 - len(decoding)):
-                decoding.append(pool.submit(_decode, scorer, part))
+                decoding.append(pool.submit(_decode, scorer, part, look))
             if not decoding:
                 break
-            part, batch, reasons = decoding.popleft().result()
-            running.append((part, reasons, scorer.predict(variables, scorer.devices.split(batch))))
+            part, batch = decoding.popleft().result()
+            running.append((part, scorer.predict(variables, scorer.devices.split(batch))))
             if len(running) > 1:  # read the last batch's outputs while this one is computed
                 yield from _read(*running.popleft())
         if running:
@@ -72,21 +97,33 @@ def _parts(images: Iterator[Input], size: int) -> Iterator[list[Input]]:
         yield part
 
 
-def _decode(scorer: Scorer, part: list[Input]) -> tuple[list[Input], pipeline.Batch, dict[str, str]]:
-    split = Split(InputFiles(part), np.zeros(len(part), np.int32), [''] * len(part), [''] * len(part))
-    unreadable = UnreadableImages('images', len(part), 1.0)
+class _Part(NamedTuple):
+    images: list[Input]
+    reasons: dict[str, str]
+    seen: list[Any]
+
+
+def _decode(scorer: Scorer, images: list[Input], look: Look | None) -> tuple[_Part, pipeline.Batch]:
+    read, count = _ReadFiles(images), len(images)
+    split = Split(read, np.zeros(count, np.int32), [''] * count, [''] * count)
+    unreadable = UnreadableImages('images', count, 1.0)
     batch = pipeline.EvalBatches(split, scorer.config, unreadable, shard=parallel.shard())[0]
-    return part, batch, unreadable.reasons
+    seen: list[Any] = [None] * count
+    if look is not None:
+        rows = zip(read.contents, batch['image'], batch['weight'], strict=False)
+        seen = [look(data, square) if weight else None for data, square, weight in rows]
+    return _Part(images, unreadable.reasons, seen), batch
 
 
-def _read(part: list[Input], reasons: dict[str, str], outputs: Any) -> Iterator[Scored]:
+def _read(part: _Part, outputs: Any) -> Iterator[Scored]:
     logits, features, weights = jax.device_get(outputs)
-    for place, image in enumerate(part):
-        if not weights[place]:
-            yield Scored(image, reason=reasons.get(str(place), 'another process could not read it'))
-        elif not np.isfinite(logits[place]):
+    rows = zip(part.images, weights.tolist(), logits.tolist(), probabilities(logits).tolist(), features, strict=False)
+    for place, (image, weight, logit, probability, feature) in enumerate(rows):
+        if not weight:
+            yield Scored(image, reason=part.reasons.get(str(place), 'another process could not read it'))
+        elif not math.isfinite(logit):
             raise TrainingDiverged(
                 f'the score of {image.name} is not finite: these weights are ruined; take an earlier checkpoint.'
             )
         else:
-            yield Scored(image, float(logits[place]), features[place])
+            yield Scored(image, logit, probability, feature, part.seen[place])

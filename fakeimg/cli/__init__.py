@@ -12,6 +12,7 @@ from fakeimg.streams import guard_standard_streams
 VERBS = {
     'train': 'train a detector; the same command continues a run that stopped',
     'evaluate': 'score a split with a checkpoint and write metrics and a report',
+    'predict': 'score images, folders, archives and lists; one row for each',
     'compare': 'compare runs, seeds and other detectors on the same images, with paired tests',
     'audit': 'find what is wrong with a data set before training on it',
     'prepare': 'convert images of any known layout to a prepared set of ArrayRecord shards',

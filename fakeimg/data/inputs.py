@@ -1,8 +1,7 @@
 """Images from the caller of a function, as paths, bytes or pixels: turned into the files of a split."""
 
 import os
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +12,10 @@ from fakeimg.errors import UserError
 
 
 class Input(NamedTuple):
-    """An image: its path, its encoded bytes, or why it cannot be read."""
+    """An image: its path, its encoded bytes, a function that reads these, or why it cannot be read."""
 
     name: str
-    content: str | bytes | decode.BadImage
+    content: str | bytes | Callable[[], bytes] | decode.BadImage
 
 
 class InputFiles:
@@ -36,7 +35,10 @@ class InputFiles:
         if isinstance(content, bytes):
             return content
         try:
-            return pathlib.Path(content).read_bytes()
+            if callable(content):
+                return content()
+            with open(content, 'rb', buffering=0) as file:
+                return file.read()
         except FileNotFoundError:
             raise OSError('there is no such file') from None
         except (OSError, ValueError) as error:

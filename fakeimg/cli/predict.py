@@ -1,0 +1,141 @@
+"""Scores images with a trained detector: fakeimg predict --workdir runs/resnet50 INPUT...
+
+INPUT is an image, a folder with images at any depth, a pattern, a zip or tar archive, a prepared set, or - for one image
+on standard input. Each image has one row, in order, also one that cannot be read. At a terminal, a few images get a
+table with a sentence each; otherwise rows are CSV, on standard output or in the file --out.
+Exit code 0: all images were scored; 1: some could not be; 2: a mistake in the command; 130: interrupted.
+"""
+
+import itertools
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import rich.table
+import rich.text
+from absl import flags
+
+from fakeimg import detector
+from fakeimg.applying import inputs, predict, rows, sinks, words
+from fakeimg.applying.inputs import Images
+from fakeimg.applying.predict import Applied, Counts
+from fakeimg.cli import verb
+from fakeimg.console import Console
+from fakeimg.errors import UserError
+from fakeimg.files import TEXT
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
+_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of the run: best (validation AUC), latest, or its step.')
+_FILES_FROM = flags.DEFINE_string(
+    'files_from', None, 'File with one name of an image, folder or archive a line; - for stdin.'
+)
+_NUL = flags.DEFINE_bool('0', False, 'The names in that file end with NUL, as find -print0 writes them.')
+_OUT = flags.DEFINE_string('out', None, 'File for the rows: .csv, .jsonl or .parquet; default: standard output.')
+_FORMAT = flags.DEFINE_string(
+    'format', None, 'csv, jsonl, parquet, or a template: %p path, %v verdict, %s P(fake), %l label, %g logit, '
+    '%t threshold, %b stability, %f faces, %x provenance, %n note, %m model. Default: by the name of --out, or csv.'
+)  # fmt: skip
+_RESUME = flags.DEFINE_bool('resume', False, 'Go on with the file --out where an earlier command stopped.')
+_OVERWRITE = flags.DEFINE_bool('overwrite', False, 'Replace the file --out if it exists.')
+_THRESHOLD = flags.DEFINE_string(
+    'threshold', None, 'P(fake) from which an image is called fake, or a rule that an evaluation fitted on validation '
+    '(youden); default: fpr=0.01 if validation supports it.'
+)  # fmt: skip
+_BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Images per step over all GPUs; 0: as in training.')
+
+_FEW = 20  # images, of which a terminal shows a table
+
+
+def main(argv: Sequence[str]) -> int:
+    console = verb.console(stream=sys.stderr)
+    images = _images(argv[1:])
+    out = pathlib.Path(_OUT.value).expanduser() if _OUT.value else None
+    form = _FORMAT.value or (out.suffix[1:].lower() if out and out.suffix[1:].lower() in rows.FORMATS else 'csv')
+    rows.require_format(form)
+    for name, value in (('resume', _RESUME.value), ('overwrite', _OVERWRITE.value)):
+        verb.require(not value or out is not None, name, str(value).lower(), 'given with --out FILE')
+    verb.require(not (_RESUME.value and _OVERWRITE.value), 'overwrite', 'true', 'left out with --resume')
+    applied = Applied(_detector())
+    for note in filter(None, (*applied.detector.notes, applied.detector.decision.note)):
+        console.warn(note)
+    if out is None and _FORMAT.value is None and sys.stdout.isatty() and images.total and images.total <= _FEW:
+        return _exit_code(_show(applied, images))
+    if out is None:
+        return _exit_code(_print(applied, images, form, console))
+    return _exit_code(_write(applied, images, out, form, console))
+
+
+def _images(arguments: Sequence[str]) -> Images:
+    if _FILES_FROM.value is None:
+        verb.require(not _NUL.value, '0', 'true', 'given with --files_from')
+        if not arguments:
+            raise UserError('no image given; name files, folders or archives, or pass --files_from LIST.')
+        return inputs.find(arguments, sys.stdin.buffer)
+    if arguments:
+        raise UserError(f'--files_from is given, and {arguments[0]!r} as well; put all names in the list.')
+    separator = b'\0' if _NUL.value else b'\n'
+    try:
+        file = sys.stdin.buffer if _FILES_FROM.value == '-' else open(os.path.expanduser(_FILES_FROM.value), 'rb')
+    except OSError as error:
+        raise UserError(f'the list {_FILES_FROM.value} cannot be read ({error.strerror}).') from None
+    listed = inputs.listed(file, separator)
+    first = next(listed, None)
+    if first is None:
+        raise UserError(f'the list {_FILES_FROM.value} names no image.')
+    return Images(itertools.chain([first], listed), None)
+
+
+def _detector() -> detector.Detector:
+    if not _WORKDIR.value:
+        raise UserError('no detector given; pass --workdir runs/NAME.')
+    return detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value, threshold=_THRESHOLD.value)
+
+
+def _print(applied: Applied, images: Images, form: str, console: Console) -> Counts:
+    """Rows on standard output. Who reads it may stop: that is no error."""
+    # Not sys.stdout, which goes on without a word when nobody reads.
+    with open(os.dup(1), 'w', **TEXT) as stream:
+        try:
+            return predict.write_rows(applied, images, sinks.TextSink(stream, form), console)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # what the stream still holds
+            return Counts()
+
+
+def _write(applied: Applied, images: Images, out: pathlib.Path, form: str, console: Console) -> Counts:
+    done = 0
+    if _RESUME.value and out.exists():
+        now = rows.Row('', threshold=applied.detector.decision.threshold, model=applied.model)
+        sink, done = sinks.continue_file(out, form, images.inputs, now)
+        console.say(f'{out} has rows of {done:,} images; the others follow')
+    else:
+        sink = sinks.open_file(out, form, overwrite=_OVERWRITE.value)
+    try:
+        counts = predict.write_rows(applied, images, sink, console, done=done)
+    except KeyboardInterrupt:
+        console.say(f'{out} keeps the rows so far; the same command with --resume goes on')
+        raise
+    finally:
+        sink.close()
+    failed = f', {counts.failed:,} of which could not be scored' if counts.failed else ''
+    console.say(f'{counts.scored + counts.failed:,} images{failed}: {out}')
+    return counts
+
+
+def _show(applied: Applied, images: Images) -> Counts:
+    """A table for a person."""
+    counts, failed = words.of_test(applied.detector), 0
+    table = rich.table.Table('image', 'verdict', rich.table.Column('P(fake)', justify='right'), 'what that means')
+    total = 0
+    for prediction, row in applied.rows(images.inputs):
+        failed, total = failed + (prediction.error is not None), total + 1
+        score = '' if prediction.probability is None else f'{prediction.probability:.2f}'
+        cells = (row.path, prediction.verdict or '-', score, words.sentence(prediction, counts))
+        table.add_row(*map(rich.text.Text, cells))
+    Console(sys.stdout).table(table)
+    return Counts(total - failed, failed)
+
+
+def _exit_code(counts: Counts) -> int:
+    return 1 if counts.failed else 0

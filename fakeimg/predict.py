@@ -1,0 +1,3 @@
+from fakeimg.cli import shim
+
+shim(__name__, 'predict')  # `python -m fakeimg.predict` is `fakeimg predict`
