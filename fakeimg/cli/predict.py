@@ -1,8 +1,8 @@
 """Scores images with a trained detector: fakeimg predict --workdir runs/resnet50 INPUT...
 
-INPUT is an image, a folder with images at any depth, a pattern, a zip or tar archive, a prepared set, or - for one image
-on standard input. Each image has one row, in order, also one that cannot be read. At a terminal, a few images get a
-table with a sentence each; otherwise rows are CSV, on standard output or in the file --out.
+INPUT is an image, a folder with images at any depth, a pattern, a zip or tar archive, a prepared set, or - for one
+image on standard input. Each image has one row, in order, also one that cannot be read. At a terminal, a few images get
+a table with a sentence each; otherwise rows are CSV, on standard output or in the file --out.
 Exit code 0: all images were scored; 1: some could not be; 2: a mistake in the command; 130: interrupted.
 """
 
