@@ -18,7 +18,7 @@ from fakeimg.data.splits import file_part
 from fakeimg.data.tables import columns_of
 from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
-from fakeimg.evaluation import card, carried, fitting, judge, places, points, report, robustness, slices
+from fakeimg.evaluation import card, carried, fitting, judge, places, points, report, robustness, slices, unlike
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation.options import DEFAULTS, Options
 from fakeimg.evaluation.referee import Scores, warnings_about
@@ -87,6 +87,7 @@ def evaluate(
     if operating is not None and own is not None and _overlap(split, detector.config.data.validation_split):
         operating = {**operating, 'source': 'this set'}
         console.warn('these images fixed the thresholds themselves, which therefore look better here than elsewhere')
+    detector = carried.learn_known(detector, own, console)
     point = points.resolve(options, operating)
     with PartialScores(folder, {**detector.scoring_key, 'data': [data.digest, content, split]}, part) as partial:
         predictions, unreadable = detector.score(part, split, console=console, partial=partial)
@@ -118,6 +119,7 @@ def evaluate(
         'content_digest': content,
     }
     known = _known(detector, data, None if data_path else split)
+    metrics['unlike'] = unlike.count(detector, part, console)
     metrics['without_copies'] = _without(known, part, predictions, point.threshold)
     if options.robustness:
         threshold = points.own_threshold(point, options, operating)

@@ -9,7 +9,6 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fakeimg import detector as detector_lib
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data import decode
@@ -21,6 +20,7 @@ from fakeimg.errors import UserError
 from fakeimg.evaluation import intervals, paired, robustness
 from fakeimg.evaluation.degraded import CLEAN, KINDS, TIERS, Cell, DegradedFiles, degrade
 from fakeimg.scoring import Predictions
+from fakeimg.untrained import from_recipe
 
 CELLS = [Cell(kind, severity) for kind in KINDS for severity in KINDS[kind].severities]
 UNCHANGED = {'resize_nearest': 1, 'resize_bilinear': 1, 'resize_bicubic': 1, 'resize_lanczos': 1, 'thumbnail': 1,
@@ -170,7 +170,7 @@ def test_each_original_is_decoded_once(split: Split, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def detector(config: Config) -> Detector:
-    return detector_lib.from_recipe(config)
+    return from_recipe(config)
 
 
 def scores(detector: Detector, split: Split, cells: Sequence[Cell]) -> np.ndarray:
@@ -207,7 +207,7 @@ def test_scores_depend_on_neither_order_nor_threads_nor_batches(config: Config, 
     for batch_size, threads, order in ((16, 1, 1), (16, 3, -1), (22, 2, 1)):
         config.batch_size, config.data.threads = batch_size, threads
         some = split.take(np.arange(12)[::order])
-        found.append(scores(detector_lib.from_recipe(config), some, cells)[::order])
+        found.append(scores(from_recipe(config), some, cells)[::order])
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_allclose(found[0], found[2], atol=1e-5)
 

@@ -13,11 +13,12 @@ from fakeimg import files
 from fakeimg.config import Config, override
 from fakeimg.data import labels as labels_lib
 from fakeimg.data.datasets import open_data
-from fakeimg.detector import from_recipe, load
+from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.probing import classifiers
 from fakeimg.probing.prober import Options, probe
 from fakeimg.training import loop
+from fakeimg.untrained import from_recipe
 from tests.support.console import Recorder
 from tests.support.verbs import Verb, assert_refused, flags_of
 
