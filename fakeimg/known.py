@@ -7,6 +7,8 @@ unlike too, by the quantiles below.
 import dataclasses
 import json
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from fakeimg import files
 from fakeimg.data import decode
 
 FILE = 'known.npz'
+UNLIKE = 'unlike the training images'
 MOST = 2000  # validation images that are looked at
 LEAST = 40  # with fewer, nothing is said
 Look = Callable[[Sequence[bytes], np.ndarray], Sequence[Any]]
@@ -113,7 +116,7 @@ class Known:
     def unlike(self, facts: Facts, distance: float) -> str:
         """The reasons as words for a note; '' if there are none."""
         found = self.reasons(facts, distance)
-        return f'unlike the training images: {", ".join(found.values())}' if found else ''
+        return f'{UNLIKE}: {", ".join(found.values())}' if found else ''
 
     def write(self, path: pathlib.Path) -> None:
         """Writes a file that `read` takes."""
@@ -129,7 +132,7 @@ def read(path: pathlib.Path, digest: str | None = None) -> Known | None:
         with open(path, 'rb') as file, np.load(file) as arrays:
             about: dict[str, Any] = json.loads(str(arrays['about']))
             found = {name: arrays[name].astype(np.float64) for name in ('ranges', 'means', 'basis', 'scales')}
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     known = Known(**{**about, 'kinds': tuple(about['kinds'])}, **found)
     return known if digest in (None, known.digest) else None
@@ -152,14 +155,16 @@ def fit(
 ) -> Known | None:
     """Learns what images of validation are like; None of fewer than LEAST.
 
-    Directions are fitted on every other image, and the distance that 1 of 100 exceeds on the others.
+    Directions are fitted on every other image of a class, and the distance that 1 of 100 exceeds on the others.
     """
     features = np.asarray(features, np.float64)
     if len(facts) < LEAST:
         return None
     kinds, counts = np.unique([one.kind for one in facts], return_counts=True)
     ranges = np.quantile(np.array([one.values for one in facts]), _RANGE, axis=0).T
-    rows = np.arange(len(labels)) % 2 == 0
+    rows = np.zeros(len(labels), bool)
+    for label in np.unique(labels):  # half of each class, in whatever order they come
+        rows[np.flatnonzero(labels == label)[::2]] = True
     fitted, own = features[rows], labels[rows]
     means = np.stack([fitted[own == label].mean(0) for label in np.unique(own)])
     within = fitted - means[np.searchsorted(np.unique(own), own)]
@@ -169,7 +174,7 @@ def fit(
     others = max(1, features.shape[1] - number)
     rest = max(float(variances[number:].sum()) / others, float(variances[0]) * 1e-6, 1e-12)
     basis, scales = directions[:number].T, np.sqrt(np.maximum(variances[:number], rest))
-    far = float(np.quantile(_distances(features[~rows], means, basis, scales, rest), _FAR))
+    far = max(1e-9, float(np.quantile(_distances(features[~rows], means, basis, scales, rest), _FAR)))
     usual = tuple(str(kind) for kind, count in zip(kinds, counts, strict=True) if count >= 0.005 * len(facts))
     return Known(usual, ranges, means, basis, scales, rest, far, digest)
 

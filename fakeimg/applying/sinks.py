@@ -68,14 +68,20 @@ class ParquetSink:
         self._partial.replace(self._path)
 
 
+def require_new(path: pathlib.Path) -> None:
+    """Raises UserError where there is something already."""
+    if path.exists():
+        raise UserError(f'{path} exists; go on with it (resume), replace it (overwrite), or name another file.')
+
+
 def open_file(path: pathlib.Path, form: str, *, overwrite: bool = False) -> Sink:
     """A new file.
 
     Raises:
         UserError: it exists and is not to be overwritten, it cannot be written to, or Parquet is not to be had.
     """
-    if path.exists() and not overwrite:
-        raise UserError(f'{path} exists; go on with it (resume), replace it (overwrite), or name another file.')
+    if not overwrite:
+        require_new(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return ParquetSink(path) if form == 'parquet' else TextSink(open(path, 'w', **files.TEXT), form)

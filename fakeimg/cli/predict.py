@@ -12,6 +12,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+import rich.box
 import rich.table
 import rich.text
 from absl import flags
@@ -44,6 +45,10 @@ _THRESHOLD = flags.DEFINE_string(
 )  # fmt: skip
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Images per step over all GPUs; 0: as in training.')
 
+_STABILITY = flags.DEFINE_bool(
+    'stability', False, 'Score mildly re-encoded variants too, and call an image unsure where its verdict changes.'
+)  # fmt: skip
+
 _FEW = 20  # images, of which a terminal shows a table
 
 
@@ -55,15 +60,24 @@ def main(argv: Sequence[str]) -> int:
     rows.require_format(form)
     for name, value in (('resume', _RESUME.value), ('overwrite', _OVERWRITE.value)):
         verb.require(not value or out is not None, name, str(value).lower(), 'given with --out FILE')
+    if form == 'parquet' and out is None:
+        raise UserError('parquet is no text; pass --out FILE.parquet.')
     verb.require(not (_RESUME.value and _OVERWRITE.value), 'overwrite', 'true', 'left out with --resume')
-    applied = Applied(_detector())
-    for note in filter(None, (*applied.detector.notes, applied.detector.decision.note)):
-        console.warn(note)
+    if out is not None and not (_RESUME.value or _OVERWRITE.value):
+        sinks.require_new(out)
+    applied = Applied(_detector(), stability=_STABILITY.value)
     if out is None and _FORMAT.value is None and sys.stdout.isatty() and images.total and images.total <= _FEW:
+        _warn(applied, console)
         return _exit_code(_show(applied, images))
     if out is None:
+        _warn(applied, console)
         return _exit_code(_print(applied, images, form, console))
     return _exit_code(_write(applied, images, out, form, console))
+
+
+def _warn(applied: Applied, console: Console) -> None:
+    for note in filter(None, (*applied.detector.notes, applied.detector.decision.note)):
+        console.warn(note)
 
 
 def _images(arguments: Sequence[str]) -> Images:
@@ -108,9 +122,11 @@ def _write(applied: Applied, images: Images, out: pathlib.Path, form: str, conso
     if _RESUME.value and out.exists():
         now = rows.Row('', threshold=applied.detector.decision.threshold, model=applied.model)
         sink, done = sinks.continue_file(out, form, images.inputs, now)
-        console.say(f'{out} has rows of {done:,} images; the others follow')
     else:
         sink = sinks.open_file(out, form, overwrite=_OVERWRITE.value)
+    _warn(applied, console)
+    if done:
+        console.say(f'{out} has rows of {done:,} images; the others follow')
     try:
         counts = predict.write_rows(applied, images, sink, console, done=done)
     except KeyboardInterrupt:
@@ -125,13 +141,18 @@ def _write(applied: Applied, images: Images, out: pathlib.Path, form: str, conso
 
 def _show(applied: Applied, images: Images) -> Counts:
     """A table for a person."""
-    counts, failed = words.of_test(applied.detector), 0
-    table = rich.table.Table('image', 'verdict', rich.table.Column('P(fake)', justify='right'), 'what that means')
-    total = 0
-    for prediction, row in applied.rows(images.inputs):
-        failed, total = failed + (prediction.error is not None), total + 1
-        score = '' if prediction.probability is None else f'{prediction.probability:.2f}'
-        cells = (row.path, prediction.verdict or '-', score, words.sentence(prediction, counts))
+    counts, failed, total = words.of_test(applied.detector), 0, 0
+    table = rich.table.Table(
+        rich.table.Column('image', overflow='fold'),
+        'verdict',
+        rich.table.Column('P(fake)', justify='right'),
+        rich.table.Column('what that means', ratio=1),
+        box=rich.box.SIMPLE,
+    )
+    for row in applied.rows(images.inputs):
+        failed, total = failed + (row.verdict is None), total + 1
+        score = '' if row.probability is None else f'{row.probability:.2f}'
+        cells = (row.path, row.verdict or '-', score, words.sentence(row, counts))
         table.add_row(*map(rich.text.Text, cells))
     Console(sys.stdout).table(table)
     return Counts(total - failed, failed)
