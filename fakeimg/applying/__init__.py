@@ -1,0 +1,1 @@
+"""Detectors applied to images of users: inputs in, one row each out."""
