@@ -31,6 +31,9 @@ _RDF = '{http://www.w3.org/1999/02/22-rdf-syntax-ns#}'
 _SOURCE_TYPE = '{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}DigitalSourceType'
 _PROVENANCE = '{http://purl.org/dc/terms/}provenance'  # where a C2PA manifest is kept that is not in the file
 _JPEG_XMP, _PNG_XMP = b'http://ns.adobe.com/xap/1.0/\0', b'XML:com.adobe.xmp'
+# The start of a manifest store, of a type that only it has (C2PA 2.1, section 11.1.4); JPEG XT has such boxes too.
+_C2PA_BOX = b'jumdc2pa' + bytes.fromhex('00110010800000AA00389B71')
+_C2PA_FORMATS = ('tiff', 'gif', 'avif', 'heif')  # and those that are searched here
 
 # The program that writes a keyword, and what its text then holds: a word like `prompt` alone says nothing.
 _WRITERS = (
@@ -78,7 +81,7 @@ def find_parts(data: bytes) -> Parts:
         return _webp_parts(data)
     # The search only decides whether it is worth while to look into the structure.
     xmp = _pillow_xmp(data) if b'DigitalSourceType' in data or b'provenance' in data else b''
-    return Parts(xmp, has_manifest=b'c2pa' in data or b'C2PA' in data)
+    return Parts(xmp, has_manifest=kind in _C2PA_FORMATS and _C2PA_BOX in data)
 
 
 def read_declared(parts: Parts) -> Declared:
@@ -151,8 +154,8 @@ def _jpeg_parts(data: bytes) -> Parts:
             break
         if marker == 0xE1 and not xmp and data.startswith(_JPEG_XMP, place + 4):
             xmp = data[place + 4 + len(_JPEG_XMP) : end]
-        elif marker == 0xEB and data.startswith(b'JP', place + 4) and data.find(b'c2pa', place, end) >= 0:
-            has_manifest = True  # boxes, as JPEG XT has them too
+        elif marker == 0xEB and data.startswith(b'JP', place + 4) and data.find(_C2PA_BOX, place, end) >= 0:
+            has_manifest = True
         place = max(end, place + 4)
     return Parts(xmp, has_manifest=has_manifest)
 
