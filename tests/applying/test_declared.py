@@ -210,7 +210,7 @@ PLANTS: list[Callable[[bytes], bytes]] = [
     lambda caption: png(chunk(b'teXt', b'parameters\0' + PARAMETERS.encode() + caption)),
     lambda caption: in_pixels(caption, 'PNG'),
     lambda caption: in_pixels(caption, 'BMP'),
-    lambda caption: webp(packet()) + b'XMP ' + struct.pack('<I', len(caption)) + caption,
+    lambda caption: image('WEBP') + b'XMP ' + struct.pack('<I', len(caption)) + caption,
     lambda caption: image('GIF', comment=caption[:255]),
     lambda caption: image('TIFF', description=caption.decode('ascii', 'replace')),
     lambda caption: CARRIERS['jpeg'](packet(f'dc:source="{escaped(caption)}"')),
@@ -230,6 +230,10 @@ PLANTS: list[Callable[[bytes], bytes]] = [
         packet(elements=f'<dc:description rdf:parseType="Literal"><rdf:RDF><rdf:Description Iptc4xmpExt:'
         f'DigitalSourceType="{ADDRESS}"/></rdf:RDF></dc:description>')
     ),
+    lambda caption: CARRIERS['jpeg'](
+        packet(elements=f'<x:other><rdf:RDF {NAMESPACES}><rdf:Description Iptc4xmpExt:DigitalSourceType="{ADDRESS}"/>'
+        '</rdf:RDF></x:other>', wrap=False)
+    ),
     lambda caption: CARRIERS['png'](packet(f'Iptc4xmpExt:DigitalSourceType="no {TERM}: {escaped(caption)}"')),
 ]  # fmt: skip
 
@@ -238,7 +242,7 @@ def test_a_thousand_planted_captions_declare_nothing() -> None:
     rng = random.Random(0)
     words = ['a photo', 'of', TERM, ADDRESS, 'Steps: 20, Sampler: none', 'not', 'made by AI', '"class_type"', 'ComfyUI']
     accused = []
-    for number in range(1008):
+    for number in range(1036):
         sentence = ' '.join(rng.choices(words, k=rng.randint(2, 9)))
         caption = rng.choice([
             sentence.encode(), PACKET, packet(elements=f'<Iptc4xmpExt:DigitalSourceType>{ADDRESS}'

@@ -2,9 +2,11 @@
 
 import datetime
 import http.server
+import importlib.util
 import io
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
@@ -235,6 +237,7 @@ def test_without_the_extra_a_manifest_is_mentioned(
     monkeypatch.setattr(provenance, '_library', lambda: None)
     found = read(data)
     assert found == Provenance(note=provenance.NOT_CHECKED)
+    assert read(jpeg(0xEB, b'JP\0\1\0\0\0\1 c2pa, of another kind')) == Provenance()
     assert found.text == "it has a C2PA manifest, which needs the extra provenance: pip install 'fakeimg[provenance]'"
 
 
@@ -257,7 +260,9 @@ def test_certificates_need_the_extra(tmp_path: pathlib.Path, monkeypatch: pytest
 
 
 def test_the_library_is_loaded_from_its_own_folder(c2pa: Any, tmp_path: pathlib.Path) -> None:
-    (tmp_path / 'libc2pa_c.so').write_bytes(b'not native code')
+    spec = importlib.util.find_spec('_bisect')
+    assert spec is not None and spec.origin is not None
+    shutil.copy(spec.origin, tmp_path / 'libc2pa_c.so')  # other native code
     code = 'from fakeimg.applying import provenance; print(provenance._library())'
     done = subprocess.run(
         [sys.executable, '-c', code], cwd=tmp_path, env={'PYTHONPATH': str(ROOT)}, capture_output=True, text=True
