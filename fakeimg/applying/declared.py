@@ -18,7 +18,9 @@ MAX_TEXTS = 64  # of a PNG
 MAX_TEXT, MAX_XMP = 1 << 16, 1 << 18  # bytes that are looked at, after decompression
 
 # IPTC's terms (NewsCodes, Digital Source Type), and those that C2PA adds.
-_TERM = re.compile(r'(?:https?://(?:cv\.iptc\.org/newscodes|c2pa\.org)/digitalsourcetype/|digsrctype:)([A-Za-z]{3,60})/?')
+_TERM = re.compile(
+    r'(?:https?://(?:cv\.iptc\.org/newscodes|c2pa\.org)/digitalsourcetype/|digsrctype:)([A-Za-z]{3,60})/?'
+)
 _BARE_TERMS = (
     'algorithmicMedia', 'algorithmicallyEnhanced', 'composite', 'compositeCapture', 'compositeSynthetic',
     'compositeWithTrainedAlgorithmicMedia', 'computationalCapture', 'dataDrivenMedia', 'digitalCapture',

@@ -130,11 +130,11 @@ def find_faces(pixels: UInt8[np.ndarray, 'h w 3'], detector: Any) -> list[Face]:
         detector: see `load_detector`; anything with the methods setInputSize and detect of cv2.FaceDetectorYN.
     """
     height, width = pixels.shape[:2]
-    found = []
+    photo, found = PIL.Image.fromarray(pixels), []
     for side in SIDES:
         scale = side / max(height, width)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        scaled = np.asarray(PIL.Image.fromarray(pixels).resize(size, PIL.Image.Resampling.BILINEAR))
+        scaled = np.asarray(photo.resize(size, PIL.Image.Resampling.BILINEAR, reducing_gap=2))
         detector.setInputSize(size)
         _, rows = detector.detect(np.ascontiguousarray(scaled[:, :, ::-1]))
         across, down = width / size[0], height / size[1]

@@ -126,7 +126,7 @@ def read_certificates(path: str | os.PathLike[str]) -> str:
     """
     if _library() is None:
         raise UserError("C2PA manifests cannot be checked; install the extra: pip install 'fakeimg[provenance]'.")
-    from cryptography import x509
+    from cryptography import x509  # pyright: ignore[reportMissingImports]  # the extra provenance
 
     try:
         text = pathlib.Path(path).expanduser().read_text()

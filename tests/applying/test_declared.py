@@ -68,7 +68,8 @@ def png(*chunks: bytes) -> bytes:
 
 
 def itxt(keyword: bytes, text: bytes, is_compressed: bool = False) -> bytes:
-    return chunk(b'iTXt', keyword + bytes([0, is_compressed, 0, 0, 0]) + (zlib.compress(text) if is_compressed else text))
+    content = zlib.compress(text) if is_compressed else text
+    return chunk(b'iTXt', keyword + bytes([0, is_compressed, 0, 0, 0]) + content)
 
 
 def text(keyword: str, content: str) -> bytes:
@@ -348,5 +349,5 @@ def test_images_without_declarations_take_a_tenth_of_a_millisecond(kind: str) ->
 
 def test_terms_are_whole_addresses_or_known_words() -> None:
     assert declared.term_of(f' {ADDRESS} ') == declared.term_of(TERM) == declared.term_of(f'digsrctype:{TERM}') == TERM
-    for other in ('', 'AI', f'{TERM}s', f'{ADDRESS}/x', f'http://example.com/digitalsourcetype/{TERM}', ADDRESS.upper()):
+    for other in ('', 'AI', f'{TERM}s', f'{ADDRESS}/x', f'http://example.com/digitalsourcetype/{TERM}'):
         assert declared.term_of(other) == ''

@@ -41,11 +41,12 @@ class Identity(NamedTuple):
 
 
 def identity(is_self_signed: bool = False) -> Identity:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
+    x509, hashes, serialization, ec = (
+        pytest.importorskip(f'cryptography.{name}')
+        for name in ('x509', 'hazmat.primitives.hashes', 'hazmat.primitives.serialization',
+                     'hazmat.primitives.asymmetric.ec')
+    )  # fmt: skip
+    NameOID, ExtendedKeyUsageOID = x509.NameOID, x509.ExtendedKeyUsageOID
     now, encoding = datetime.datetime.now(datetime.UTC), serialization.Encoding.PEM
 
     def certificate(subject: str, key: Any, issuer: str, issuer_key: Any, is_root: bool) -> bytes:
@@ -111,7 +112,8 @@ def sign(
             builder.set_remote_url(remote)
             builder.set_no_embed()
         if parent:
-            builder.add_ingredient(json.dumps({'relationship': 'parentOf', 'label': 'parent'}), 'image/jpeg', io.BytesIO(parent))
+            ingredient = json.dumps({'relationship': 'parentOf', 'label': 'parent'})
+            builder.add_ingredient(ingredient, 'image/jpeg', io.BytesIO(parent))
         builder.sign(key, kind, io.BytesIO(data), out)
     return out.getvalue()
 
@@ -271,9 +273,9 @@ def test_the_library_is_loaded_from_its_own_folder(c2pa: Any, tmp_path: pathlib.
 
 
 def test_the_module_is_imported_without_the_library() -> None:
-    code = 'import sys; from fakeimg.applying import provenance; print(sorted({"c2pa", "jax", "cv2"} & set(sys.modules)))'
+    code = 'import sys; from fakeimg.applying import provenance; print({"c2pa", "jax"} & set(sys.modules))'
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ('[]\n', '')
+    assert (done.stdout, done.stderr) == ('set()\n', '')
 
 
 def test_what_a_signer_writes_is_fit_for_a_terminal() -> None:
