@@ -46,6 +46,7 @@ _WRITERS = (
     (b'invokeai_metadata', re.compile(r'\s*\{\s*"'), 'InvokeAI'),
     (b'invokeai_graph', re.compile(r'\s*\{\s*"'), 'InvokeAI'),
     (b'sd-metadata', re.compile(r'\s*\{\s*"'), 'InvokeAI'),
+    (b'Dream', re.compile(r'(?s)".*" -s ?\d+ '), 'InvokeAI'),
     (b'fooocus_scheme', re.compile(r'(fooocus|a1111)\s*$'), 'Fooocus'),
 )
 # Programs that do nothing but generate; a version may follow, and no other word.

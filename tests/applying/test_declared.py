@@ -138,6 +138,7 @@ def test_other_source_types_are_declared_but_not_as_ai() -> None:
         ('workflow', COMFY_WORKFLOW, 'ComfyUI'),
         ('invokeai_metadata', '{"generation_mode": "txt2img"}', 'InvokeAI'),
         ('sd-metadata', '{"model": "stable diffusion"}', 'InvokeAI'),
+        ('Dream', '"a face, 85 mm" -s 50 -S 42 -W 512 -H 512 -C 7.5 -A k_lms', 'InvokeAI'),
         ('fooocus_scheme', 'fooocus', 'Fooocus'),
         ('Software', 'NovelAI', 'NovelAI'),
         ('generator', 'Stable Diffusion 1.5', 'Stable Diffusion'),
@@ -207,6 +208,7 @@ PLANTS: list[Callable[[bytes], bytes]] = [
     lambda caption: png(chunk(b'tEXt', b'parameters\0' + caption)),
     lambda caption: png(chunk(b'tEXt', b'prompt\0' + caption)),
     lambda caption: png(chunk(b'tEXt', b'workflow\0' + caption)),
+    lambda caption: png(chunk(b'tEXt', b'Dream\0"' + caption + b'" -')),
     lambda caption: png(chunk(b'tEXt', b'Software\0Stable Diffusion is not what made this: ' + caption)),
     lambda caption: png(chunk(b'teXt', b'parameters\0' + PARAMETERS.encode() + caption)),
     lambda caption: in_pixels(caption, 'PNG'),
@@ -243,7 +245,7 @@ def test_a_thousand_planted_captions_declare_nothing() -> None:
     rng = random.Random(0)
     words = ['a photo', 'of', TERM, ADDRESS, 'Steps: 20, Sampler: none', 'not', 'made by AI', '"class_type"', 'ComfyUI']
     accused = []
-    for number in range(1036):
+    for number in range(1064):
         sentence = ' '.join(rng.choices(words, k=rng.randint(2, 9)))
         caption = rng.choice([
             sentence.encode(), PACKET, packet(elements=f'<Iptc4xmpExt:DigitalSourceType>{ADDRESS}'
