@@ -300,9 +300,7 @@ def drawn(rng: np.random.Generator, side: int) -> np.ndarray:
     return np.asarray(image.resize((size, size), PIL.Image.Resampling.LANCZOS))
 
 
-needs_weights = pytest.mark.skipif(
-    not WEIGHTS, reason='FAKEIMG_FACE_WEIGHTS does not name a file of YuNet, which cannot be downloaded here'
-)
+needs_weights = pytest.mark.skipif(not WEIGHTS, reason='FAKEIMG_FACE_WEIGHTS does not name the file of YuNet')
 
 
 @needs_weights
