@@ -19,6 +19,7 @@ from fakeimg import files
 from fakeimg.data import decode
 
 FILE = 'known.npz'
+_PIXELS = 'ppm'  # the format of arrays and of crops, which have none of their own
 UNLIKE = 'unlike the training images'
 MOST = 2000  # validation images that are looked at
 LEAST = 40  # with fewer, nothing is said
@@ -107,7 +108,7 @@ class Known:
             slack = _SLACK[name]
             if value < low / slack or value > high * slack:
                 found[name] = _reason(name, value, low, high)
-        if facts.kind not in self.kinds:
+        if facts.kind not in self.kinds and facts.kind != _PIXELS:
             found['format'] = f'{facts.kind or "unknown"} format, not {" or ".join(self.kinds)}'
         if distance > 1:
             found['features'] = f'its features lie {distance:.1f} times as far out as those of 99 of 100'

@@ -70,7 +70,7 @@ def face_weights(path: str = '') -> str:
     logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # every retry would be a warning
     refusal: Exception | None = None
     try:
-        hub._check_connection()
+        hub.check_connection()
     except ConnectionError as error:
         refusal = error
     try:

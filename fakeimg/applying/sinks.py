@@ -137,7 +137,7 @@ def _complete(file: IO[bytes], form: str) -> Iterator[tuple[dict[str, Any] | Non
         if form == 'jsonl':
             for line in lines():
                 row = json.loads(line)
-                if not _is_face(row):
+                if not rows_lib.is_face(row['faces']):
                     yield row, offset
             return
         cells = csv.reader(lines(), strict=True)
@@ -148,14 +148,10 @@ def _complete(file: IO[bytes], form: str) -> Iterator[tuple[dict[str, Any] | Non
         yield None, offset
         for values in cells:
             row = dict(zip(Row._fields, values, strict=True))
-            if not _is_face(row):
+            if not rows_lib.is_face(row['faces']):
                 yield row, offset
     except (csv.Error, ValueError):  # what follows was not written whole
         return
-
-
-def _is_face(row: dict[str, Any]) -> bool:
-    return ' of ' in (row['faces'] or '')
 
 
 def _check(row: dict[str, Any], image: Input | None, now: Row, path: pathlib.Path) -> None:

@@ -31,8 +31,8 @@ def of(predictions: Sequence[Prediction]) -> float | None:
     Args:
         predictions: of the COUNT variants of an image.
     """
-    scores = [prediction.probability for prediction in predictions]
-    return None if None in scores else 1 - (max(scores) - min(scores))
+    scores = [prediction.probability for prediction in predictions if prediction.probability is not None]
+    return 1 - (max(scores) - min(scores)) if len(scores) == COUNT else None
 
 
 def flips(predictions: Sequence[Prediction]) -> bool:

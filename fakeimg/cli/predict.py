@@ -6,6 +6,7 @@ a table with a sentence each; otherwise rows are CSV, on standard output or in t
 Exit code 0: all images were scored; 1: some could not be; 2: a mistake in the command; 130: interrupted.
 """
 
+import functools
 import itertools
 import os
 import pathlib
@@ -18,9 +19,10 @@ import rich.text
 from absl import flags
 
 from fakeimg import detector
-from fakeimg.applying import inputs, predict, rows, sinks, words
+from fakeimg.applying import faces, inputs, predict, provenance, rows, sinks, words
 from fakeimg.applying.inputs import Images
 from fakeimg.applying.predict import Applied, Counts
+from fakeimg.applying.subjects import FaceFinder
 from fakeimg.cli import verb
 from fakeimg.console import Console
 from fakeimg.errors import UserError
@@ -49,6 +51,14 @@ _STABILITY = flags.DEFINE_bool(
     'stability', False, 'Score mildly re-encoded variants too, and call an image unsure where its verdict changes.'
 )  # fmt: skip
 
+_FACES = flags.DEFINE_enum(
+    'faces', 'auto', ['auto', 'off', 'all'], 'Score the faces in photos: auto where the detector was trained on crops '
+    'that fakeimg made, one row an image; all: always, with a row for each face as well.'
+)  # fmt: skip
+_FACE_WEIGHTS = flags.DEFINE_string('face_weights', '', 'File of the network that finds faces; default: from the Hub.')
+_PROVENANCE = flags.DEFINE_bool('provenance', True, 'Read what files declare of themselves; no part of the score.')
+_TRUSTED = flags.DEFINE_string('trusted', '', 'PEM file of certificates whose signed manifests are trusted.')
+
 _FEW = 20  # images, of which a terminal shows a table
 
 
@@ -65,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
     verb.require(not (_RESUME.value and _OVERWRITE.value), 'overwrite', 'true', 'left out with --resume')
     if out is not None and not (_RESUME.value or _OVERWRITE.value):
         sinks.require_new(out)
-    applied = Applied(_detector(), stability=_STABILITY.value)
+    applied = _applied(_detector(), console)
     if out is None and _FORMAT.value is None and sys.stdout.isatty() and images.total and images.total <= _FEW:
         _warn(applied, console)
         return _exit_code(_show(applied, images))
@@ -104,6 +114,27 @@ def _detector() -> detector.Detector:
     if not _WORKDIR.value:
         raise UserError('no detector given; pass --workdir runs/NAME.')
     return detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value, threshold=_THRESHOLD.value)
+
+
+def _applied(network: detector.Detector, console: Console) -> Applied:
+    read = None
+    if _PROVENANCE.value:
+        certificates = provenance.read_certificates(_TRUSTED.value) if _TRUSTED.value else ''
+        read = functools.partial(_provenance, certificates)
+    finder, margin = None, None if network.run is None else faces.margin_of(network.run)
+    if _FACES.value == 'all' or (_FACES.value == 'auto' and margin is not None):
+        try:
+            found = faces.load_detector(faces.face_weights(_FACE_WEIGHTS.value))
+            finder = FaceFinder(found, margin or faces.MARGIN, read)
+        except UserError as error:
+            if _FACES.value == 'all':
+                raise
+            console.warn(f'whole images are scored, no faces are looked for: {str(error).rstrip(".")}')
+    return Applied(network, _STABILITY.value, read, finder, shows_faces=_FACES.value == 'all')
+
+
+def _provenance(certificates: str, data: bytes) -> str:
+    return provenance.read(data, certificates).text
 
 
 def _print(applied: Applied, images: Images, form: str, console: Console) -> Counts:
@@ -150,7 +181,8 @@ def _show(applied: Applied, images: Images) -> Counts:
         box=rich.box.SIMPLE,
     )
     for row in applied.rows(images.inputs):
-        failed, total = failed + (row.verdict is None), total + 1
+        if not row.is_face:
+            failed, total = failed + (row.verdict is None), total + 1
         score = '' if row.probability is None else f'{row.probability:.2f}'
         cells = (row.path, row.verdict or '-', score, words.sentence(row, counts))
         table.add_row(*map(rich.text.Text, cells))

@@ -49,7 +49,7 @@ def download(name: str) -> tuple[pathlib.Path, tuple[float, ...] | None, tuple[f
     repository, _, revision = name.partition('@')
     refusal: Exception | None = None
     try:  # one request, where there is anybody to ask: hf_hub_download would retry for 25 s without a connection
-        _check_connection()
+        check_connection()
         huggingface_hub.model_info(repository, revision=revision or None, timeout=TIMEOUT)
     except Exception as error:  # its HTTP library may raise anything
         refusal = error
@@ -82,7 +82,7 @@ def download(name: str) -> tuple[pathlib.Path, tuple[float, ...] | None, tuple[f
     return path, None, None
 
 
-def _check_connection() -> None:
+def check_connection() -> None:
     """Raises ConnectionError when the Hub, or the proxy on the way to it, cannot be reached in CONNECTION_TIMEOUT.
 
     Libraries take longer, for they try again.

@@ -181,7 +181,7 @@ def test_only_the_known_file_is_taken_from_the_hub(monkeypatch: pytest.MonkeyPat
         asked.append((repository, file))
         return str(path)
 
-    monkeypatch.setattr(faces.hub, '_check_connection', lambda: None)
+    monkeypatch.setattr(faces.hub, 'check_connection', lambda: None)
     monkeypatch.setattr(huggingface_hub, 'hf_hub_download', download)
     with pytest.raises(UserError, match=r'is not the face_detection_yunet_2023mar.onnx that fakeimg knows .*; remove'):
         face_weights()
