@@ -116,7 +116,10 @@ def align(
         base = first.names, first.labels, first.groups
     names, labels, groups = base
     if len(labels) < len(names):
-        raise UserError('no table says which images are fake; add a column of labels, or name the data they are of.')
+        raise UserError(
+            'no table says which images are fake; add a column of labels (label NAME=real and NAME=fake define what '
+            'its names mean), or name the data they are of.'
+        )
     rows, notes = {}, []
     held = np.ones(len(names), bool)
     for entrant, scored in scores.items():

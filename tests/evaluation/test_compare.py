@@ -17,6 +17,7 @@ from fakeimg.evaluation.compare import compare
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.training import loop
 from tests.support.console import Recorder
+from tests.support.files import write_tree
 from tests.support.small import small_config
 from tests.support.verbs import Verb, assert_refused
 
@@ -114,6 +115,32 @@ def test_every_system_on_every_set_and_what_was_seen_there(runs: pathlib.Path, t
     assert titles[1:3] == ['AUC of every system on every set', 'accuracy of every system on every set']
     assert titles[-1] == 'Without images seen in training'
     assert len(result['pairs']) == 2 and 'other has no scores of seen' in said.text
+
+
+@pytest.mark.slow
+def test_runs_read_sets_with_names_of_their_own(runs: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Folders that are named otherwise, and a table with other columns; a later comparison uses the evaluations."""
+    shutil.copytree(runs / 'faces/test/real', tmp_path / 'folders/test/untouched')
+    shutil.copytree(runs / 'faces/test/fake', tmp_path / 'folders/test/edited')
+    images = sorted((tmp_path / 'folders').rglob('*.jpg'))
+    lines = [f'{image.relative_to(tmp_path)},{image.parent.name}' for image in images]
+    (tmp_path / 'table.csv').write_text('\n'.join(['frame,truth', *lines]))
+    sources, data = [str(runs / name) for name in ('small-0', 'longer')], [str(tmp_path / 'folders')]
+    labels, columns = ['untouched=real', 'edited=fake'], ['path=frame', 'label=truth']
+    with pytest.raises(UserError, match='the classes of .* are unknown'):
+        compare(sources, data, out=tmp_path / 'out')
+    results = [
+        compare(
+            sources, [*data, str(tmp_path / 'table.csv')], labels=labels, columns=columns, out=tmp_path / f'o{time}'
+        )[0]
+        for time in (0, 1)
+    ]
+    assert [(one['n'], one['fake']) for one in results[0]['data']] == [(40, 20), (40, 20)]
+    assert [member['is_new'] for one in results for cell in one['cells'] for member in cell['members']] == (
+        [True] * 4 + [False] * 4
+    )
+    plain, _ = compare(sources, out=tmp_path / 'plain')
+    assert [cell['auc'] for cell in results[0]['cells']] == [cell['auc'] for cell in plain['cells']] * 2
 
 
 @pytest.mark.slow
@@ -299,6 +326,47 @@ def test_the_verb(tmp_path: pathlib.Path, verb: Verb) -> None:
     assert 'good − poor' in done.stdout and 'compare.html' in done.stdout
     assert re.search(r'0\.9\d+\s.*\n *\[0\.\d+, 0\.9\d+\]', done.stdout)
     assert shlex.join([*sources, '--out', str(tmp_path / 'out')]) in (tmp_path / 'out/compare.html').read_text()
+
+
+def test_the_verb_takes_names_of_a_set_and_proposes_them(tmp_path: pathlib.Path, verb: Verb) -> None:
+    names = [name.replace('real', 'untouched').replace('fake', 'edited') for name in NAMES]
+    folder = write_tree(tmp_path / 'a set', dict.fromkeys(names, b'\xff\xd8\xff no image, but named so'))
+    scores = write_scores(tmp_path / 'good.csv', 3.0, names=names, labels=False)
+    refused = verb('compare', scores, '--data', folder)
+    assert_refused(refused, 'the classes of')
+    line = re.search(r'fakeimg compare .*(?= \)\.)', refused.stderr)
+    assert line is not None, refused.stderr
+    proposed = [word.replace('=real', '=fake') if 'edited' in word else word.replace('=fake', '=real')
+                for word in shlex.split(line[0])[2:]]  # fmt: skip
+    done = verb('compare', *proposed, '--json')
+    assert (done.returncode, json.loads(done.stdout)['data'][0]['fake']) == (0, 60), done.stderr
+    table = tmp_path / 'list.csv'
+    table.write_text('\n'.join(['frame,truth', *(f'a set/{name},{name.split("/")[1]}' for name in names)]))
+    with pytest.raises(UserError, match=r'list\.csv has no column'):
+        compare([scores], [str(table)], out=tmp_path / 'out')
+    columns, labels = ['path=frame', 'label=truth'], ['untouched=real', 'edited=fake']
+    result, _ = compare([scores], [str(table)], labels=labels, columns=columns, out=tmp_path / 'out')
+    assert (result['data'][0]['n'], result['data'][0]['fake']) == (120, 60)
+
+
+def test_labels_of_tables_of_scores(tmp_path: pathlib.Path) -> None:
+    """They mean what the user says; without that, an unknown name is refused."""
+    path = pathlib.Path(write_scores(tmp_path / 'a.csv', 3.0))
+    path.write_text(path.read_text().replace(',real', ',untouched'))
+    with pytest.raises(UserError, match='no table says which images are fake; .* define what its names mean'):
+        compare([str(path)], out=tmp_path / 'out')
+    result, _ = compare([str(path)], labels=['untouched=real'], out=tmp_path / 'out')
+    assert result['cells'][0]['auc']['value'] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('flag', 'sentence'),
+    [('--columns=path=frame', 'no set is named'), ('--label=a=real', 'there is neither'), ('--label=a', 'label is')],
+)
+def test_names_without_a_set_are_refused(tmp_path: pathlib.Path, verb: Verb, flag: str, sentence: str) -> None:
+    folder = write_evaluation(tmp_path / 'a', 1.0, 0)
+    assert_refused(verb('compare', folder, flag), sentence)
 
 
 @pytest.mark.slow
