@@ -70,16 +70,16 @@ class Aligned:
 
 
 def same_set(scores: Mapping[Entrant, Scores]) -> str | None:
-    """The content digest that all evaluations share; None where there are only tables.
+    """The content digest of the first evaluation; None where there are only tables.
 
     Raises:
-        UserError: they are of different sets.
+        UserError: evaluations are of different sets, and do not all know what the files held.
     """
     seen: dict[str, Entrant] = {}
     for entrant, scored in scores.items():
-        if scored.metrics and scored.metrics.get('content_digest'):
-            seen.setdefault(scored.metrics['content_digest'], entrant)
-    if len(seen) > 1:
+        if scored.content_digest:
+            seen.setdefault(scored.content_digest, entrant)
+    if len(seen) > 1 and not all(len(scored.digests) for scored in scores.values() if scored.content_digest):
         one, other, *_ = seen.values()
         raise UserError(
             f'{one.name} was scored on {_where(scores[one])}, {other.name} on {_where(scores[other])}, and these '
@@ -105,14 +105,18 @@ def align(
 
     Args:
         scores: of each detector.
-        name, path, digest: of the set.
+        name, path, digest: of the set. Evaluations of a set with another digest are matched by what files hold.
         base: names, labels and groups of its images; None takes those of the first evaluation, or the first table.
 
     Raises:
         UserError: no images in common, no labels, or labels that contradict each other.
     """
+    first = None
     if base is None:
-        first = min(scores.values(), key=lambda one: (one.metrics is None, len(one.labels) == 0))
+        first = min(
+            scores.values(),
+            key=lambda one: (one.metrics is None, one.content_digest != digest, len(one.labels) == 0),
+        )
         base = first.names, first.labels, first.groups
     names, labels, groups = base
     if len(labels) < len(names):
@@ -123,7 +127,11 @@ def align(
     rows, notes = {}, []
     held = np.ones(len(names), bool)
     for entrant, scored in scores.items():
-        places = _places(scored, names, entrant)
+        if first is None or scored.content_digest in (None, digest):
+            places = _places(scored, names, entrant)
+        else:
+            places = matching.match_bytes(scored.digests, scored.labels, first.digests, labels)
+            notes.append(_by_bytes(entrant, scored, places))
         rows[entrant] = np.full(len(names), -1)
         rows[entrant][places[places >= 0]] = np.flatnonzero(places >= 0)
         held &= rows[entrant] >= 0
@@ -132,7 +140,7 @@ def align(
     if scores and not held.any():
         raise UserError(
             f'{" and ".join(entrant.name for entrant in scores)} have no images in common; compare scores of the same '
-            'images.'
+            'images, or name a set on which all run folders are scored.'
         )
     most = max([len(names), *(len(scored.names) for scored in scores.values())])
     if scores and held.sum() < most:
@@ -143,6 +151,13 @@ def align(
     notes += _copies(scores, name)
     kept = {entrant: places[held] for entrant, places in rows.items()}
     return Aligned(name, path, digest, labels[held], groups, scores, kept, notes)
+
+
+def _by_bytes(entrant: Entrant, scored: Scores, places: np.ndarray) -> str:
+    found = scored.digests[places >= 0]
+    note = f'{entrant.name} was scored on {_where(scored)}, and its images are matched by what the files hold'
+    copies = len(found) - len(np.unique(found))
+    return f'{note}; {copies:,} of them have the same bytes as others, in the same order' if copies else note
 
 
 def _copies(scores: Mapping[Entrant, Scores], name: str) -> list[str]:

@@ -70,6 +70,7 @@ class Scores:
         folder: of that evaluation.
         is_new: whether it was made now.
         notes: warnings for the user.
+        digests: S16[n], of the files, see `seen.digests`; S16[0] where none are kept.
     """
 
     names: list[str]
@@ -80,6 +81,12 @@ class Scores:
     folder: pathlib.Path | None = None
     is_new: bool = False
     notes: list[str] = dataclasses.field(default_factory=list)
+    digests: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, seen.DTYPE))
+
+    @property
+    def content_digest(self) -> str | None:
+        """Of the set, see `seen.content_digest`; None where it is not known."""
+        return (self.metrics or {}).get('content_digest')
 
 
 def read(source: str, step: str = 'best', labels: Sequence[str] = ()) -> Entrant:
@@ -239,4 +246,14 @@ def _read_evaluation(folder: pathlib.Path, is_new: bool = False) -> Scores:
     metrics = json.loads((folder / 'metrics.json').read_text())
     table = score_table.read(str(folder / 'predictions.csv'), {}, CLASS_NAMES, None, has_labels=False)
     labels = np.array(table.labels, np.int32)
-    return Scores(table.names, labels, table.logits, table.others.get('group', []), metrics, folder, is_new)
+    digests = seen.read_scored(folder)
+    return Scores(
+        names=table.names,
+        labels=labels,
+        logits=table.logits,
+        groups=table.others.get('group', []),
+        metrics=metrics,
+        folder=folder,
+        is_new=is_new,
+        digests=digests if len(digests) == len(labels) else digests[:0],
+    )

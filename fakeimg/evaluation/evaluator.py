@@ -130,6 +130,7 @@ def evaluate(
     metrics['data']['unreadable'] = [list(item) for item in unreadable.reasons.items()][:_UNREADABLE_SHOWN]
     if parallel.is_first_process():
         _write(folder, metrics, predictions, part, detector.meta, detector.run, options)
+        seen.write_scored(folder, seen.digests(part)[rows])
     unreadable.write(run.unreadable_file(folder))
     partial.remove()
     for note in unreadable.summary(run.unreadable_file(folder)):
@@ -284,8 +285,8 @@ def _without(
     known: np.ndarray, part: datasets_lib.Split, predictions: Predictions, threshold: float
 ) -> dict[str, Any] | None:
     """The metrics without `known` images; see `evaluate`."""
-    if parallel.has_other_processes() and isinstance(part.files, seen.WatchedFiles):
-        part.files.read_rest()
+    if isinstance(part.files, seen.WatchedFiles):
+        part.files.read_rest()  # what other processes scored, or an evaluation that was interrupted
     copied = np.isin(seen.digests(part), known)
     names = {part.names[row] for row in np.flatnonzero(copied)}
     kept = np.array([name not in names for name in predictions.names], bool)

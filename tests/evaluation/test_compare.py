@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from fakeimg.data import seen
 from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.evaluation import compare_tables, contests
@@ -18,6 +19,7 @@ from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.training import loop
 from tests.support.console import Recorder
 from tests.support.files import write_tree
+from tests.support.sets import prepare
 from tests.support.small import small_config
 from tests.support.verbs import Verb, assert_refused
 
@@ -223,6 +225,56 @@ def test_tables_may_name_images_otherwise_and_have_fewer(tmp_path: pathlib.Path)
     result, _ = compare([whole, part], out=tmp_path / 'out', console=said)
     assert result['data'][0]['n'] == result['pairs'][0]['auc']['n'] == 110
     assert 'only the 110 images that all have scores of are compared, of 120' in said.text.replace('\n', ' ')
+
+
+def test_sets_that_name_the_same_images_differently(tmp_path: pathlib.Path) -> None:
+    """Images are matched by what the files held, although both have some names; so are copies, in their order."""
+    digests = np.array([f'{row:04}' for row in range(120)], seen.DTYPE)
+    digests[[3, 4, 70]] = digests[3]  # two real images and a fake one
+    digests[9] = b''  # not read
+    one, other = (write_evaluation(tmp_path / name, 2.0, 5, content_digest=name, detector={}) for name in 'ab')
+    seen.write_scored(one, digests)
+    header, *lines = (other / 'predictions.csv').read_text().splitlines()
+    order = np.arange(120)[::-1]
+    renamed = [','.join([NAMES[place], *lines[row].split(',')[1:]]) for place, row in enumerate(order)]
+    (other / 'predictions.csv').write_text('\n'.join([header, *renamed]))
+    with pytest.raises(UserError, match='these images are not the same'):  # as an early fakeimg wrote it
+        compare([str(one), str(other)], out=tmp_path / 'out')
+    seen.write_scored(other, digests[order])
+    result, _ = compare([str(one), str(other)], out=tmp_path / 'out')
+    assert result['data'][0]['n'] == 119
+    (pair,) = result['pairs']
+    assert pair['auc']['value'] == 0 and pair['accuracy']['only_a'] + pair['accuracy']['only_b'] <= 2  # of real copies
+    notes = ' '.join(result['notes'])
+    assert 'b was scored on test of /faces, and its images are matched by what the files hold; 2 of them' in notes
+    assert 'only the 119 images that all have scores of are compared, of 120' in notes
+    swapped = [line.replace(',real', ',x').replace(',fake', ',real').replace(',x', ',fake') for line in renamed]
+    (other / 'predictions.csv').write_text('\n'.join([header, *swapped]))
+    with pytest.raises(UserError, match='the labels of b contradict the others for 117 of 119 images'):
+        compare([str(one), str(other)], out=tmp_path / 'out')
+    seen.write_scored(other, digests[order][:7])  # of another table
+    with pytest.raises(UserError, match='these images are not the same'):
+        compare([str(one), str(other)], out=tmp_path / 'out')
+
+
+@pytest.mark.slow
+def test_a_folder_and_the_set_prepared_from_its_renamed_copy(runs: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    images = sorted((runs / 'faces/test').rglob('*.jpg'))
+    for number, image in enumerate(images):
+        path = tmp_path / f'renamed/test/{image.parent.name}/{len(images) - number}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image.read_bytes())
+    prepare(tmp_path / 'renamed', tmp_path / 'prepared')
+    detector = load(runs / 'small-0')
+    folders = [
+        str(evaluate(detector, data_path=str(path), out=tmp_path / f'of {path.name}')[1])
+        for path in (runs / 'faces', tmp_path / 'renamed', tmp_path / 'prepared')
+    ]
+    result, _ = compare(folders, out=tmp_path / 'out')
+    assert result['data'][0]['n'] == 40
+    assert [pair['auc']['value'] for pair in result['pairs']] == [0, 0, 0]
+    assert {pair['accuracy']['only_a'] for pair in result['pairs']} == {0}
+    assert sum('matched by what the files hold' in note for note in result['notes']) == 2
 
 
 def test_groups_are_resampled_whole(tmp_path: pathlib.Path) -> None:
