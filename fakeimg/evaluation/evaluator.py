@@ -85,15 +85,16 @@ def evaluate(
     detector = dataclasses.replace(detector, flip=options.flip)
     own = None if data_path else data
     operating = carried.of_run(detector, own, options.threshold, options.error_rate, console)
-    if operating is not None and own is not None and _overlap(split, detector.config.data.validation_split):
+    is_fixing = own is not None and split.split('[')[0] == detector.config.data.validation_split.split('[')[0]
+    if operating is not None and is_fixing:
         operating = {**operating, 'source': 'this set'}
         console.warn('these images fixed the thresholds themselves, which therefore look better here than elsewhere')
     point = points.resolve(options, operating)
     with PartialScores(folder, {**detector.scoring_key, 'data': [data.digest, content, split]}, part) as partial:
-        predictions, unreadable = detector.score(part, split, console=console, partial=partial)
-    for note in warnings_about(predictions, 'check which label means fake'):
+        scored, unreadable = detector.score(part, split, console=console, partial=partial)
+    for note in warnings_about(scored, 'check which label means fake'):
         console.warn(note)
-    predictions = points.corrected(predictions, options, operating)
+    predictions = points.corrected(scored, options, operating)
     place = {name: row for row, name in enumerate(part.names)}
     rows = [place[name] for name in predictions.names]
     columns = slices.header_columns(part, predictions.names)
@@ -123,7 +124,7 @@ def evaluate(
     if options.robustness:
         threshold = points.own_threshold(point, options, operating)
         metrics['robustness'] = robustness.evaluate(
-            detector, part, split, threshold=threshold, images=options.robustness_images, console=console
+            detector, part, split, clean=scored, threshold=threshold, images=options.robustness_images, console=console
         )
     else:
         metrics['robustness'] = places.before(folder).get('robustness')  # the same evaluation, which took minutes
@@ -183,7 +184,13 @@ def judge_scores(
     if options.robustness and scorer is not None and images is not None:
         threshold = points.own_threshold(point, options, operating)
         metrics['robustness'] = robustness.evaluate(
-            scorer, images, about['split'], threshold=threshold, images=options.robustness_images, console=console
+            scorer,
+            images,
+            about['split'],
+            clean=scores.predictions,
+            threshold=threshold,
+            images=options.robustness_images,
+            console=console,
         )
     else:
         metrics['robustness'] = places.before(folder).get('robustness')
@@ -263,10 +270,6 @@ def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib
     if path != DEMO and not os.path.exists(path):
         raise UserError(f'the images of this run are not at {path}; say where they are now with moved_to.')
     return datasets_lib.open_data(detector.config)
-
-
-def _overlap(split: str, other: str) -> bool:
-    return split.split('[')[0] == other.split('[')[0]
 
 
 def _known(detector: Detector, data: datasets_lib.DataSet, split: str | None) -> np.ndarray:
