@@ -9,7 +9,7 @@ import numpy as np
 from fakeimg.data.labels import LABELS
 from fakeimg.errors import UserError
 from fakeimg.evaluation import matching
-from fakeimg.evaluation.entrants import Entrant, Scores
+from fakeimg.evaluation.entrants import Entrant, EntrantScores
 from fakeimg.scoring import Predictions
 
 
@@ -32,7 +32,7 @@ class Aligned:
     digest: str | None
     labels: np.ndarray
     groups: list[str]
-    scores: Mapping[Entrant, Scores]
+    scores: Mapping[Entrant, EntrantScores]
     rows: Mapping[Entrant, np.ndarray]
     notes: list[str]
 
@@ -69,7 +69,7 @@ class Aligned:
                 'real': len(self.labels) - fake, 'fake': fake, 'groups': groups}  # fmt: skip
 
 
-def same_set(scores: Mapping[Entrant, Scores]) -> str | None:
+def same_set(scores: Mapping[Entrant, EntrantScores]) -> str | None:
     """The content digest of the first evaluation; None where there are only tables.
 
     Raises:
@@ -89,13 +89,13 @@ def same_set(scores: Mapping[Entrant, Scores]) -> str | None:
     return next(iter(seen), None)
 
 
-def _where(scored: Scores) -> str:
+def _where(scored: EntrantScores) -> str:
     metrics = scored.metrics or {}
     return f'{metrics.get("split")} of {metrics.get("data_path")}'
 
 
 def align(
-    scores: Mapping[Entrant, Scores],
+    scores: Mapping[Entrant, EntrantScores],
     name: str,
     path: str | None,
     digest: str | None,
@@ -153,14 +153,14 @@ def align(
     return Aligned(name, path, digest, labels[held], groups, scores, kept, notes)
 
 
-def _by_bytes(entrant: Entrant, scored: Scores, places: np.ndarray) -> str:
+def _by_bytes(entrant: Entrant, scored: EntrantScores, places: np.ndarray) -> str:
     found = scored.digests[places >= 0]
     note = f'{entrant.name} was scored on {_where(scored)}, and its images are matched by what the files hold'
     copies = len(found) - len(np.unique(found))
     return f'{note}; {copies:,} of them have the same bytes as others, in the same order' if copies else note
 
 
-def _copies(scores: Mapping[Entrant, Scores], name: str) -> list[str]:
+def _copies(scores: Mapping[Entrant, EntrantScores], name: str) -> list[str]:
     """Which detectors have seen images of a set in training."""
     who: dict[tuple[int, int], list[str]] = {}
     for entrant, scored in scores.items():
@@ -173,7 +173,7 @@ def _copies(scores: Mapping[Entrant, Scores], name: str) -> list[str]:
     ]
 
 
-def _places(scored: Scores, names: list[str], entrant: Entrant) -> np.ndarray:
+def _places(scored: EntrantScores, names: list[str], entrant: Entrant) -> np.ndarray:
     """int64[m], where each scored image is among `names`; -1 where it is not."""
     place = {name: row for row, name in enumerate(names)}
     places = np.array([place.get(name, -1) for name in scored.names], np.int64)
@@ -182,12 +182,12 @@ def _places(scored: Scores, names: list[str], entrant: Entrant) -> np.ndarray:
     return places
 
 
-def _spread(scored: Scores, rows: np.ndarray) -> list[str]:
+def _spread(scored: EntrantScores, rows: np.ndarray) -> list[str]:
     return [scored.groups[row] if row >= 0 else '' for row in rows]
 
 
 def _require_agreement(
-    scored: Scores, places: np.ndarray, names: list[str], labels: np.ndarray, entrant: Entrant
+    scored: EntrantScores, places: np.ndarray, names: list[str], labels: np.ndarray, entrant: Entrant
 ) -> None:
     if not len(scored.labels):
         return

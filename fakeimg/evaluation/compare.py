@@ -17,7 +17,7 @@ from fakeimg.errors import UserError
 from fakeimg.evaluation import alignment, compare_page, compare_tables, entrants
 from fakeimg.evaluation.alignment import Aligned
 from fakeimg.evaluation.contests import ALL_PAIRS, System, cell, pairs
-from fakeimg.evaluation.entrants import Entrant, Scores
+from fakeimg.evaluation.entrants import Entrant, EntrantScores
 
 
 def compare(
@@ -149,7 +149,7 @@ def _name(members: Sequence[Entrant]) -> str:
 def _column(
     members: Sequence[Entrant], split: str, images: entrants.Images | None, out: pathlib.Path, console: Console
 ) -> Aligned:
-    scores: dict[Entrant, Scores] = {}
+    scores: dict[Entrant, EntrantScores] = {}
     for member in members:
         scored = entrants.score(member, split, images, out, console)
         if scored is not None:

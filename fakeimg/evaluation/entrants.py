@@ -58,7 +58,7 @@ class Entrant:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Scores:
+class EntrantScores:
     """The scores of an entrant on one data set.
 
     Attributes:
@@ -188,7 +188,9 @@ def _open_images(path: str, split: str, labels: Sequence[str], columns: Sequence
     return Images(path, layouts.set_name(path), seen.content_digest(data), images, part.labels, part.groups)
 
 
-def score(entrant: Entrant, split: str, images: Images | None, out: pathlib.Path, console: Console) -> Scores | None:
+def score(
+    entrant: Entrant, split: str, images: Images | None, out: pathlib.Path, console: Console
+) -> EntrantScores | None:
     """The scores of an entrant on a set, or on its own where `images` is None; None where it has none of these.
 
     A run folder's network is applied unless an evaluation of the same checkpoint, split and content exists, in its
@@ -213,7 +215,7 @@ def score(entrant: Entrant, split: str, images: Images | None, out: pathlib.Path
         except UserError:
             return None
     groups = table.others.get('group', [])
-    return Scores(table.names, np.array(table.labels, np.int32), table.logits, groups, notes=table.notes)
+    return EntrantScores(table.names, np.array(table.labels, np.int32), table.logits, groups, notes=table.notes)
 
 
 def _evaluation(
@@ -242,12 +244,12 @@ def _evaluation(
     return evaluator.evaluate(detector, split, data_path=path, out=elsewhere, console=console)[1], True
 
 
-def _read_evaluation(folder: pathlib.Path, is_new: bool = False) -> Scores:
+def _read_evaluation(folder: pathlib.Path, is_new: bool = False) -> EntrantScores:
     metrics = json.loads((folder / 'metrics.json').read_text())
     table = score_table.read(str(folder / 'predictions.csv'), {}, CLASS_NAMES, None, has_labels=False)
     labels = np.array(table.labels, np.int32)
     digests = seen.read_scored(folder)
-    return Scores(
+    return EntrantScores(
         names=table.names,
         labels=labels,
         logits=table.logits,

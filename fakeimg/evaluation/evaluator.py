@@ -23,7 +23,7 @@ from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation import operating as operating_lib
 from fakeimg.evaluation.operating import Operating
 from fakeimg.evaluation.options import DEFAULTS, Options
-from fakeimg.evaluation.referee import Scores, warnings_about
+from fakeimg.evaluation.referee import ForeignScores, warnings_about
 from fakeimg.meta import Meta
 from fakeimg.partial_scores import PartialScores
 from fakeimg.runtime import parallel
@@ -140,7 +140,7 @@ def evaluate(
 
 
 def judge_scores(
-    scores: Scores,
+    scores: ForeignScores,
     about: dict[str, Any],
     folder: pathlib.Path,
     options: Options = DEFAULTS,
