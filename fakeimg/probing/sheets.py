@@ -40,5 +40,5 @@ def section(classifier: str, name: str, predictions: Predictions, split: Split) 
 def _thumbnail(predictions: Predictions, split: Split, row: int) -> pages.Thumbnail:
     decision, (real, fake) = float(predictions.logits[row]), LABELS
     truth, called = (fake if is_fake else real for is_fake in (predictions.labels[row], decision >= 0))
-    lines = [f'{truth}, called {called}: {decision:.2f}', predictions.names[row]]
+    lines = [f'{truth}, called {called}: {decision:.3g}', predictions.names[row]]
     return pages.Thumbnail(pages.thumbnail_of(lambda: split[row]), lines)

@@ -14,9 +14,9 @@ def test_images_stand_where_their_decisions_say() -> None:
     section = sheets.section('linear SVM', 'test', Predictions(names, split.labels, decisions, 0), split)
     assert section.title == 'Images of test' and section.words[0].startswith('linear SVM has the best mean AUC')
     found = {sheet.title: [thumbnail.lines for thumbnail in sheet.thumbnails] for sheet in section.sheets}
-    assert found['Wrong'] == [['fake, called real: -0.50', '7.jpg'], ['real, called fake: 0.00', '4.jpg']]
+    assert found['Wrong'] == [['fake, called real: -0.5', '7.jpg'], ['real, called fake: 0', '4.jpg']]
     assert [lines[1] for lines in found['Borderline']] == [f'{place}.jpg' for place in (4, 7, 0, 1, 2, 3)]
-    assert found['Right'][0] == ['fake, called fake: 20.00', '19.jpg'] and len(found['Right']) == sheets.PER_SHEET
+    assert found['Right'][0] == ['fake, called fake: 20', '19.jpg'] and len(found['Right']) == sheets.PER_SHEET
     assert all(len(thumbnail.uris) == 1 for sheet in section.sheets for thumbnail in sheet.thumbnails)
 
 
