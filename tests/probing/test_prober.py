@@ -62,6 +62,9 @@ def test_probe_of_random_weights_says_so_and_writes_everything(config: Config, t
     assert '<h1>Probe of cnn features</h1>' in page
     assert 'RANDOM WEIGHTS' in page
     assert 'whole groups' not in page
+    means = {name: found['cross_validation']['auc']['mean'] for name, found in results['classifiers'].items()}
+    assert f'{max(means, key=lambda name: means[name])} has the best mean AUC over the folds' in page
+    assert 'Images of test' in page and page.count('<img') >= 12
 
     said.clear()
     assert probe(detector, out, options, said) == results
