@@ -125,7 +125,7 @@ class Console:
             return
         assert self._rich is not None
         bar = rich.progress.Progress(
-            _Count(),
+            _Count(rich.table.Column(no_wrap=True)),
             rich.progress.BarColumn(bar_width=10),
             _Description(rich.table.Column(no_wrap=False)),  # the only one that may shrink
             console=self._rich,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 
+import jax
 import pytest
 
 from fakeimg.config import default_config
@@ -53,6 +54,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, no_page: None) -> list[int]:
             raise Killed
 
     monkeypatch.setattr(PartialScores, 'add', dying)
+    monkeypatch.setattr('fakeimg.scoring.block_size', lambda _: BATCH // jax.device_count())
     return numbers
 
 

@@ -188,7 +188,7 @@ def test_a_reader_that_leaves_is_no_error_and_an_interrupt_is(run: pathlib.Path,
         assert b'Traceback' not in process.stderr.read()
     with start(run, '--files_from', many) as process:
         assert process.stdout is not None
-        process.stdout.readline(), process.stdout.readline()
+        assert process.stdout.readline() and process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and b'interrupted' in said and b'Traceback' not in said
