@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,10 @@ from fakeimg.data.splits import file_part
 from fakeimg.data.tables import columns_of
 from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
-from fakeimg.evaluation import card, carried, judge, places, points, report, robustness, slices
+from fakeimg.evaluation import card, carried, explained, judge, places, points, report, robustness, slices
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation import operating as operating_lib
+from fakeimg.evaluation.gallery import NO_MAPS, Maps
 from fakeimg.evaluation.operating import Operating
 from fakeimg.evaluation.options import DEFAULTS, Options
 from fakeimg.evaluation.referee import Scores, warnings_about
@@ -30,7 +30,6 @@ from fakeimg.runtime import parallel
 from fakeimg.scoring import Predictions
 
 _UNREADABLE_SHOWN = 20
-_FEW_VALUES = 30  # of a column that somebody else's table happens to have
 
 
 def evaluate(
@@ -127,9 +126,15 @@ def evaluate(
         )
     else:
         metrics['robustness'] = places.before(folder).get('robustness')  # the same evaluation, which took minutes
+    maps = NO_MAPS
+    metrics['explanations'] = places.before(folder).get('explanations')
+    if options.explain:
+        metrics['explanations'], maps = explained.explain(
+            detector, part, predictions, point.threshold, images=options.images, console=console
+        )
     metrics['data']['unreadable'] = [list(item) for item in unreadable.reasons.items()][:_UNREADABLE_SHOWN]
     if parallel.is_first_process():
-        _write(folder, metrics, predictions, part, detector.meta, detector.run, options)
+        _write(folder, metrics, predictions, part, detector.meta, detector.run, options, maps)
     unreadable.write(run.unreadable_file(folder))
     partial.remove()
     for note in unreadable.summary(run.unreadable_file(folder)):
@@ -170,7 +175,7 @@ def judge_scores(
     metrics = {
         **about,
         'threshold_rule': options.key['threshold_rule'],
-        **judge.judge(predictions, point, options, operating, _few_valued(columns, options.slices)),
+        **judge.judge(predictions, point, options, operating, slices.few_valued(columns, options.slices)),
         'detector': {'name': about['referee']},
         'data': {
             **judge.about(predictions, layouts.set_name(about['data_path'])),
@@ -192,8 +197,9 @@ def judge_scores(
 
 def check_options(options: Options, *, has_validation: bool, can_score: bool) -> None:
     """Raises UserError for an option that scores of a detector that is not ours do not allow."""
-    if options.flip:
-        raise UserError('flip needs a detector of a run, to score other images than these.')
+    for name in ('flip', 'explain'):
+        if getattr(options, name):
+            raise UserError(f'{name} needs a detector of a run, to score other images than these.')
     if options.robustness and not can_score:
         raise UserError('robustness needs a detector, of a run or a function, to score other images than these.')
     if not has_validation:
@@ -205,14 +211,6 @@ def _fit(validation: Predictions, options: Options) -> Operating:
     return operating_lib.fit(validation.labels, validation.logits, validation.groups, options.error_rate, rules)
 
 
-def _few_valued(columns: dict[str, list[str]], asked: Sequence[str]) -> dict[str, list[str]]:
-    """The columns that were asked for, and those with few different values, which therefore name kinds of images."""
-    for name in asked:
-        if name not in columns:
-            raise UserError(f'there is no column {name!r} to slice by; there are {", ".join(columns) or "none"}.')
-    return {name: values for name, values in columns.items() if name in asked or len({*values}) <= _FEW_VALUES}
-
-
 def _write(
     folder: pathlib.Path,
     metrics: dict[str, Any],
@@ -221,10 +219,13 @@ def _write(
     meta: Meta | None,
     run_folder: pathlib.Path | None,
     options: Options,
+    maps: Maps = NO_MAPS,
 ) -> None:
     predictions.write_csv(folder / 'predictions.csv')
     files.write_json(folder / 'metrics.json', metrics)
-    report.write_report(folder, metrics, predictions, split, meta, run=run_folder, no_images=not options.images)
+    report.write_report(
+        folder, metrics, predictions, split, meta, run=run_folder, no_images=not options.images, maps=maps
+    )
     card.write_card(folder / 'model_card.md', metrics)
 
 
