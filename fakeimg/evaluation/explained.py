@@ -48,7 +48,7 @@ def explain(
     place = {name: row for row, name in enumerate(split.names)}
     rng = np.random.default_rng(seed)
 
-    def replaced(rows: Sequence[int]) -> list[tuple[Explanation, Replaced]]:
+    def replaced(rows: np.ndarray) -> list[tuple[Explanation, Replaced]]:
         """In a random order, for in many sets the next image is of the same class."""
         names = [predictions.names[row] for row in rows]
         explanations = explainer.explain(_encoded(split, [place[name] for name in names]))
@@ -77,7 +77,7 @@ def explain(
     return metrics, {predictions.names[row]: pair for row, pair in pairs if pair[0].error is None}
 
 
-def _encoded(split: Split, rows: Sequence[int]) -> Iterator[bytes]:
+def _encoded(split: Split, rows: list[int]) -> Iterator[bytes]:
     for row in rows:
         try:
             yield split[row]

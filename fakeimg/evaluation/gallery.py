@@ -44,7 +44,7 @@ def groups(predictions: Predictions, threshold: float) -> list[Group]:
 def sheets(
     metrics: dict[str, Any], predictions: Predictions, split: Split | None, no_images: bool, maps: Maps
 ) -> list[pages.Sheet]:
-    """The `groups` with words below each image, and its map beside it where there is one; no images with `no_images`."""
+    """The `groups` with words below each image, and its map beside it if there is one; no images with `no_images`."""
     threshold, scores, labels = metrics['threshold'], predictions.probabilities, np.asarray(predictions.labels)
     place = {} if split is None or no_images else {name: row for row, name in enumerate(split.names)}
     found = []

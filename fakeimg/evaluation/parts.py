@@ -166,9 +166,9 @@ def _drops(found: dict[str, Any]) -> str:
         return f'What the score loses without the cells that a map names is undefined: {difference["why"]}.'
     is_more = difference['low'] > 0
     return (
-        'The fifth of the cells that speaks most for the class called was replaced by the same region of another image, '
-        f'in {words.plural(difference["n"], "image")}: the log-odds moved by {words.text(highest)} towards the other '
-        f'class, and by {words.text(random)} where the fifth was a random one. '
+        'The fifth of the cells that speaks most for the class called was replaced by the same region of another '
+        f'image, in {words.plural(difference["n"], "image")}: the log-odds moved by {words.text(highest)} towards '
+        f'the other class, and by {words.text(random)} where the fifth was a random one. '
         + ('The score rests more on what the maps name than on the rest.' if is_more else
            'That is not clearly more, so these maps do not say where the score rests.')
     )  # fmt: skip

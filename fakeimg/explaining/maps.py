@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -108,7 +108,7 @@ def attribute(
 
     def forward(added: jax.Array) -> tuple[jax.Array, jax.Array]:
         tapped = {**variables, 'perturbations': {'maps': added}}
-        logits, state = network.apply(tapped, images, train=False, mutable='intermediates')
+        logits, state = cast(Any, network.apply(tapped, images, train=False, mutable='intermediates'))
         return logits, state['intermediates']['maps'][0]
 
     def maps() -> Any:

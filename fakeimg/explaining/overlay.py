@@ -79,8 +79,8 @@ def legend() -> pages.Chart:
     """The colour bar of a page."""
     values = np.linspace(-1, 1, _STEPS)
     colours = tinted(np.full((1, _STEPS), 150, np.uint8), values[None])[0] / 255
-    with pages.drawing(4.6, 0.6, 0.15) as (figure, axes):
-        figure.subplots_adjust(bottom=0.5, top=1)
+    with pages.drawing(4.6, 0.8, 0.15) as (figure, axes):
+        figure.subplots_adjust(bottom=0.45, top=0.95)
         axes.bar(values, 1, 2.1 / (_STEPS - 1), color=colours)  # seams would show otherwise
         axes.set_xlim(-1, 1)
         axes.set_ylim(0, 1)

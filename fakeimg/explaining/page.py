@@ -10,14 +10,14 @@ from fakeimg.explaining.maps import Explanation
 
 SHOWN = 200  # images on a page, of about 20 KB each
 MEANING = (
-    'A map says how much each cell of the last feature maps adds to the log-odds of fake. It says where the score comes '
-    'from, not why: it names no trace of a generator, and it is no evidence that a region was edited. What lies around '
-    'a cell counts into it too.'
+    'A map says how much each cell of the last feature maps adds to the log-odds of fake. It says where the score '
+    'comes from, not why: it names no trace of a generator, and it is no evidence that a region was edited. What lies '
+    'around a cell counts into it too.'
 )
 DROPS = (
-    'Below each map: how far the log-odds move towards the other class when the fifth of the cells that speaks most for '
-    'the class called is replaced by the same region of the next image, and when a random fifth is. The map tells where '
-    'the score rests only where the first is clearly larger.'
+    'The drop below each map: how far the log-odds move towards the other class when the fifth of the cells that '
+    'speaks most for the class called is replaced by the same region of the next image, and when a random fifth is. '
+    'One image says little; over many, the map tells where the score rests only if the first is clearly larger.'
 )
 _UNREADABLE_SHOWN = 20
 
@@ -83,7 +83,7 @@ def write_page(
 
 
 def notes(cells: Sequence[int], cell: int, exact: str) -> list[str]:
-    """What maps of so many cells [h, w], of `cell` pixels a side, mean, and for which part of the network they are exact."""
+    """What maps of `cells` [h, w] mean, how large a cell is, and for which part of the network they are exact."""
     size = f'{cells[0]} x {cells[1]} cells' if cells[0] * cells[1] > 1 else 'a single cell: it cannot say where'
     return [MEANING, f'A map has {size}; a cell is {cell} x {cell} pixels. {exact}']
 
