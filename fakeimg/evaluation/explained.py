@@ -17,7 +17,7 @@ from fakeimg.explaining.checks import Randomisation, Replaced
 from fakeimg.explaining.maps import Explainer, Explanation
 from fakeimg.scoring import Predictions
 
-IMAGES = 100  # of the checks: each is scored once more for every stage of the network, and three times besides
+IMAGES = 200  # of the checks: each is scored once more for every stage of the network, and three times besides
 
 
 def explain(

@@ -11,7 +11,6 @@ from typing import Any
 import flax.linen as nn
 import flax.traverse_util
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 from jaxtyping import Bool, Float, UInt8
@@ -153,7 +152,7 @@ def randomisation(explainer: Explainer, crops: UInt8[np.ndarray, 'n s s 3'], see
     for stage in reversed(range(len(detector.model.stages))):
         variables = drawn(detector.model, variables, stage, seed)
         cells = np.abs(explainer.run(crops, detector.devices.replicate(variables))[1])
-        names.append(_title(detector.model, variables['params'], stage))
+        names.append(stage_name(detector.model, variables['params'], stage))
         rows.append(rank_correlations(own, cells))
     return Randomisation(names, np.stack(rows))
 
@@ -168,18 +167,17 @@ def drawn(model: nn.Module, variables: dict[str, Any], stage: int, seed: int) ->
     leaves: dict[Any, Any] = flax.traverse_util.flatten_dict(variables)
     for number, (path, value) in enumerate(sorted(leaves.items())):
         if stage_of(model, path[1]) == stage:
-            key = jax.random.fold_in(jax.random.key(seed), number)
-            leaves[path] = np.asarray(_drawn(key, jnp.asarray(value)))
+            leaves[path] = _drawn(np.asarray(value), np.random.default_rng((seed, number)))
     return {**variables, **flax.traverse_util.unflatten_dict(leaves)}
 
 
-def _drawn(key: jax.Array, value: jax.Array) -> jax.Array:
+def _drawn(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if value.ndim < 2:
-        return jax.random.permutation(key, value)
-    return jnp.sqrt(jnp.mean(value**2)) * jax.random.normal(key, value.shape)
+        return rng.permutation(value)
+    return (np.sqrt(np.mean(value**2)) * rng.standard_normal(value.shape)).astype(value.dtype)
 
 
-def _title(model: nn.Module, params: dict[str, Any], stage: int) -> str:
+def stage_name(model: nn.Module, params: dict[str, Any], stage: int) -> str:
     """`head`, `stage4`, `fc6, fc7`: what the names of a stage have in common."""
     parts = [name.split('_')[0] for name in params if stage_of(model, name) == stage]
     return ', '.join(sorted({part for part in parts if not part.startswith('bn')}))

@@ -56,7 +56,8 @@ def write_page(
             overlay.sheet(one).save(out, 'PNG')
         if count <= SHOWN:
             uris = [pages.uri(overlay.shown(one)), pages.uri(overlay.overlay(one))]
-            thumbnails.append(pages.Thumbnail(uris, [*lines(one, replaced), f'{one.name} ({file})']))
+            said = [f'P(fake) {one.probability:.3f}', *lines(one, replaced), f'{one.name} ({file})']
+            thumbnails.append(pages.Thumbnail(uris, said))
     sections = []
     if first is not None:
         words = [*notes(first.cells.shape, first.cell, first.exact), DROPS]
@@ -92,7 +93,7 @@ def lines(one: Explanation, replaced: Replaced) -> list[str]:
     """What is said below a map: the score, its parts, the scale of the colours, and the drops."""
     total = signed(float(one.cells.sum()))
     parts = f'log-odds {signed(one.logit)} = cells {total}, rest {signed(one.rest)}'
-    found = [f'P(fake) {one.probability:.3f}; {parts}', f'strongest colour: {overlay.limit(one):.3g} log-odds']
+    found = [parts, f'strongest colour: {overlay.limit(one):.3g} log-odds']
     if replaced.highest is None or replaced.random is None:
         return [*found, f'no drop: {replaced.why}']
     return [*found, f'drop {signed(replaced.highest)}; of a random fifth {signed(replaced.random)}']
@@ -108,4 +109,4 @@ def correlations(check: Randomisation) -> pages.Table:
 
 
 def signed(value: float) -> str:
-    return f'{value:+.2f}'.replace('-', '\u2212')
+    return f'{round(value, 2) + 0.0:+.2f}'.replace('-', '\u2212')  # no negative zero
