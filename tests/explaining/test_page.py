@@ -35,13 +35,15 @@ def test_a_page_shows_every_image_its_map_and_its_drops(tmp_path: pathlib.Path) 
     assert '<script' not in text and text.count('<img ') == 6 and "default-src 'none'" in text
     assert all(target.startswith(('data:image/', '#')) for target in re.findall(r'(?:src|href)="([^"]*)"', text))
     said = html.unescape(text)
-    for words in (f'{EVIL}detector', f'{EVIL}0.jpg (0000.png)', '3 of 4 images could be read', 'drop +1.25; of a random fifth +0.00',
-                  '8 x 8 cells; a cell is 4 x 4 pixels', LINEAR, 'rest \u22120.50', 'no drop: there is no other image',
+    for words in (f'{EVIL}detector', f'{EVIL}0.jpg (0000.png)', '3 of 4 images could be read',
+                  'drop +1.25; of a random fifth +0.00', '8 x 8 cells; a cell is 4 x 4 pixels', LINEAR, 'rest \u22120.50',
+                  'no drop: there is no other image',
                   f'bad.jpg cannot be read: {EVIL}', 'look different', 'and conv1', '\u22120.31', 'strongest colour',
                   'log-odds of fake', 'it is no evidence that a region was edited'):  # fmt: skip
         assert words in said, words
     assert {path.name for path in (tmp_path / 'out').iterdir()} == {'index.html', '0000.png', '0001.png', '0003.png'}
-    assert PIL.Image.open(tmp_path / 'out/0003.png').format == 'PNG'
+    with PIL.Image.open(tmp_path / 'out/0003.png') as image:
+        assert image.format == 'PNG'
 
 
 def test_a_page_of_many_images_is_cut_and_says_so(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
