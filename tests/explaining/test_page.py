@@ -36,8 +36,8 @@ def test_a_page_shows_every_image_its_map_and_its_drops(tmp_path: pathlib.Path) 
     assert all(target.startswith(('data:image/', '#')) for target in re.findall(r'(?:src|href)="([^"]*)"', text))
     said = html.unescape(text)
     for words in (f'{EVIL}detector', f'{EVIL}0.jpg (0000.png)', '3 of 4 images could be read',
-                  'drop +1.25; of a random fifth +0.00', '8 x 8 cells; a cell is 4 x 4 pixels', LINEAR, 'rest \u22120.50',
-                  'no drop: there is no other image',
+                  'drop +1.25; of a random fifth +0.00', '8 x 8 cells; a cell is 4 x 4 pixels', LINEAR,
+                  'rest \u22120.50', 'no drop: there is no other image',
                   f'bad.jpg cannot be read: {EVIL}', 'look different', 'and conv1', '\u22120.31', 'strongest colour',
                   'log-odds of fake', 'it is no evidence that a region was edited'):  # fmt: skip
         assert words in said, words
