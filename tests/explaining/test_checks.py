@@ -1,6 +1,7 @@
 """The checks of maps: what replaced regions cost, and whether maps depend on the weights."""
 
 import dataclasses
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -102,19 +103,19 @@ def test_one_stage_is_drawn_at_its_scale_and_the_others_stay(model: nn.Module) -
         assert is_same == (not name.startswith(('conv1', 'stem'))), name
     kernels = [np.asarray(tree['params'][first]['kernel']) for tree in (before, after)]
     assert np.std(kernels[1]) == pytest.approx(float(np.std(kernels[0])), rel=0.2)
-    assert abs(scipy.stats.pearsonr(*(kernel.ravel() for kernel in kernels))[0]) < 0.3
+    assert abs(np.corrcoef(kernels[0].ravel(), kernels[1].ravel())[0, 1]) < 0.3
     other = checks.drawn(model, before, 0, seed=1)['params'][first]['kernel']
     assert not np.array_equal(other, kernels[1])
     if before['batch_stats']:
         statistics = [tree['batch_stats']['stem_bn']['var'] for tree in (before, after)]
-        np.testing.assert_array_equal(*map(np.sort, statistics))
+        np.testing.assert_array_equal(np.sort(statistics[0]), np.sort(statistics[1]))
         jax.tree.map(np.testing.assert_array_equal, *(tree['batch_stats']['stage1_block1'] for tree in (before, after)))
 
 
 def test_rank_correlations_are_those_of_scipy() -> None:
     a, b = np.random.default_rng(0).normal(size=(2, 5, 4, 4)).round(1)
     found = checks.rank_correlations(a, b)
-    expected = [scipy.stats.spearmanr(x.ravel(), y.ravel())[0] for x, y in zip(a, b, strict=True)]
+    expected: list[Any] = [scipy.stats.spearmanr(x.ravel(), y.ravel())[0] for x, y in zip(a, b, strict=True)]
     np.testing.assert_allclose(found, expected)
     b[2] = 1
     assert np.isnan(checks.rank_correlations(a, b)).tolist() == [False, False, True, False, False]
@@ -151,7 +152,7 @@ def test_a_network_that_has_learned_nothing_fails_where_its_maps_only_follow_the
 @pytest.mark.slow
 def test_the_maps_of_a_trained_network_depend_on_what_it_learned() -> None:
     model = ResNet((1, 1), width=8, bottleneck=False, small_stem=True)
-    explainer = Explainer.create(detector_of(model, variables=trained(model), batch=50))
+    explainer = Explainer.create(detector_of(model, variables=trained(model), batch=50))  # pyright: ignore
     images, labels, _ = planted(100, seed=5)
     assert checks.randomisation(explainer, images).looks_same is False
     found: list[tuple[Explanation, checks.Replaced]] = list(checks.replaced(explainer, explainer.explain(list(images))))

@@ -1,5 +1,6 @@
 """Detectors of tiny networks, and images with a patch that decides their label."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -39,8 +40,8 @@ def detector_of(
     config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
     config.data.path, config.data.threads = '/nowhere', 1
     devices = parallel.Devices.create(config.parallel, batch)
-    variables = devices.replicate(random_variables(model, size) if variables is None else variables)
-    return Detector(config, model, variables, devices, describe(config, None), 'drawn weights')
+    replicated = devices.replicate(random_variables(model, size) if variables is None else variables)
+    return Detector(config, model, replicated, devices, describe(config, None), 'drawn weights')
 
 
 def noise(count: int, size: int = 32, seed: int = 0) -> list[np.ndarray]:
@@ -65,7 +66,8 @@ def planted(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return images, labels, places
 
 
-def trained(model: nn.Module, steps: int = 300) -> dict[str, Any]:
+@functools.cache
+def trained(model: nn.Module, steps: int = 200) -> dict[str, Any]:
     """Variables that distinguish the two patches of `planted`."""
     images, labels, _ = planted(2048, seed=1)
     variables = random_variables(model, 32)
