@@ -153,7 +153,9 @@ def explanations(metrics: dict[str, Any], *, has_maps: bool) -> Section | None:
     check = found['randomisation']
     said = [*page.notes(found['cells'], found['cell'], found['exact']), _drops(found), check['verdict']]
     if has_maps:
-        said.append('Below, the map of each image stands beside it.')
+        said.append(
+            'Below, the map of each image stands beside it, with the drops of its own score: one image says little.'
+        )
     shown = [tables.drops(found['drops']), tables.correlations(check['rows'])]
     return Section('Explanations', said, charts=[overlay.legend()] if has_maps else [], tables=shown)
 

@@ -121,6 +121,17 @@ def test_rank_correlations_are_those_of_scipy() -> None:
     assert np.isnan(checks.rank_correlations(a, b)).tolist() == [False, False, True, False, False]
 
 
+def test_stages_are_drawn_one_after_the_other_from_the_head(explainer: Explainer) -> None:
+    crops, detector = np.stack(noise(3)), explainer.detector
+    check, own = checks.randomisation(explainer, crops, seed=1), np.abs(explainer.run(crops)[1])
+    variables = jax.device_get(detector.variables)
+    for row, stage in enumerate((3, 2, 1, 0)):
+        variables = checks.drawn(detector.model, variables, stage, seed=1)
+        cells = np.abs(explainer.run(crops, detector.devices.replicate(variables))[1])
+        np.testing.assert_allclose(check.correlations[row], checks.rank_correlations(own, cells))
+    assert np.abs(check.correlations).max() < 0.95
+
+
 def test_maps_that_look_the_same_say_so() -> None:
     same = checks.Randomisation(['head', 'conv1'], np.array([[0.9, 0.9], [0.4, 0.2]]))
     assert same.looks_same and same.means == pytest.approx([0.9, 0.3])
@@ -146,6 +157,7 @@ def test_a_network_that_has_learned_nothing_fails_where_its_maps_only_follow_the
     explainer = Explainer.create(detector_of(model, variables=init_variables(model, 32, 0), batch=20))
     check = checks.randomisation(explainer, on_even_ground(40))
     assert check.stages == ['head', 'dense', 'conv2', 'conv1']
+    assert (check.correlations < 0.999).all()
     assert check.looks_same and 'Do not read them as reasons' in check.verdict, check.means
 
 
