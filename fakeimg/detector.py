@@ -168,7 +168,7 @@ class Detector:
             'model': now.config['model'],
             'preprocessing': now.preprocessing,
             'flip': self.flip,
-            'batch': [config.batch_size, config.parallel, self.devices.count, jax.process_count()],
+            'batch': [self._scorer.config.batch_size, config.parallel, self.devices.count, jax.process_count()],
             'devices': [self.devices.local[0].device_kind, self.dtype.name],
         }
 

@@ -249,6 +249,11 @@ def thumbnail(data: bytes) -> str:
     """Returns an encoded image as a small one, a data URI without metadata. Raises decode.BadImage."""
     image = PIL.Image.fromarray(decode.decode_rgb(data))
     image.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+    return uri(image)
+
+
+def uri(image: PIL.Image.Image) -> str:
+    """Returns an image, best of at most `THUMBNAIL_SIZE` pixels a side, as a data URI."""
     png = _encoded(image, 'PNG')
     return _data_uri(png, 'png') if len(png) <= _THUMBNAIL_BYTES else _data_uri(_encoded(image, 'JPEG'), 'jpeg')
 

@@ -41,6 +41,7 @@ _ERROR_RATE = flags.DEFINE_float('error_rate', 0.05, 'Of the images that are not
 _SLICE = flags.DEFINE_multi_string('slice', [], 'Column of the table of images: figures for each value; repeatable.')
 _ROBUSTNESS = flags.DEFINE_bool('robustness', False, 'Score degraded images too: recompressed, resized, edited.')
 _ROBUSTNESS_IMAGES = flags.DEFINE_integer('robustness_images', 2000, 'Most images for each curve; 0: all.')
+_EXPLAIN = flags.DEFINE_bool('explain', False, 'Show in the report what scores rest on, and check it.')
 _NO_IMAGES = flags.DEFINE_bool('no_images', False, 'Leave the images out of the report.')
 _MIN_AUC = flags.DEFINE_float('min_auc', None, "Exit with 1 unless the AUC's interval lies above this.")
 _MIN_ACCURACY = flags.DEFINE_float('min_accuracy', None, "Exit with 1 unless the accuracy's interval lies above this.")
@@ -141,6 +142,7 @@ def _options() -> Options:
         slices=tuple(_SLICE.value),
         robustness=_ROBUSTNESS.value,
         robustness_images=_ROBUSTNESS_IMAGES.value,
+        explain=_EXPLAIN.value,
         images=not _NO_IMAGES.value,
         command=shlex.join(['fakeimg', 'evaluate', *sys.argv[1:]]),
     )

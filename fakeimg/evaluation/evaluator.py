@@ -3,10 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from fakeimg import files, run
 from fakeimg.config import DEMO, override
@@ -18,8 +15,20 @@ from fakeimg.data.splits import file_part
 from fakeimg.data.tables import columns_of
 from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
-from fakeimg.evaluation import card, carried, fitting, judge, places, points, report, robustness, slices, unlike
-from fakeimg.evaluation import metrics as metrics_lib
+from fakeimg.evaluation import (
+    card,
+    carried,
+    explained,
+    fitting,
+    judge,
+    places,
+    points,
+    report,
+    robustness,
+    slices,
+    unlike,
+)
+from fakeimg.evaluation.gallery import NO_MAPS, Maps
 from fakeimg.evaluation.options import DEFAULTS, Options
 from fakeimg.evaluation.referee import ForeignScores, warnings_about
 from fakeimg.meta import Meta
@@ -29,7 +38,6 @@ from fakeimg.runtime import parallel
 from fakeimg.scoring import Predictions
 
 _UNREADABLE_SHOWN = 20
-_FEW_VALUES = 30  # of a column that somebody else's table happens to have
 
 
 def evaluate(
@@ -119,9 +127,9 @@ def evaluate(
         'data_digest': data.digest,
         'content_digest': content,
     }
-    known = _known(detector, data, None if data_path else split)
+    known = shown.digests(detector, data, None if data_path else split)
     metrics['unlike'] = unlike.count(detector, part, console)
-    metrics['without_copies'] = _without(known, part, predictions, point.threshold)
+    metrics['without_copies'] = shown.without(known, part, predictions, point.threshold)
     if options.robustness:
         threshold = points.own_threshold(point, options, operating)
         metrics['robustness'] = robustness.evaluate(
@@ -129,9 +137,15 @@ def evaluate(
         )
     else:
         metrics['robustness'] = places.before(folder).get('robustness')  # the same evaluation, which took minutes
+    maps = NO_MAPS
+    metrics['explanations'] = places.before(folder).get('explanations')
+    if options.explain:
+        metrics['explanations'], maps = explained.explain(
+            detector, part, predictions, point.threshold, images=options.images, console=console
+        )
     metrics['data']['unreadable'] = [list(item) for item in unreadable.reasons.items()][:_UNREADABLE_SHOWN]
     if parallel.is_first_process():
-        _write(folder, metrics, predictions, part, detector.meta, detector.run, options)
+        _write(folder, metrics, predictions, part, detector.meta, detector.run, options, maps)
         seen.write_scored(folder, seen.digests(part)[rows])
     unreadable.write(run.unreadable_file(folder))
     partial.remove()
@@ -173,7 +187,7 @@ def judge_scores(
     metrics = {
         **about,
         'threshold_rule': options.key['threshold_rule'],
-        **judge.judge(predictions, point, options, operating, _few_valued(columns, options.slices)),
+        **judge.judge(predictions, point, options, operating, slices.few_valued(columns, options.slices)),
         'detector': {'name': about['referee']},
         'data': {
             **judge.about(predictions, layouts.set_name(about['data_path'])),
@@ -201,8 +215,9 @@ def judge_scores(
 
 def check_options(options: Options, *, has_validation: bool, can_score: bool) -> None:
     """Raises UserError for an option that scores of a detector that is not ours do not allow."""
-    if options.flip:
-        raise UserError('flip needs a detector of a run, to score other images than these.')
+    for name in ('flip', 'explain'):
+        if getattr(options, name):
+            raise UserError(f'{name} needs a detector of a run, to score other images than these.')
     if options.robustness and not can_score:
         raise UserError('robustness needs a detector, of a run or a function, to score other images than these.')
     if not has_validation:
@@ -214,14 +229,6 @@ def _fit(validation: Predictions, options: Options) -> Operating:
     return fitting.fit(validation.labels, validation.logits, validation.groups, options.error_rate, rules)
 
 
-def _few_valued(columns: dict[str, list[str]], asked: Sequence[str]) -> dict[str, list[str]]:
-    """The columns that were asked for, and those with few different values, which therefore name kinds of images."""
-    for name in asked:
-        if name not in columns:
-            raise UserError(f'there is no column {name!r} to slice by; there are {", ".join(columns) or "none"}.')
-    return {name: values for name, values in columns.items() if name in asked or len({*values}) <= _FEW_VALUES}
-
-
 def _write(
     folder: pathlib.Path,
     metrics: dict[str, Any],
@@ -230,10 +237,13 @@ def _write(
     meta: Meta | None,
     run_folder: pathlib.Path | None,
     options: Options,
+    maps: Maps = NO_MAPS,
 ) -> None:
     predictions.write_csv(folder / 'predictions.csv')
     files.write_json(folder / 'metrics.json', metrics)
-    report.write_report(folder, metrics, predictions, split, meta, run=run_folder, no_images=not options.images)
+    report.write_report(
+        folder, metrics, predictions, split, meta, run=run_folder, no_images=not options.images, maps=maps
+    )
     card.write_card(folder / 'model_card.md', metrics)
 
 
@@ -271,30 +281,3 @@ def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib
     if path != DEMO and not os.path.exists(path):
         raise UserError(f'the images of this run are not at {path}; say where they are now with moved_to.')
     return datasets_lib.open_data(detector.config)
-
-
-def _known(detector: Detector, data: datasets_lib.DataSet, split: str | None) -> np.ndarray:
-    """Digests of the images that the run has learned from, or was chosen by, but for those of the `split` itself."""
-    assert detector.run is not None
-    parts = {'train': detector.config.data.train_split, 'validation': detector.config.data.validation_split}
-    shown = seen.read(detector.run)
-    if not shown and split is not None and data.is_prepared:  # a run of an early fakeimg
-        splits = {name: spec for name, spec in parts.items() if spec != 'validation' or spec in data.splits}
-        shown = {name: seen.digests(data.get(spec)) for name, spec in splits.items()}
-    others = [digests for name, digests in shown.items() if parts[name] != split]
-    return np.concatenate([np.zeros(0, seen.DTYPE), *others])
-
-
-def _without(
-    known: np.ndarray, part: datasets_lib.Split, predictions: Predictions, threshold: float
-) -> dict[str, Any] | None:
-    """The metrics without `known` images; see `evaluate`."""
-    if isinstance(part.files, seen.WatchedFiles):
-        part.files.read_rest()  # what other processes scored, or an evaluation that was interrupted
-    copied = np.isin(seen.digests(part), known)
-    names = {part.names[row] for row in np.flatnonzero(copied)}
-    kept = np.array([name not in names for name in predictions.names], bool)
-    if kept.all():
-        return None
-    count = {'copies': int((~kept).sum())}
-    return {**count, **metrics_lib.compute_metrics(predictions.take(kept), threshold)} if kept.any() else count

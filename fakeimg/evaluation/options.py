@@ -19,6 +19,7 @@ class Options:
         slices: columns of a table, for figures of each of their values.
         robustness: degraded images are scored too; needs the images.
         robustness_images: at most so many for the curves.
+        explain: maps of what scores rest on, and checks of them; needs a detector of a run.
         images: whether the report shows images.
         command: that the user typed, for the report.
     """
@@ -30,6 +31,7 @@ class Options:
     slices: tuple[str, ...] = ()
     robustness: bool = False
     robustness_images: int = 2000
+    explain: bool = False
     images: bool = True
     command: str = ''
 

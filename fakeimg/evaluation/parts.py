@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 from fakeimg.evaluation import charts, tables, words
+from fakeimg.explaining import overlay, page
 from fakeimg.pages import Section, Table
 
 
@@ -142,3 +143,34 @@ def robustness(metrics: dict[str, Any], drawn: pathlib.Path) -> Section | None:
     drawings = [charts.severity(name, curve, drawn) for name, curve in (found.get('curves') or {}).items()]
     shown = [tables.tiers(found['tiers'])] if found.get('tiers') else []
     return Section('Robustness', said, tables=shown, charts=[chart for chart in drawings if chart])
+
+
+def explanations(metrics: dict[str, Any], *, has_maps: bool) -> Section | None:
+    """What maps are worth for this detector; the maps themselves stand beside the images."""
+    found = metrics.get('explanations')
+    if not found:
+        return None
+    check = found['randomisation']
+    said = [*page.notes(found['cells'], found['cell'], found['exact']), _drops(found), check['verdict']]
+    if has_maps:
+        said.append(
+            'Below, the map of each image stands beside it, with the drops of its own score: one image says little.'
+        )
+    shown = [tables.drops(found['drops']), tables.correlations(check['rows'])]
+    return Section('Explanations', said, charts=[overlay.legend()] if has_maps else [], tables=shown)
+
+
+def _drops(found: dict[str, Any]) -> str:
+    """What the score loses with the cells that a map names, and whether that is more than with others."""
+    drops = found['drops']
+    highest, random, difference = (drops[name] for name in ('highest', 'random', 'difference'))
+    if difference['value'] is None:
+        return f'What the score loses without the cells that a map names is undefined: {difference["why"]}.'
+    is_more = difference['low'] > 0
+    return (
+        'The fifth of the cells that speaks most for the class called was replaced by the same region of another '
+        f'image, in {words.plural(difference["n"], "image")}: the log-odds moved by {words.text(highest)} towards '
+        f'the other class, and by {words.text(random)} where the fifth was a random one. '
+        + ('The score rests more on what the maps name than on the rest.' if is_more else
+           'That is not clearly more, so these maps do not say where the score rests.')
+    )  # fmt: skip

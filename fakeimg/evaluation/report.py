@@ -6,6 +6,7 @@ from typing import Any
 from fakeimg import pages
 from fakeimg.data.datasets import Split
 from fakeimg.evaluation import gallery, parts, provenance, thresholds, words
+from fakeimg.evaluation.gallery import NO_MAPS, Maps
 from fakeimg.meta import Meta
 from fakeimg.pages import Section
 from fakeimg.scoring import Predictions
@@ -23,6 +24,7 @@ def write_report(
     *,
     run: pathlib.Path | None = None,
     no_images: bool = False,
+    maps: Maps = NO_MAPS,
 ) -> None:
     """Writes `report.html`, one self-contained page, and its charts as `figures/NAME.svg` and `.png`.
 
@@ -34,6 +36,7 @@ def write_report(
         meta: of the checkpoint; None for a detector that is not ours.
         run: the run folder, whose learning curves and audit are shown.
         no_images: leaves the thumbnails out.
+        maps: explanations of images in the gallery, by name.
     """
     drawn = folder / 'figures'
     point, data = words.decision(metrics), metrics.get('data', {})
@@ -48,10 +51,11 @@ def write_report(
         *parts.slices(metrics, drawn),
         parts.videos(metrics),
         parts.robustness(metrics, drawn),
+        parts.explanations(metrics, has_maps=bool(maps)),
         Section(
             'Images',
             ['Thumbnails are left out.'] if no_images else [],
-            sheets=gallery.sheets(metrics, predictions, split, no_images),
+            sheets=gallery.sheets(metrics, predictions, split, no_images, maps),
         ),
         provenance.learning(run, drawn),
         provenance.audit(metrics, run),

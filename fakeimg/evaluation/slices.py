@@ -21,6 +21,7 @@ from fakeimg.scoring import Predictions
 
 MOST_ROWS = 100
 FEWEST_FOR_NEXT = 5  # sources, to say something about one that was not seen
+_FEW_VALUES = 30  # of a column that somebody else's table happens to have
 _DRAWS = 500
 _SIDES = (32, 64, 128, 256, 512, 1024, 2048)  # pixels, where ranges begin
 _QUALITIES = (50, 70, 80, 90, 95)
@@ -60,6 +61,18 @@ def table_columns(path: str, names: Sequence[str], wanted: Sequence[str]) -> dic
     by_path = {os.path.normpath(str(record[paths])): record for record in records}
     found = [by_path.get(os.path.normpath(name), {}) for name in names]
     return {name: [str(row.get(keys[tables.column_key(name)], '')) for row in found] for name in wanted}
+
+
+def few_valued(columns: dict[str, list[str]], asked: Sequence[str]) -> dict[str, list[str]]:
+    """The columns that were asked for, and those with few different values, which therefore name kinds of images.
+
+    Raises:
+        UserError: a column was asked for that is not there.
+    """
+    for name in asked:
+        if name not in columns:
+            raise UserError(f'there is no column {name!r} to slice by; there are {", ".join(columns) or "none"}.')
+    return {name: values for name, values in columns.items() if name in asked or len({*values}) <= _FEW_VALUES}
 
 
 def _range(value: int, starts: Sequence[int], unit: str = '') -> str:

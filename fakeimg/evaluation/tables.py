@@ -119,3 +119,19 @@ def tiers(rows: Sequence[dict[str, Any]]) -> Table:
         for row in rows
     ]
     return Table(['tier', *titles], shown)
+
+
+def drops(found: dict[str, Any]) -> Table:
+    """What the score loses when cells are replaced, log-odds."""
+    titles = {'highest': 'highest fifth', 'random': 'random fifth', 'difference': 'difference'}
+    rows = [[titles[name], words.cell(figure)] for name, figure in found.items()]
+    return Table(['cells replaced', 'drop, log-odds'], rows, 'What the score loses')
+
+
+def correlations(rows: Sequence[dict[str, Any]]) -> Table:
+    """How alike the maps are to those of drawn weights, stage after stage."""
+    shown = [
+        [row['drawn'] if not number else f'and {row["drawn"]}', words.cell(row['correlation'])]
+        for number, row in enumerate(rows)
+    ]
+    return Table(['weights drawn', 'rank correlation'], shown, 'Maps of drawn weights')

@@ -34,7 +34,8 @@ def create_model(config: Config, dtype: DTypeLike = jnp.float32, axis_name: str 
 
     `model.apply(variables, images, train=...)` maps normalised float images [B, H, W, 3] to float32 logits [B], the
     log-odds of fake; with `method='features'` to the head's input, float32 [B, F]. With `mutable='intermediates'` it
-    also returns the last feature maps, as `maps`. In training, VGG needs `rngs={'dropout': key}`.
+    also returns the last feature maps, as `maps`; what the collection `perturbations` has as `maps` is added to them,
+    for gradients. In training, VGG needs `rngs={'dropout': key}`.
 
     Args:
         config: the whole configuration.

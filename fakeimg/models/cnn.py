@@ -54,6 +54,11 @@ class SmallCNN(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @property
+    def stride(self) -> int:
+        """Pixels from one cell of the last feature maps to the next."""
+        return 2**self.layers
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """Patterns of the names of the parameters, see `models.stage_of`."""
         return (
@@ -77,6 +82,7 @@ class SmallCNN(nn.Module):
         for layer in range(self.layers):
             x = nn.relu(PooledConv(self.filters, self.dtype, name=f'conv{layer + 1}')(x))
         self.sow('intermediates', 'maps', x)
+        x = self.perturb('maps', x)
         x = x.reshape(len(x), -1)
         for layer in range(self.dense_layers):
             x = nn.relu(nn.Dense(self.dense, dtype=self.dtype, name=_dense_name(layer))(x))

@@ -85,6 +85,11 @@ class ResNet(nn.Module):
     folded: bool = False
 
     @property
+    def stride(self) -> int:
+        """Pixels from one cell of the last feature maps to the next."""
+        return (1 if self.small_stem else 4) * 2 ** (len(self.stage_sizes) - 1)
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """Patterns of the names of the parameters, see `models.stage_of`."""
         return ('stem_.*', *(f'stage{number}_.*' for number in range(1, len(self.stage_sizes) + 1)), 'head')
@@ -120,4 +125,5 @@ class ResNet(nn.Module):
                 name = f'stage{stage}_block{block + 1}'
                 x = ResidualBlock(filters, stride, self.bottleneck, norm(stage), self.dtype, name=name)(x)
         self.sow('intermediates', 'maps', x)
+        x = self.perturb('maps', x)
         return x.mean((1, 2), dtype=jnp.float32)

@@ -40,6 +40,11 @@ class VGG19(nn.Module):
     folded: bool = False
 
     @property
+    def stride(self) -> int:
+        """Pixels from one cell of the last feature maps to the next."""
+        return 2 ** len(STAGES)
+
+    @property
     def stages(self) -> tuple[str, ...]:
         """Patterns of the names of the parameters, see `models.stage_of`; the dense layers are one stage."""
         return (*(f'(conv|bn){number}_.*' for number in range(1, len(STAGES) + 1)), 'fc.', 'head')
@@ -67,6 +72,7 @@ class VGG19(nn.Module):
                     x = relu(x)
             x = max_pool_2x2(x)
         self.sow('intermediates', 'maps', x)
+        x = self.perturb('maps', x)
         x = adaptive_mean_pool(x, 7)
         x = x.reshape(len(x), -1)
         dense = functools.partial(nn.Dense, self.dense, dtype=self.dtype, kernel_init=nn.initializers.normal(0.01))

@@ -272,6 +272,19 @@ def test_what_validation_fixed_is_not_carried_to_itself_or_to_mirrored_scores(wo
     assert any('these images fixed the thresholds themselves' in line for line in said.lines)
 
 
+@pytest.mark.slow
+def test_scores_are_explained_on_request_and_the_figures_stay(reporting: pathlib.Path) -> None:
+    plain, folder = evaluate(load(reporting))
+    page = folder / 'report.html'
+    assert plain['explanations'] is None and 'id="explanations"' not in page.read_text()
+    images = page.read_text().count('<img ')
+    found, _ = evaluate(load(reporting), options=Options(explain=True))
+    assert found['explanations']['n'] == 40 and page.read_text().count('<img ') == 2 * images
+    assert evaluate(load(reporting), options=Options(explain=True, images=False))[0] == {**found, 'command': ''}
+    assert '<img' not in page.read_text() and 'id="explanations"' in page.read_text()
+    assert evaluate(load(reporting))[0]['explanations'] == found['explanations']
+
+
 def test_robustness_stays_with_the_evaluation_it_belongs_to(workdir: pathlib.Path) -> None:
     first, folder = evaluate(load(workdir), options=Options(robustness=True, robustness_images=8))
     assert first['robustness']['tiers'] and evaluate(load(workdir))[0]['robustness'] == first['robustness']

@@ -425,6 +425,7 @@ def test_what_a_detector_will_not_allow_is_said_before_it_runs(
         (['--threshold=youden'], 'threshold youden is a rule for scores of validation images'),
         (['--prevalence=0.1'], 'prevalence corrects calibrated scores'),
         (['--flip'], 'flip needs a detector of a run'),
+        (['--explain'], 'explain needs a detector of a run'),
         (['--validation=test[:50%]'], '--validation is test[:50%]; it must be another split than test'),
         (['--validation=dev'], "no split 'dev'"),
     ):

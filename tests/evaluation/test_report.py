@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from fakeimg.data.datasets import Split
-from fakeimg.evaluation import parts, report, words
+from fakeimg.evaluation import gallery, parts, report, words
+from fakeimg.evaluation.gallery import Maps
+from fakeimg.explaining.checks import Replaced
+from fakeimg.explaining.maps import Explanation
 from fakeimg.scoring import Predictions
 from tests.support import judged
 
@@ -93,8 +96,8 @@ def test_the_first_screen_and_every_section(written: pathlib.Path) -> None:
         assert said in first
     assert re.findall('<h2>([^<]+)</h2>', page)[2:] == [
         'Figures', 'Decisions', 'ROC and DET', 'Reliability', 'Scores by class', 'When it may say unsure',
-        'Sources not in training', 'Slices', 'Videos', 'Robustness', 'Images', 'Learning curves',
-        'The audit of this data', 'Unreadable images', 'How to reproduce',
+        'Sources not in training', 'Slices', 'Videos', 'Robustness', 'Explanations', 'Images',
+        'Learning curves', 'The audit of this data', 'Unreadable images', 'How to reproduce',
     ]  # fmt: skip
     assert 'needs 2,995 real images' in page and 'class="n grey"' in page
     assert 'nobody can achieve it' in page and 'truncated or damaged JPEG' in page
@@ -103,6 +106,35 @@ def test_the_first_screen_and_every_section(written: pathlib.Path) -> None:
     assert '<code>fakeimg evaluate --workdir runs/x --split test</code>' in page
     numbers = json.loads(page_of(written).split('id="numbers">')[1].split('</script>')[0])
     assert numbers['figures']['auc']['n'] == COUNT and len(numbers['slices']['group']) == 30
+
+
+def test_maps_stand_beside_the_images_with_what_they_are_worth(split: Split, tmp_path: pathlib.Path) -> None:
+    """Images of noise, as faces hardly are, make the page as large as it gets."""
+    predictions, rng = judged.predictions_of(split), np.random.default_rng(0)
+    maps: Maps = {}
+    for name in [predictions.names[row] for _, _, rows in gallery.groups(predictions, 0.5) for row in rows][:35]:
+        cells, crop = rng.normal(0, 1, (8, 8)).astype(np.float32), rng.integers(0, 256, (160, 160, 3), np.uint8)
+        one = Explanation(name, 0.5, float(cells.sum()), cells, 0.0, 'exact', crop, 20, np.arange(160) // 20)
+        maps = {**maps, name: (one, Replaced(4.56, 1.23, 'other'))}
+    report.write_report(tmp_path, judged.full(predictions), predictions, split, judged.meta(), maps=maps)
+    page = html.unescape(page_of(tmp_path))
+    assert len(page.encode()) < 1_500_000
+    assert page.count('<img ') == 36 + len(maps) and page.count('drop +4.56; of a random fifth +1.23') == len(maps)
+    section = page.split('<section id="explanations">')[1].split('</section>')[0]
+    for said in ('8 x 8 cells; a cell is 4 x 4 pixels. The cells and the rest add up.', 'The maps look different.',
+                 'moved by 3.40 (3.33 to 3.47) towards the other class, and by 2.10', 'in 200 images',
+                 'chart-map_colours', 'The score rests more on what the maps name', 'difference',
+                 'and conv1'):  # fmt: skip
+        assert said in section, said
+
+
+@pytest.mark.parametrize(('value', 'said'), [(0.05, 'do not say where the score rests'), (None, 'is undefined: one')])
+def test_a_drop_that_is_not_clearly_larger_is_none(value: float | None, said: str, split: Split) -> None:
+    metrics = judged.full(judged.predictions_of(split))
+    drops = metrics['explanations']['drops']
+    drops['difference'] = {'value': value, 'low': -0.1, 'high': 0.2, 'n': 9} if value else {'value': None, 'why': 'one'}
+    section = parts.explanations(metrics, has_maps=False)
+    assert section is not None and any(said in line for line in section.words) and not section.charts
 
 
 def test_a_band_of_no_width_says_that_no_image_need_be_unsure(tmp_path: pathlib.Path) -> None:

@@ -152,6 +152,12 @@ def full(predictions: Predictions, threshold: float = 0.5) -> dict[str, Any]:
         'held_out': rows[1:2],
         'videos': {'n': 30, 'auc': near(0.97, 30, width=0.2), 'accuracy': share(0.93, 30),
                    'rule': "mean of the frames' log-odds"},
+        'explanations': {
+            'n': 200, 'seed': 0, 'cells': [8, 8], 'cell': 4, 'exact': 'The cells and the rest add up.',
+            'drops': {'highest': near(3.4, 200), 'random': near(2.1, 200), 'difference': near(1.3, 200)},
+            'randomisation': {'limit': 0.3, 'looks_same': False, 'verdict': 'The maps look different.',
+                              'rows': [{'drawn': name, 'correlation': near(0.2 - 0.1 * place, 200)}
+                                       for place, name in enumerate(('head', 'dense', 'conv1'))]}},
         'robustness': {
             'seed': 0, 'n': n,
             'tiers': [{**tier, 'name': name, 'what': what} for name, what in
