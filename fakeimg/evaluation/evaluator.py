@@ -25,6 +25,7 @@ from fakeimg.evaluation import (
     points,
     report,
     robustness,
+    shown,
     slices,
     unlike,
 )
