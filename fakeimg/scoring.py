@@ -121,6 +121,15 @@ def block_size(image_size: int) -> int:
     return min(128, max(4, 2 ** round(math.log2(2**17 / image_size**2))))
 
 
+def in_blocks(config: Config, devices: parallel.Devices) -> Config:
+    """The configuration with the batch size of scoring, see `block_size`; unchanged on GPUs."""
+    if not runs_on_cpu():
+        return config
+    config = copy.deepcopy(config)
+    config.batch_size = block_size(config.data.image_size) * devices.count
+    return config
+
+
 @dataclasses.dataclass(frozen=True)
 class Scorer:
     """The predict step of a network, compiled for its devices.
@@ -150,10 +159,7 @@ class Scorer:
     ) -> 'Scorer':
         """Compiles `make_predict_step` for `devices`."""
         step = make_predict_step(model, config, precision.resolve(config.precision), flip=flip)
-        if runs_on_cpu():
-            config = copy.deepcopy(config)
-            config.batch_size = block_size(config.data.image_size) * devices.count
-        return cls(devices.map(step), config, devices)
+        return cls(devices.map(step), in_blocks(config, devices), devices)
 
     def score(
         self,

@@ -17,6 +17,7 @@ from fakeimg.data.inputs import Input
 from fakeimg.detector import Detector
 from fakeimg.prediction import Prediction
 
+KEPT = 200  # images, of which a page shows explanations
 _BATCH = 64  # rows that are written at a time
 
 
@@ -37,6 +38,7 @@ class Applied:
         provenance: what a file says of itself, by its bytes; None leaves the column empty.
         faces: finds the faces of an image, which are scored in its place; None scores whole images.
         shows_faces: whether each face has a row of its own, before that of its image.
+        kept: gets the first KEPT of the inputs that are scored; None keeps none.
     """
 
     detector: Detector
@@ -44,6 +46,7 @@ class Applied:
     provenance: Callable[[bytes], str] | None = None
     faces: FaceFinder | None = None
     shows_faces: bool = False
+    kept: list[Input] | None = None
 
     @functools.cached_property
     def model(self) -> str:
@@ -75,6 +78,7 @@ class Applied:
 
     def _scored(self, images: Iterable[Input], provenance: Callable[[bytes], str] | None) -> Iterator[Row]:
         """Yields a row for each image, as it is."""
+        images = self._keep(images)
         if not self.stability:
             for prediction, seen in self._predict(images, provenance):
                 yield self._row(prediction, seen)
@@ -86,6 +90,12 @@ class Applied:
             if stability.flips(several) and row.verdict is not None:
                 row = row._replace(verdict='unsure', note='; '.join(filter(None, (row.note, stability.FLIPS))))
             yield row._replace(stability=stability.of(several))
+
+    def _keep(self, images: Iterable[Input]) -> Iterator[Input]:
+        for image in images:
+            if self.kept is not None and len(self.kept) < KEPT:
+                self.kept.append(image)
+            yield image
 
     def _predict(
         self, images: Iterable[Input], read: Callable[[bytes], str] | None

@@ -18,15 +18,15 @@ import rich.table
 import rich.text
 from absl import flags
 
-from fakeimg import detector
+from fakeimg import detector, files
 from fakeimg.applying import faces, inputs, predict, provenance, rows, sinks, words
 from fakeimg.applying.inputs import Images
 from fakeimg.applying.predict import Applied, Counts
 from fakeimg.applying.subjects import FaceFinder
 from fakeimg.cli import verb
 from fakeimg.console import Console
+from fakeimg.data.inputs import Input
 from fakeimg.errors import UserError
-from fakeimg.files import TEXT
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
 _STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of the run: best (validation AUC), latest, or its step.')
@@ -59,6 +59,10 @@ _FACE_WEIGHTS = flags.DEFINE_string('face_weights', '', 'File of the network tha
 _PROVENANCE = flags.DEFINE_bool('provenance', True, 'Read what files declare of themselves; no part of the score.')
 _TRUSTED = flags.DEFINE_string('trusted', '', 'PEM file of certificates whose signed manifests are trusted.')
 
+_EXPLAIN = flags.DEFINE_string(
+    'explain', None, 'Folder for a page with maps of what the scores of the first 200 images rest on.'
+)  # fmt: skip
+
 _FEW = 20  # images, of which a terminal shows a table
 
 
@@ -75,14 +79,21 @@ def main(argv: Sequence[str]) -> int:
     verb.require(not (_RESUME.value and _OVERWRITE.value), 'overwrite', 'true', 'left out with --resume')
     if out is not None and not (_RESUME.value or _OVERWRITE.value):
         sinks.require_new(out)
+    folder = pathlib.Path(_EXPLAIN.value).expanduser() if _EXPLAIN.value else None
+    if folder is not None:
+        files.require_writable(folder)
     applied = _applied(_detector(), console)
     if out is None and _FORMAT.value is None and sys.stdout.isatty() and images.total and images.total <= _FEW:
         _warn(applied, console)
-        return _exit_code(_show(applied, images))
-    if out is None:
+        counts = _show(applied, images)
+    elif out is None:
         _warn(applied, console)
-        return _exit_code(_print(applied, images, form, console))
-    return _exit_code(_write(applied, images, out, form, console))
+        counts = _print(applied, images, form, console)
+    else:
+        counts = _write(applied, images, out, form, console)
+    if folder is not None and applied.kept is not None:
+        _explain(applied.detector, applied.kept, folder, console)
+    return 1 if counts.failed else 0
 
 
 def _warn(applied: Applied, console: Console) -> None:
@@ -130,7 +141,8 @@ def _applied(network: detector.Detector, console: Console) -> Applied:
             if _FACES.value == 'all':
                 raise
             console.warn(f'whole images are scored, no faces are looked for: {str(error).rstrip(".")}')
-    return Applied(network, _STABILITY.value, read, finder, shows_faces=_FACES.value == 'all')
+    kept: list[Input] | None = [] if _EXPLAIN.value else None
+    return Applied(network, _STABILITY.value, read, finder, shows_faces=_FACES.value == 'all', kept=kept)
 
 
 def _provenance(certificates: str, data: bytes) -> str:
@@ -140,7 +152,7 @@ def _provenance(certificates: str, data: bytes) -> str:
 def _print(applied: Applied, images: Images, form: str, console: Console) -> Counts:
     """Rows on standard output. Who reads it may stop: that is no error."""
     # Not sys.stdout, which goes on without a word when nobody reads.
-    with open(os.dup(1), 'w', **TEXT) as stream:
+    with open(os.dup(1), 'w', **files.TEXT) as stream:
         try:
             return predict.write_rows(applied, images, sinks.TextSink(stream, form), console)
         except BrokenPipeError:
@@ -190,5 +202,11 @@ def _show(applied: Applied, images: Images) -> Counts:
     return Counts(total - failed, failed)
 
 
-def _exit_code(counts: Counts) -> int:
-    return 1 if counts.failed else 0
+def _explain(network: detector.Detector, images: Sequence[Input], folder: pathlib.Path, console: Console) -> None:
+    from fakeimg.explaining import checks, maps, page  # matplotlib, which scoring alone does without
+
+    explainer = maps.Explainer.create(network)
+    explained = checks.replaced(explainer, explainer.explain(images))
+    tracked = console.track(explained, 'explaining', len(images))
+    page.write_page(folder, tracked, title='What the scores rest on', about=[network.origin, network.note])
+    console.say(f'explanations: {folder / "index.html"}')

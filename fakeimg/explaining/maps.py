@@ -32,6 +32,7 @@ from fakeimg.models.folding import fold
 from fakeimg.models.layers import runs_on_cpu
 from fakeimg.models.resnet import ResNet
 from fakeimg.runtime import parallel, precision
+from fakeimg.scoring import in_blocks
 
 LINEAR = (
     'What follows the last feature maps is linear, so this part of the network is explained exactly: the cells and the '
@@ -149,13 +150,14 @@ class Explainer:
 
     @classmethod
     def create(cls, detector: Detector) -> 'Explainer':
+        detector = dataclasses.replace(detector, config=in_blocks(detector.config, detector.devices))
         return cls(detector, detector.devices.map(make_explain_step(detector)))
 
     def explain(self, images: Iterable[Any]) -> Iterator[Explanation]:
         """Yields an explanation for each image, in order; it reads no more than a batch a thread ahead.
 
         Args:
-            images: as `Detector.predict` takes them: paths, encoded bytes, PIL images or arrays uint8[H, W, 3] of RGB.
+            images: paths, encoded bytes, PIL images, arrays uint8[H, W, 3] of RGB, or named inputs.
 
         Raises:
             UserError: an array of another shape or dtype, something that is no image, or a single image, not a list.
@@ -164,7 +166,8 @@ class Explainer:
         if isinstance(images, str | bytes | os.PathLike | PIL.Image.Image):
             raise UserError('explain takes a list of images, not a single one; put the image in brackets.')
         config = self.detector.config
-        inputs = (read_input(image, place) for place, image in enumerate(images))
+        named = enumerate(images)
+        inputs = (image if isinstance(image, Input) else read_input(image, place) for place, image in named)
         threads = pipeline.num_threads(config.data.threads, config.data.resize_size)
         while part := list(itertools.islice(inputs, config.batch_size * threads)):
             yield from self._explain_part(part)
