@@ -1,8 +1,8 @@
 """What a prediction means, in a sentence for a person."""
 
-import json
 from typing import Any
 
+from fakeimg import portable
 from fakeimg.detector import Detector
 from fakeimg.prediction import Prediction
 
@@ -13,12 +13,8 @@ def of_test(detector: Detector) -> dict[str, Any]:
     """The counts (`tp`, `fp`, `tn`, `fn`) of the detector's threshold on its own test set; empty if it has none."""
     if detector.run is None:
         return {}
-    try:
-        metrics = json.loads((detector.run / 'evaluations/test/metrics.json').read_text())
-        points = {point['name']: point['confusion'] for point in metrics['operating_points']}
-        return points.get(detector.decision.rule, {}) if metrics['step'] == detector.step else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    points = portable.metrics_on_test(detector.run, detector.step).get('operating_points') or ()
+    return next((point['confusion'] for point in points if point['name'] == detector.decision.rule), {})
 
 
 def sentence(prediction: Prediction, counts: dict[str, Any]) -> str:
