@@ -3,7 +3,7 @@
 import contextlib
 import os
 
-from fakeimg import operating
+from fakeimg import operating, portable
 from fakeimg.config import DEMO
 from fakeimg.console import Console
 from fakeimg.data import datasets, seen
@@ -55,7 +55,7 @@ def of_run(
     rules = [threshold] if isinstance(threshold, str) else []
     fitted = fitting.fit(predictions.labels, predictions.logits, predictions.groups, error_rate, rules)
     fitted['sources'] = sorted({*data.get(detector.config.data.train_split).generators} - {''})
-    if parallel.is_first_process() and not detector.flip:
+    if parallel.is_first_process() and not detector.flip and not portable.is_portable(detector.run):
         with contextlib.suppress(OSError):  # a run folder that is attached read-only
             return operating.write(detector.run, fitted, key)
     return {**key, **fitted}
