@@ -41,8 +41,10 @@ def main(argv: Sequence[str]) -> None:
     if not name and not _OUT.value:
         raise UserError('no name on the Hugging Face Hub given; add OWNER/NAME, or write a folder with --out DIR.')
     out = pathlib.Path(_OUT.value).expanduser().absolute() if _OUT.value else None
+    if name:
+        upload.require_name(name)
     if out is None:
-        upload.require_login(name)
+        upload.require_login()
     else:
         folder.require_free(out)
     published = Published(loading.HUB + name if name else pathlib.Path(_OUT.value or '').name, _LICENSE.value, _about())

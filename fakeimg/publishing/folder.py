@@ -136,9 +136,8 @@ def _judged_anew(
     for path in detector.run.glob('seen_images*.npz'):
         shutil.copyfile(path, run / path.name)
     variables = portable.complete(weights.variables, detector.variables)
-    judged = dataclasses.replace(
-        detector, variables=detector.devices.replicate(variables), meta=weights.meta, run=run, limit='max_bad_fraction'
-    )
+    variables = detector.devices.replicate(variables)
+    judged = dataclasses.replace(detector, variables=variables, meta=weights.meta, run=run).tolerating()
     rule = detector.decision.rule if detector.decision.rule in decision.CARRIED else 0.5
     console.say('float16 weights are judged anew: thresholds on validation, figures on test')
     fitted = carried.of_run(judged, None, rule, 0.05, console)

@@ -12,10 +12,14 @@ from fakeimg.pretrained import hub
 _LOGIN = 'log in with "hf auth login", or set HF_TOKEN to a token that may write, and push again.'
 
 
-def require_login(name: str) -> None:
-    """Raises UserError for what can be told before anything is written: no name, no connection, no token."""
+def require_name(name: str) -> None:
+    """Raises UserError for what cannot be the name of a model on the Hub."""
     if not hub.is_name(name) or '@' in name:
         raise UserError(f'{name} is no name of a model on the Hugging Face Hub; write OWNER/NAME.')
+
+
+def require_login() -> None:
+    """Raises UserError for what can be told before anything is written: no connection, no token."""
     try:
         hub.check_connection()
     except ConnectionError as error:

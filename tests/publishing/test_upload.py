@@ -71,12 +71,13 @@ def test_what_can_be_told_before_is_told_before(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(huggingface_hub, 'get_token', lambda: None)
     for name in ('faces', 'me/faces@v1', 'a/b/c'):
         with pytest.raises(UserError, match='is no name of a model on the Hugging Face Hub; write OWNER/NAME'):
-            upload.require_login(name)
+            upload.require_name(name)
+    upload.require_name('me/faces')
     monkeypatch.setattr(hub, 'check_connection', unreachable)
     with pytest.raises(UserError, match='cannot be reached .* check your connection'):
-        upload.require_login('me/faces')
+        upload.require_login()
     monkeypatch.setattr(hub, 'check_connection', lambda: None)
     with pytest.raises(UserError, match='no token of the Hugging Face Hub is known here; log in with "hf auth login"'):
-        upload.require_login('me/faces')
+        upload.require_login()
     monkeypatch.setattr(huggingface_hub, 'get_token', lambda: 'hf_x')
-    upload.require_login('me/faces')
+    upload.require_login()
