@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fakeimg import decision as decision_lib
+from fakeimg import known as known_lib
 from fakeimg import loading
 from fakeimg.config import DEMO, Config
 from fakeimg.console import SILENT, Console
@@ -32,14 +33,12 @@ from fakeimg.errors import UserError
 from fakeimg.fields import to_plain
 from fakeimg.leaves import backbone_digest, checksums
 from fakeimg.meta import Meta
-from fakeimg.models import create_model, init_variables
 from fakeimg.operating import Operating
 from fakeimg.partial_scores import PartialScores
 from fakeimg.prediction import Prediction, conclude, is_one_image, read_inputs
-from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel, precision
 from fakeimg.scoring import Predictions, Scorer
-from fakeimg.stream import Look, score_stream
+from fakeimg.stream import Look, Measure, Scored, score_stream
 
 _TOLERATED = 0.1  # share of a split that may be unreadable when nothing is trained on it
 DRAWN = 'this detector was trained on faces drawn by code; its scores say nothing about other images'
@@ -47,7 +46,7 @@ DRAWN = 'this detector was trained on faces drawn by code; its scores say nothin
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Detector:
-    """A network with all that its inputs need; made by `load`, or by `from_recipe` with initial weights.
+    """A network with all that its inputs need; made by `load`, or by `untrained.from_recipe` with initial weights.
 
     Attributes:
         config: of the run, or the recipe.
@@ -57,6 +56,7 @@ class Detector:
         meta: of the checkpoint; its `data_digest` is None for initial weights.
         origin: where the weights come from, in words.
         run: the run folder, or that of the portable detector; None for initial weights.
+        folder: where files of the detector lie, `known.npz` for example; None for initial weights.
         step: of the checkpoint; None for initial weights.
         notes: warnings for the user.
         limit: what sets the share of images that may be unreadable, for messages.
@@ -72,6 +72,7 @@ class Detector:
     meta: Meta
     origin: str
     run: pathlib.Path | None = None
+    folder: pathlib.Path | None = None
     step: int | None = None
     notes: tuple[str, ...] = ()
     limit: str = 'config.data.max_bad_fraction'
@@ -113,8 +114,23 @@ class Detector:
 
     def predict_inputs(self, images: Iterable[Input], look: Look | None = None) -> Iterator[tuple[Prediction, Any]]:
         """Yields the predictions of named images in order, each with what `look` says, see `stream.score_stream`."""
-        for scored in score_stream(self._scorer, self.variables, images, look):
-            yield conclude(scored, self.decision, self.note), scored.seen
+        known = self.known
+        for scored in self.score_inputs(images, look=known_lib.beside(known, look), measure=known and known.distances):
+            note, (facts, seen) = self.note, scored.seen or (None, None)
+            if known is not None and facts is not None:
+                note = '; '.join(filter(None, (note, known.unlike(facts, scored.measured))))
+            yield conclude(scored, self.decision, note), seen
+
+    def score_inputs(
+        self, images: Iterable[Input], *, look: Look | None = None, measure: Measure | None = None
+    ) -> Iterator[Scored]:
+        """Yields the scores of named images in order, see `stream.score_stream`."""
+        return score_stream(self._scorer, self.variables, images, look=look, measure=measure)
+
+    @functools.cached_property
+    def known(self) -> known_lib.Known | None:
+        """What it was trained on; None where no evaluation has looked."""
+        return None if self.folder is None else known_lib.read(self.folder / known_lib.FILE, self.digest)
 
     @property
     def note(self) -> str:
@@ -235,35 +251,12 @@ def load(
         meta=network.meta,
         origin=network.origin,
         run=network.folder,
+        folder=network.folder,
         step=network.step,
         notes=network.notes,
         operating=operating,
         decision=decision_lib.carried(operating, threshold),
     )
-
-
-def from_recipe(config: Config) -> Detector:
-    """Builds a detector with the weights that a training with this configuration would start from.
-
-    Raises:
-        UserError: a configuration that cannot work, no such weights, or a batch size that the devices do not divide.
-    """
-    config = initial.complete(config)
-    devices = parallel.Devices.create(config.parallel, config.batch_size)
-    model = create_model(config, precision.resolve(config.precision))
-    path = initial.find_weights(config)
-    variables = init_variables(model, config.data.image_size, config.seed)
-    origin, notes = f'weights {path}', ()
-    if path is None:
-        origin = f'random weights, seed {config.seed}'
-        notes = (
-            f'RANDOM WEIGHTS (config.init.weights={config.init.weights}): these are features of a network that has '
-            'learned nothing',
-        )
-    else:
-        variables = initial.load_weights(path, variables, config)
-    variables = devices.replicate(variables)
-    return Detector(config, model, variables, devices, describe(config, None), origin, notes=notes)
 
 
 def describe(config: Config, data_digest: str | None) -> Meta:

@@ -8,7 +8,7 @@ import collections
 import concurrent.futures
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +22,8 @@ from fakeimg.errors import TrainingDiverged
 from fakeimg.runtime import parallel
 from fakeimg.scoring import Scorer, probabilities
 
-Look = Callable[[bytes, np.ndarray], Any]
+Look = Callable[[Sequence[bytes], np.ndarray], Sequence[Any]]
+Measure = Callable[[np.ndarray], Any]
 
 
 class Scored(NamedTuple):
@@ -32,7 +33,7 @@ class Scored(NamedTuple):
         image: what was scored.
         logit: log-odds of fake; None where it cannot be read.
         probability: P(fake); None where it cannot be read.
-        features: float32[F], the head's input; None where it cannot be read.
+        measured: what `measure` returned for it; None where it cannot be read.
         seen: what `look` returned; None where the image cannot be read.
         reason: why it cannot be read, or None.
     """
@@ -40,7 +41,7 @@ class Scored(NamedTuple):
     image: Input
     logit: float | None = None
     probability: float | None = None
-    features: np.ndarray | None = None
+    measured: Any = None
     seen: Any = None
     reason: str | None = None
 
@@ -57,14 +58,23 @@ class _ReadFiles(InputFiles):
         return self.contents[index]
 
 
-def score_stream(scorer: Scorer, variables: Any, images: Iterable[Input], look: Look | None = None) -> Iterator[Scored]:
+def score_stream(
+    scorer: Scorer,
+    variables: Any,
+    images: Iterable[Input],
+    *,
+    look: Look | None = None,
+    measure: Measure | None = None,
+) -> Iterator[Scored]:
     """Yields what `scorer` says about each image, in order, and reads no more than a few batches ahead.
 
     Args:
         scorer, variables: the network.
         images: to be scored.
-        look: is shown each image that can be read, in a thread, while others are computed: its encoded bytes, and
-            uint8[R, R, 3], the pixels before the device crops them.
+        look: is shown a batch in a thread, while another is computed: the encoded bytes of each image, and
+            uint8[b, R, R, 3], their pixels before the device crops them, black for one that cannot be read. It returns
+            something for each. With several processes, each shows its own share.
+        measure: maps the features of a batch, float32[b, F], the head's input, to an array [b, ...].
 
     Raises:
         TrainingDiverged: a score is not finite.
@@ -85,9 +95,9 @@ def score_stream(scorer: Scorer, variables: Any, images: Iterable[Input], look: 
             part, batch = decoding.popleft().result()
             running.append((part, scorer.predict(variables, scorer.devices.split(batch))))
             if len(running) > 1:  # read the last batch's outputs while this one is computed
-                yield from _read(*running.popleft())
+                yield from _read(*running.popleft(), measure)
         if running:
-            yield from _read(*running.popleft())
+            yield from _read(*running.popleft(), measure)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -110,15 +120,20 @@ def _decode(scorer: Scorer, images: list[Input], look: Look | None) -> tuple[_Pa
     batch = pipeline.EvalBatches(split, scorer.config, unreadable, shard=parallel.shard())[0]
     seen: list[Any] = [None] * count
     if look is not None:
-        rows = zip(read.contents, batch['image'], batch['weight'], strict=False)
-        seen = [look(data, square) if weight else None for data, square, weight in rows]
+        index, share = parallel.shard()[0], len(batch['weight'])
+        own = slice(index * share, (index + 1) * share)
+        contents = read.contents[own]
+        seen[own] = look(contents, batch['image'][: len(contents)])
     return _Part(images, unreadable.reasons, seen), batch
 
 
-def _read(part: _Part, outputs: Any) -> Iterator[Scored]:
-    logits, features, weights = jax.device_get(outputs)
-    rows = zip(part.images, weights.tolist(), logits.tolist(), probabilities(logits).tolist(), features, strict=False)
-    for place, (image, weight, logit, probability, feature) in enumerate(rows):
+def _read(part: _Part, outputs: Any, measure: Measure | None) -> Iterator[Scored]:
+    logits, features, weights = outputs
+    logits, weights = jax.device_get((logits, weights))
+    count = len(part.images)
+    measured = [None] * count if measure is None else measure(jax.device_get(features)[:count])
+    rows = zip(part.images, weights.tolist(), logits.tolist(), probabilities(logits).tolist(), strict=False)
+    for place, (image, weight, logit, probability) in enumerate(rows):
         if not weight:
             yield Scored(image, reason=part.reasons.get(str(place), 'another process could not read it'))
         elif not math.isfinite(logit):
@@ -126,4 +141,4 @@ def _read(part: _Part, outputs: Any) -> Iterator[Scored]:
                 f'the score of {image.name} is not finite: these weights are ruined; take an earlier checkpoint.'
             )
         else:
-            yield Scored(image, logit, probability, feature, part.seen[place])
+            yield Scored(image, logit, probability, measured[place], part.seen[place])

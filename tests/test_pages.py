@@ -18,6 +18,7 @@ from fakeimg.auditing import report as audit_report
 from fakeimg.data.datasets import DataSet
 from fakeimg.evaluation import report as evaluation_report
 from fakeimg.probing import report as probe_report
+from fakeimg.probing import sheets
 from fakeimg.searching import report
 from tests.support import judged
 from tests.support.judged import source
@@ -162,13 +163,18 @@ def test_names_are_escaped_in_the_report_of_a_probe(tmp_path: pathlib.Path) -> N
         'data_digest': '0' * 64,
         'notes': [f'{EVIL}note'],
     }
-    probe_report.write_report(tmp_path / 'report.html', results)
+    split = source(f'{EVIL}left', f'{EVIL}right')
+    predictions = judged.predictions_of(split)
+    images = sheets.section(f'{EVIL}best', f'{EVIL}split', predictions, split)
+    probe_report.write_report(tmp_path / 'report.html', results, images)
     assert_escaped(
         tmp_path / 'report.html',
         f'Probe of {EVIL}model features',
         f'a frozen {EVIL}model at 32 px, {EVIL}weights. Images: {EVIL}train 4, {EVIL}test 4.',
         f'images of {EVIL}train, stratified',
-        *(f'{EVIL}{name}' for name in ('classifier', 'test accuracy', 'note')),
+        *(f'{EVIL}{name}' for name in ('classifier', 'test accuracy', 'note', 'left', 'right')),
+        f'Images of {EVIL}split',
+        f'{EVIL}best has the best mean AUC',
     )
 
 

@@ -23,7 +23,7 @@ class Row(NamedTuple):
         threshold: on P(fake).
         verdict: `real`, `fake` or `unsure`; empty where the image cannot be read.
         stability: 1 where mild changes of the image do not move P(fake), 0 where they move it from 0 to 1.
-        faces: how many were found, or which of them this row is.
+        faces: how many were found, or which of them this row is, with its box: left, top, width, height, pixels.
         provenance: what the file declares of itself; no part of the score.
         note: what to know before the verdict is believed, or why the image cannot be read.
         model: name and digest of the weights.
@@ -40,6 +40,16 @@ class Row(NamedTuple):
     provenance: str | None = None
     note: str | None = None
     model: str | None = None
+
+    @property
+    def is_face(self) -> bool:
+        """Whether this is the row of a face, not of an image."""
+        return is_face(self.faces)
+
+
+def is_face(cell: str | None) -> bool:
+    """Whether the cell `faces` is that of a face, not of an image."""
+    return ' of ' in (cell or '')
 
 
 _LETTERS = {

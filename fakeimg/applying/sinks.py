@@ -68,14 +68,20 @@ class ParquetSink:
         self._partial.replace(self._path)
 
 
+def require_new(path: pathlib.Path) -> None:
+    """Raises UserError where there is something already."""
+    if path.exists():
+        raise UserError(f'{path} exists; go on with it (resume), replace it (overwrite), or name another file.')
+
+
 def open_file(path: pathlib.Path, form: str, *, overwrite: bool = False) -> Sink:
     """A new file.
 
     Raises:
         UserError: it exists and is not to be overwritten, it cannot be written to, or Parquet is not to be had.
     """
-    if path.exists() and not overwrite:
-        raise UserError(f'{path} exists; go on with it (resume), replace it (overwrite), or name another file.')
+    if not overwrite:
+        require_new(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return ParquetSink(path) if form == 'parquet' else TextSink(open(path, 'w', **files.TEXT), form)
@@ -131,7 +137,7 @@ def _complete(file: IO[bytes], form: str) -> Iterator[tuple[dict[str, Any] | Non
         if form == 'jsonl':
             for line in lines():
                 row = json.loads(line)
-                if not _is_face(row):
+                if not rows_lib.is_face(row['faces']):
                     yield row, offset
             return
         cells = csv.reader(lines(), strict=True)
@@ -142,14 +148,10 @@ def _complete(file: IO[bytes], form: str) -> Iterator[tuple[dict[str, Any] | Non
         yield None, offset
         for values in cells:
             row = dict(zip(Row._fields, values, strict=True))
-            if not _is_face(row):
+            if not rows_lib.is_face(row['faces']):
                 yield row, offset
     except (csv.Error, ValueError):  # what follows was not written whole
         return
-
-
-def _is_face(row: dict[str, Any]) -> bool:
-    return ' of ' in (row['faces'] or '')
 
 
 def _check(row: dict[str, Any], image: Input | None, now: Row, path: pathlib.Path) -> None:

@@ -1,41 +1,65 @@
-"""What a prediction means, in a sentence for a person."""
+"""What a row means, in a sentence for a person."""
 
-from typing import Any
+import collections
+import csv
 
-from fakeimg import portable
+from fakeimg import known, portable
+from fakeimg.applying.rows import Row
+from fakeimg.decision import Decision
 from fakeimg.detector import Detector
-from fakeimg.prediction import Prediction
+from fakeimg.files import TEXT
 
 _LOOKS = {'fake': 'looks generated', 'real': 'looks real', 'unsure': 'this detector cannot tell'}
+_MOST = 100_000  # rows that are read of the scores of a test set
 
 
-def of_test(detector: Detector) -> dict[str, Any]:
-    """The counts (`tp`, `fp`, `tn`, `fn`) of the detector's threshold on its own test set; empty if it has none."""
-    if detector.run is None:
+def of_test(detector: Detector) -> dict[str, int]:
+    """How often the detector is wrong on its own test set: `real` images and those `real_called_fake`, for example.
+
+    Empty where the test set has not been evaluated.
+    """
+    counts: dict[str, int] = collections.Counter()
+    if detector.folder is None:
         return {}
-    points = portable.metrics_on_test(detector.run, detector.step).get('operating_points') or ()
-    return next((point['confusion'] for point in points if point['name'] == detector.decision.rule), {})
+    stored = portable.metrics_on_test(detector.folder, detector.step).get('verdicts')
+    if stored:
+        return stored['counts'] if stored['decision'] == bounds(detector.decision) else {}
+    try:
+        with open(detector.folder / 'evaluations/test/predictions.csv', **TEXT) as file:
+            for row, _ in zip(csv.DictReader(file), range(_MOST), strict=False):
+                own = ('real', 'fake')[int(row['label'])]
+                verdict = detector.decision.verdict(float(row['probability']), float(row['logit']))
+                counts[own] += 1
+                counts[f'{own}_called_{verdict}'] += 1
+    except (OSError, ValueError, KeyError):
+        return {}
+    return counts
 
 
-def sentence(prediction: Prediction, counts: dict[str, Any]) -> str:
+def bounds(decision: Decision) -> list[float]:
+    """What verdicts depend on, for `metrics.json` of a portable detector."""
+    return [decision.threshold, decision.low, decision.high]
+
+
+def sentence(row: Row, counts: dict[str, int]) -> str:
     """What the verdict says, and how often such a verdict was wrong on the detector's test set.
 
     Args:
-        prediction: of one image.
+        row: of one image.
         counts: see `of_test`.
     """
-    if prediction.verdict is None:
-        return prediction.error or 'it cannot be read'
-    parts = [_LOOKS[prediction.verdict]]
-    if counts and prediction.verdict == 'fake':
-        parts.append(f'{_of("wrong about", counts["fp"], counts["fp"] + counts["tn"], "real image")} on its test set')
-    elif counts and prediction.verdict == 'real':
-        parts.append(f'{_of("misses", counts["fn"], counts["fn"] + counts["tp"], "fake image")} on its test set')
-    return '; '.join([*parts, *([prediction.note] if prediction.note else [])])
+    if row.verdict is None:
+        return row.note or 'it cannot be read'
+    parts = [_LOOKS[row.verdict]]
+    other = {'fake': 'real', 'real': 'fake'}.get(row.verdict)
+    if counts and other and known.UNLIKE not in (row.note or ''):  # where figures of the test set say something
+        wrong = _of(counts[f'{other}_called_{row.verdict}'], counts[other], f'{other} image')
+        parts.append(f'wrong about {wrong} on its test set')
+    return '; '.join([*parts, *([row.note] if row.note else [])])
 
 
-def _of(verb: str, wrong: int, number: int, what: str) -> str:
+def _of(wrong: int, number: int, what: str) -> str:
     if not wrong:
-        return f'{verb} none of {number:,} {what}s'
+        return f'none of {number:,} {what}s'
     each = number / wrong
-    return f'{verb} 1 {what} in {each:,.0f}' if each >= 10 else f'{verb} {100 / each:.0f} of 100 {what}s'
+    return f'1 {what} in {each:,.0f}' if each >= 10 else f'{100 / each:.0f} of 100 {what}s'

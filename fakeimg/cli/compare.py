@@ -5,6 +5,7 @@ seed alone are one system. Without --data, each run's own test split is used; --
 """
 
 import json
+import os
 import pathlib
 import shlex
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fakeimg.cli import verb
+from fakeimg.cli import data_names, verb
 from fakeimg.console import Console
 from fakeimg.errors import UserError
 from fakeimg.evaluation import compare, compare_tables
@@ -28,17 +29,30 @@ _STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of run folders: best (va
 _JSON = flags.DEFINE_bool('json', False, 'Print compare.json instead of tables.')
 
 flags.DEFINE_alias('data_path', 'data')
+data_names.define()
 
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) < 2:
         raise UserError('say what to compare: fakeimg compare RUN... (run folders, evaluations or tables of scores).')
+    labels, columns = data_names.labels(), data_names.columns()
+    if columns and not _DATA.value:
+        raise UserError(
+            '--columns says how the table of a set is read, and no set is named; add --data, or leave it out.'
+        )
+    if labels and not _DATA.value and not any(map(os.path.isfile, map(os.path.expanduser, argv[1:]))):
+        raise UserError(
+            '--label says what names mean in a set or in a table of scores, and there is neither; add --data, or leave '
+            'it out.'
+        )
     # With --json, standard output holds nothing else.
     console = Console(sys.stderr) if _JSON.value else verb.console()
     result, folder = compare.compare(
         argv[1:],
         _DATA.value,
         _SPLIT.value,
+        labels=labels,
+        columns=columns,
         threshold=_THRESHOLD.value,
         step=_STEP.value,
         out=pathlib.Path(_OUT.value).expanduser() if _OUT.value else None,

@@ -9,9 +9,6 @@ from fakeimg.data import labels as labels_lib
 from fakeimg.data import tables
 from fakeimg.errors import UserError
 
-# Labels that mean one class in one set and the other in the next.
-_NEVER_CARRIED = ('0', '1', 'true', 'false', 'yes', 'no')
-
 
 def define() -> None:
     """Defines the flags; a verb that reads data calls it once, before flags are parsed."""
@@ -35,21 +32,13 @@ def columns() -> list[str]:
 
 def apply(config: Config) -> None:
     """Records the flags in a configuration, so that every later reading of its data uses them."""
-    config.data.labels = merge(config.data.labels, labels())
+    config.data.labels = labels_lib.merged(config.data.labels, labels())
     config.data.columns = tuple(columns()) or config.data.columns
 
 
-def merge(recorded: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
-    """The labels that were recorded and those that are given, which win."""
-    own = labels_lib.named(given)
-    kept = [item for item in recorded if not labels_lib.named([item]).keys() & own.keys()]
-    return (*kept, *(item for item in given if item not in kept))
-
-
 def for_other_data(recorded: Sequence[str]) -> tuple[str, ...]:
-    """The labels for another set than the recorded one: numbers mean something else there, words the same."""
-    words = [item for item in recorded if not labels_lib.named([item]).keys() & set(_NEVER_CARRIED)]
-    return merge(words, labels())
+    """The labels for another set than the recorded one."""
+    return labels_lib.for_other_data(recorded, labels())
 
 
 def check_unused(is_prepared: bool) -> None:

@@ -7,20 +7,23 @@ a table with a sentence each; otherwise rows are CSV, on standard output or in t
 Exit code 0: all images were scored; 1: some could not be; 2: a mistake in the command; 130: interrupted.
 """
 
+import functools
 import itertools
 import os
 import pathlib
 import sys
 from collections.abc import Sequence
 
+import rich.box
 import rich.table
 import rich.text
 from absl import flags
 
 from fakeimg import detector
-from fakeimg.applying import inputs, predict, rows, sinks, words
+from fakeimg.applying import faces, inputs, predict, provenance, rows, sinks, words
 from fakeimg.applying.inputs import Images
 from fakeimg.applying.predict import Applied, Counts
+from fakeimg.applying.subjects import FaceFinder
 from fakeimg.cli import models, verb
 from fakeimg.console import Console
 from fakeimg.errors import UserError
@@ -45,6 +48,18 @@ _THRESHOLD = flags.DEFINE_string(
 )  # fmt: skip
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Images per step over all GPUs; 0: as in training.')
 
+_STABILITY = flags.DEFINE_bool(
+    'stability', False, 'Score mildly re-encoded variants too, and call an image unsure where its verdict changes.'
+)  # fmt: skip
+
+_FACES = flags.DEFINE_enum(
+    'faces', 'auto', ['auto', 'off', 'all'], 'Score the faces in photos: auto where the detector was trained on crops '
+    'that fakeimg made, one row an image; all: always, with a row for each face as well.'
+)  # fmt: skip
+_FACE_WEIGHTS = flags.DEFINE_string('face_weights', '', 'File of the network that finds faces; default: from the Hub.')
+_PROVENANCE = flags.DEFINE_bool('provenance', True, 'Read what files declare of themselves; no part of the score.')
+_TRUSTED = flags.DEFINE_string('trusted', '', 'PEM file of certificates whose signed manifests are trusted.')
+
 _FEW = 20  # images, of which a terminal shows a table
 
 
@@ -56,15 +71,24 @@ def main(argv: Sequence[str]) -> int:
     rows.require_format(form)
     for name, value in (('resume', _RESUME.value), ('overwrite', _OVERWRITE.value)):
         verb.require(not value or out is not None, name, str(value).lower(), 'given with --out FILE')
+    if form == 'parquet' and out is None:
+        raise UserError('parquet is no text; pass --out FILE.parquet.')
     verb.require(not (_RESUME.value and _OVERWRITE.value), 'overwrite', 'true', 'left out with --resume')
-    applied = Applied(_detector())
-    for note in filter(None, (*applied.detector.notes, applied.detector.decision.note)):
-        console.warn(note)
+    if out is not None and not (_RESUME.value or _OVERWRITE.value):
+        sinks.require_new(out)
+    applied = _applied(_detector(), console)
     if out is None and _FORMAT.value is None and sys.stdout.isatty() and images.total and images.total <= _FEW:
+        _warn(applied, console)
         return _exit_code(_show(applied, images))
     if out is None:
+        _warn(applied, console)
         return _exit_code(_print(applied, images, form, console))
     return _exit_code(_write(applied, images, out, form, console))
+
+
+def _warn(applied: Applied, console: Console) -> None:
+    for note in filter(None, (*applied.detector.notes, applied.detector.decision.note)):
+        console.warn(note)
 
 
 def _images(arguments: Sequence[str]) -> Images:
@@ -93,6 +117,27 @@ def _detector() -> detector.Detector:
     )
 
 
+def _applied(network: detector.Detector, console: Console) -> Applied:
+    read = None
+    if _PROVENANCE.value:
+        certificates = provenance.read_certificates(_TRUSTED.value) if _TRUSTED.value else ''
+        read = functools.partial(_provenance, certificates)
+    finder, margin = None, None if network.run is None else faces.margin_of(network.run)
+    if _FACES.value == 'all' or (_FACES.value == 'auto' and margin is not None):
+        try:
+            found = faces.load_detector(faces.face_weights(_FACE_WEIGHTS.value))
+            finder = FaceFinder(found, margin or faces.MARGIN, read)
+        except UserError as error:
+            if _FACES.value == 'all':
+                raise
+            console.warn(f'whole images are scored, no faces are looked for: {str(error).rstrip(".")}')
+    return Applied(network, _STABILITY.value, read, finder, shows_faces=_FACES.value == 'all')
+
+
+def _provenance(certificates: str, data: bytes) -> str:
+    return provenance.read(data, certificates).text
+
+
 def _print(applied: Applied, images: Images, form: str, console: Console) -> Counts:
     """Rows on standard output. Who reads it may stop: that is no error."""
     # Not sys.stdout, which goes on without a word when nobody reads.
@@ -109,9 +154,11 @@ def _write(applied: Applied, images: Images, out: pathlib.Path, form: str, conso
     if _RESUME.value and out.exists():
         now = rows.Row('', threshold=applied.detector.decision.threshold, model=applied.model)
         sink, done = sinks.continue_file(out, form, images.inputs, now)
-        console.say(f'{out} has rows of {done:,} images; the others follow')
     else:
         sink = sinks.open_file(out, form, overwrite=_OVERWRITE.value)
+    _warn(applied, console)
+    if done:
+        console.say(f'{out} has rows of {done:,} images; the others follow')
     try:
         counts = predict.write_rows(applied, images, sink, console, done=done)
     except KeyboardInterrupt:
@@ -126,13 +173,19 @@ def _write(applied: Applied, images: Images, out: pathlib.Path, form: str, conso
 
 def _show(applied: Applied, images: Images) -> Counts:
     """A table for a person."""
-    counts, failed = words.of_test(applied.detector), 0
-    table = rich.table.Table('image', 'verdict', rich.table.Column('P(fake)', justify='right'), 'what that means')
-    total = 0
-    for prediction, row in applied.rows(images.inputs):
-        failed, total = failed + (prediction.error is not None), total + 1
-        score = '' if prediction.probability is None else f'{prediction.probability:.2f}'
-        cells = (row.path, prediction.verdict or '-', score, words.sentence(prediction, counts))
+    counts, failed, total = words.of_test(applied.detector), 0, 0
+    table = rich.table.Table(
+        rich.table.Column('image', overflow='fold'),
+        'verdict',
+        rich.table.Column('P(fake)', justify='right'),
+        rich.table.Column('what that means', ratio=1),
+        box=rich.box.SIMPLE,
+    )
+    for row in applied.rows(images.inputs):
+        if not row.is_face:
+            failed, total = failed + (row.verdict is None), total + 1
+        score = '' if row.probability is None else f'{row.probability:.2f}'
+        cells = (row.path, row.verdict or '-', score, words.sentence(row, counts))
         table.add_row(*map(rich.text.Text, cells))
     Console(sys.stdout).table(table)
     return Counts(total - failed, failed)

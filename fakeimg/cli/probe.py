@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fakeimg import detector
+from fakeimg import detector, untrained
 from fakeimg.cli import recipe, verb
 from fakeimg.errors import UserError
 from fakeimg.probing import prober, report
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     else:
         config, name = recipe.read_config(_CONFIG)
         console = verb.console(recipe.without_effect(config, trains=False))
-        network = detector.from_recipe(config)
+        network = untrained.from_recipe(config)
         default = f'runs/probe_{name.removesuffix("_probe")}'
     out = pathlib.Path(_OUT.value or default).expanduser()
     network = network.tolerating(_MAX_BAD_FRACTION.value)

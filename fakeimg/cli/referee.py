@@ -16,7 +16,7 @@ from fakeimg.data.tables import columns_of
 from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator, foreign, referee, score_table
 from fakeimg.evaluation.options import Options
-from fakeimg.evaluation.referee import Scores
+from fakeimg.evaluation.referee import ForeignScores
 
 _PREDICTIONS = flags.DEFINE_string(
     'predictions', None, "Another detector's scores to judge: CSV, TSV, JSONL; labels in it, or those of --data_path."
@@ -75,7 +75,7 @@ def _digest(path: str, words: str) -> str:
 @contextlib.contextmanager
 def scored(
     data_path: str | None, split: str, *, batch_size: int, max_bad_fraction: float | None, console: Console
-) -> Iterator[tuple[Scores, foreign.Scorer | None]]:
+) -> Iterator[tuple[ForeignScores, foreign.Scorer | None]]:
     """Reads or makes the scores that the flags name; with a detector, it can score further images in the block.
 
     Raises:
@@ -118,7 +118,7 @@ def scored(
         yield found, scorer
 
 
-def _read(path: str, images: Split | None, max_missing: float | None) -> Scores:
+def _read(path: str, images: Split | None, max_missing: float | None) -> ForeignScores:
     return referee.read_scores(
         path,
         images,
@@ -129,7 +129,7 @@ def _read(path: str, images: Split | None, max_missing: float | None) -> Scores:
     )
 
 
-def _warn(scores: Scores, console: Console) -> None:
+def _warn(scores: ForeignScores, console: Console) -> None:
     for note in scores.notes:
         console.warn(note)
 

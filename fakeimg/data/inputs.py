@@ -10,12 +10,14 @@ import PIL.Image
 from fakeimg.data import decode
 from fakeimg.errors import UserError
 
+Content = str | bytes | Callable[[], bytes] | decode.BadImage
+
 
 class Input(NamedTuple):
     """An image: its path, its encoded bytes, a function that reads these, or why it cannot be read."""
 
     name: str
-    content: str | bytes | Callable[[], bytes] | decode.BadImage
+    content: Content
 
 
 class InputFiles:
@@ -29,23 +31,27 @@ class InputFiles:
         return len(self._images)
 
     def read(self, index: int) -> bytes:
-        content = self._images[index].content
-        if isinstance(content, decode.BadImage):
-            raise content
-        if isinstance(content, bytes):
-            return content
-        try:
-            if callable(content):
-                return content()
-            with open(content, 'rb', buffering=0) as file:
-                return file.read()
-        except FileNotFoundError:
-            raise OSError('there is no such file') from None
-        except (OSError, ValueError) as error:
-            raise OSError(getattr(error, 'strerror', None) or str(error)) from None
+        return read_content(self._images[index].content)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> 'InputFiles':
         return InputFiles([self._images[index] for index in indices])
+
+
+def read_content(content: Content) -> bytes:
+    """The encoded bytes of an image. Raises OSError or BadImage where it cannot be read."""
+    if isinstance(content, decode.BadImage):
+        raise content
+    if isinstance(content, bytes):
+        return content
+    try:
+        if callable(content):
+            return content()
+        with open(content, 'rb', buffering=0) as file:
+            return file.read()
+    except FileNotFoundError:
+        raise OSError('there is no such file') from None
+    except (OSError, ValueError) as error:
+        raise OSError(getattr(error, 'strerror', None) or str(error)) from None
 
 
 def read_input(image: Any, place: int) -> Input:

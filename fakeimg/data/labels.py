@@ -20,6 +20,8 @@ SPLIT_NAMES = {
     **dict.fromkeys(('test', 'testing', 'test-dev', 'test_dev'), 'test'),
     **dict.fromkeys(('test-challenge', 'test_challenge'), 'test_challenge'),
 }
+# Labels that mean one class in one set and the other in the next.
+_NEVER_CARRIED = ('0', '1', 'true', 'false', 'yes', 'no')
 SPLITS = tuple(dict.fromkeys(SPLIT_NAMES.values()))  # earlier ones keep an image that several hold
 
 
@@ -52,6 +54,19 @@ def named(labels: Sequence[str]) -> dict[str, int]:
         if added.setdefault(name_key(name), LABELS[label]) != LABELS[label]:
             raise UserError(f'label gives {name!r} to both classes; give it to one.')
     return added
+
+
+def merged(recorded: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    """The labels that were recorded and those that are given, which win."""
+    own = named(given)
+    kept = [item for item in recorded if not named([item]).keys() & own.keys()]
+    return (*kept, *(item for item in given if item not in kept))
+
+
+def for_other_data(recorded: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    """The labels for another set than the recorded one: numbers mean something else there, words the same."""
+    words = [item for item in recorded if not named([item]).keys() & set(_NEVER_CARRIED)]
+    return merged(words, given)
 
 
 def _name_and_label(item: str) -> tuple[str, str]:

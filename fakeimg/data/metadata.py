@@ -7,6 +7,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
+_MOST_PADDING = 4096  # bytes between the segments of a JPEG
 ORIENTATION_TAG = 0x0112
 _INTEGERS = {1: 'B', 3: 'H', 4: 'I'}  # types of a tag's value, as in `struct`
 _TURNS = {
@@ -36,7 +37,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         Height and width as stored, pixels; the number of components; and the content of the Exif segment, if there is
         one. None of anything out of the ordinary.
     """
-    place, end, exif = 2, len(data) - 10, None
+    place, end, exif, padding = 2, len(data) - 10, None, 0
     # Segments: marker (2 bytes), length (2 bytes, itself included), content. Exif is an APP1, before the frame, whose
     # content is precision (1 byte), height, width (2 bytes each), components (1 byte).
     while place < end and data[place] == 0xFF:
@@ -45,7 +46,9 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
             height, width = data[place + 5] << 8 | data[place + 6], data[place + 7] << 8 | data[place + 8]
             return (height, width, data[place + 9], exif) if height and width else None
         if marker == 0xFF:  # padding
-            place += 1
+            place, padding = place + 1, padding + 1
+            if padding > _MOST_PADDING:  # byte by byte, megabytes of it would take seconds
+                return None
             continue
         length = data[place + 2] << 8 | data[place + 3]
         if marker == 0xE1 and exif is None and data[place + 4 : place + 10] == b'Exif\0\0':

@@ -10,10 +10,12 @@ import numpy as np
 
 from fakeimg.data.datasets import DataSet, Split
 from fakeimg.data.files import Files
+from fakeimg.files import replacing
 
 BYTES = 16  # of a SHA-256; among a billion images, two differing ones share them with a probability of 1e-21
 DTYPE = f'S{BYTES}'
 SAMPLED = 64
+_SCORED = 'digests.npy'
 
 
 def content_digest(data: DataSet) -> str:
@@ -84,6 +86,18 @@ def digests(split: Split) -> np.ndarray:
         return split.digests.astype(DTYPE)
     assert isinstance(split.files, WatchedFiles)
     return split.files.digests
+
+
+def write_scored(folder: pathlib.Path, digests: np.ndarray) -> None:
+    """Writes S16[n] of the images of an evaluation, in the order of its `predictions.csv`."""
+    with replacing(folder / _SCORED, 'wb') as file:
+        np.save(file, digests)
+
+
+def read_scored(folder: pathlib.Path) -> np.ndarray:
+    """S16[n] of what `write_scored` wrote; S16[0] for an evaluation by an early fakeimg, or of others' detectors."""
+    path = folder / _SCORED
+    return np.load(path) if path.exists() else np.zeros(0, DTYPE)
 
 
 class SeenImages:

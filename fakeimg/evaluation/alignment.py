@@ -9,7 +9,7 @@ import numpy as np
 from fakeimg.data.labels import LABELS
 from fakeimg.errors import UserError
 from fakeimg.evaluation import matching
-from fakeimg.evaluation.entrants import Entrant, Scores
+from fakeimg.evaluation.entrants import Entrant, EntrantScores
 from fakeimg.scoring import Predictions
 
 
@@ -32,7 +32,7 @@ class Aligned:
     digest: str | None
     labels: np.ndarray
     groups: list[str]
-    scores: Mapping[Entrant, Scores]
+    scores: Mapping[Entrant, EntrantScores]
     rows: Mapping[Entrant, np.ndarray]
     notes: list[str]
 
@@ -69,17 +69,17 @@ class Aligned:
                 'real': len(self.labels) - fake, 'fake': fake, 'groups': groups}  # fmt: skip
 
 
-def same_set(scores: Mapping[Entrant, Scores]) -> str | None:
-    """The content digest that all evaluations share; None where there are only tables.
+def same_set(scores: Mapping[Entrant, EntrantScores]) -> str | None:
+    """The content digest of the first evaluation; None where there are only tables.
 
     Raises:
-        UserError: they are of different sets.
+        UserError: evaluations are of different sets, and do not all know what the files held.
     """
     seen: dict[str, Entrant] = {}
     for entrant, scored in scores.items():
-        if scored.metrics and scored.metrics.get('content_digest'):
-            seen.setdefault(scored.metrics['content_digest'], entrant)
-    if len(seen) > 1:
+        if scored.content_digest:
+            seen.setdefault(scored.content_digest, entrant)
+    if len(seen) > 1 and not all(len(scored.digests) for scored in scores.values() if scored.content_digest):
         one, other, *_ = seen.values()
         raise UserError(
             f'{one.name} was scored on {_where(scores[one])}, {other.name} on {_where(scores[other])}, and these '
@@ -89,13 +89,13 @@ def same_set(scores: Mapping[Entrant, Scores]) -> str | None:
     return next(iter(seen), None)
 
 
-def _where(scored: Scores) -> str:
+def _where(scored: EntrantScores) -> str:
     metrics = scored.metrics or {}
     return f'{metrics.get("split")} of {metrics.get("data_path")}'
 
 
 def align(
-    scores: Mapping[Entrant, Scores],
+    scores: Mapping[Entrant, EntrantScores],
     name: str,
     path: str | None,
     digest: str | None,
@@ -105,22 +105,33 @@ def align(
 
     Args:
         scores: of each detector.
-        name, path, digest: of the set.
+        name, path, digest: of the set. Evaluations of a set with another digest are matched by what files hold.
         base: names, labels and groups of its images; None takes those of the first evaluation, or the first table.
 
     Raises:
         UserError: no images in common, no labels, or labels that contradict each other.
     """
+    first = None
     if base is None:
-        first = min(scores.values(), key=lambda one: (one.metrics is None, len(one.labels) == 0))
+        first = min(
+            scores.values(),
+            key=lambda one: (one.metrics is None, one.content_digest != digest, len(one.labels) == 0),
+        )
         base = first.names, first.labels, first.groups
     names, labels, groups = base
     if len(labels) < len(names):
-        raise UserError('no table says which images are fake; add a column of labels, or name the data they are of.')
+        raise UserError(
+            'no table says which images are fake; add a column of labels (label NAME=real and NAME=fake define what '
+            'its names mean), or name the data they are of.'
+        )
     rows, notes = {}, []
     held = np.ones(len(names), bool)
     for entrant, scored in scores.items():
-        places = _places(scored, names, entrant)
+        if first is None or scored.content_digest in (None, digest):
+            places = _places(scored, names, entrant)
+        else:
+            places = matching.match_bytes(scored.digests, scored.labels, first.digests, labels)
+            notes.append(_by_bytes(entrant, scored, places))
         rows[entrant] = np.full(len(names), -1)
         rows[entrant][places[places >= 0]] = np.flatnonzero(places >= 0)
         held &= rows[entrant] >= 0
@@ -129,7 +140,7 @@ def align(
     if scores and not held.any():
         raise UserError(
             f'{" and ".join(entrant.name for entrant in scores)} have no images in common; compare scores of the same '
-            'images.'
+            'images, or name a set on which all run folders are scored.'
         )
     most = max([len(names), *(len(scored.names) for scored in scores.values())])
     if scores and held.sum() < most:
@@ -142,7 +153,14 @@ def align(
     return Aligned(name, path, digest, labels[held], groups, scores, kept, notes)
 
 
-def _copies(scores: Mapping[Entrant, Scores], name: str) -> list[str]:
+def _by_bytes(entrant: Entrant, scored: EntrantScores, places: np.ndarray) -> str:
+    found = scored.digests[places >= 0]
+    note = f'{entrant.name} was scored on {_where(scored)}, and its images are matched by what the files hold'
+    copies = len(found) - len(np.unique(found))
+    return f'{note}; {copies:,} of them have the same bytes as others, in the same order' if copies else note
+
+
+def _copies(scores: Mapping[Entrant, EntrantScores], name: str) -> list[str]:
     """Which detectors have seen images of a set in training."""
     who: dict[tuple[int, int], list[str]] = {}
     for entrant, scored in scores.items():
@@ -155,7 +173,7 @@ def _copies(scores: Mapping[Entrant, Scores], name: str) -> list[str]:
     ]
 
 
-def _places(scored: Scores, names: list[str], entrant: Entrant) -> np.ndarray:
+def _places(scored: EntrantScores, names: list[str], entrant: Entrant) -> np.ndarray:
     """int64[m], where each scored image is among `names`; -1 where it is not."""
     place = {name: row for row, name in enumerate(names)}
     places = np.array([place.get(name, -1) for name in scored.names], np.int64)
@@ -164,12 +182,12 @@ def _places(scored: Scores, names: list[str], entrant: Entrant) -> np.ndarray:
     return places
 
 
-def _spread(scored: Scores, rows: np.ndarray) -> list[str]:
+def _spread(scored: EntrantScores, rows: np.ndarray) -> list[str]:
     return [scored.groups[row] if row >= 0 else '' for row in rows]
 
 
 def _require_agreement(
-    scored: Scores, places: np.ndarray, names: list[str], labels: np.ndarray, entrant: Entrant
+    scored: EntrantScores, places: np.ndarray, names: list[str], labels: np.ndarray, entrant: Entrant
 ) -> None:
     if not len(scored.labels):
         return

@@ -1,8 +1,10 @@
 """What evaluation takes from a run's validation split: read from the run folder, or fitted once and kept there."""
 
 import contextlib
+import dataclasses
 import os
 
+from fakeimg import known as known_lib
 from fakeimg import operating, portable
 from fakeimg.config import DEMO
 from fakeimg.console import Console
@@ -10,7 +12,7 @@ from fakeimg.data import datasets, seen
 from fakeimg.data.datasets import DataSet
 from fakeimg.detector import Detector
 from fakeimg.errors import UserError
-from fakeimg.evaluation import fitting
+from fakeimg.evaluation import fitting, unlike
 from fakeimg.operating import Operating
 from fakeimg.runtime import parallel
 
@@ -59,6 +61,32 @@ def of_run(
         with contextlib.suppress(OSError):  # a run folder that is attached read-only
             return operating.write(detector.run, fitted, key)
     return {**key, **fitted}
+
+
+def learn_known(detector: Detector, data: DataSet | None, console: Console) -> Detector:
+    """Learns what the images of validation are like, unless it is known; see `fakeimg.known`.
+
+    Args:
+        detector: of a run.
+        data: the set that the run was trained on, if it is open already.
+        console: shows the progress.
+
+    Returns:
+        The detector, which knows it where the images can be had and the run folder can be written to.
+    """
+    assert detector.run is not None
+    if detector.known is not None or detector.flip or portable.is_portable(detector.run):
+        return detector
+    try:
+        part = (data or _open(detector)).get(detector.config.data.validation_split)
+    except _NoImages:
+        return detector
+    facts, features, labels = unlike.look_at(detector, part, 'looking at validation', console)
+    known = known_lib.fit(facts, features, labels, detector.digest)
+    if known is not None and parallel.is_first_process():
+        with contextlib.suppress(OSError):  # a run folder that is attached read-only
+            known.write(detector.run / known_lib.FILE)
+    return dataclasses.replace(detector)  # which reads it when it is asked
 
 
 class _NoImages(Exception):

@@ -17,7 +17,7 @@ from fakeimg.errors import UserError
 from fakeimg.evaluation import alignment, compare_page, compare_tables, entrants
 from fakeimg.evaluation.alignment import Aligned
 from fakeimg.evaluation.contests import ALL_PAIRS, System, cell, pairs
-from fakeimg.evaluation.entrants import Entrant, Scores
+from fakeimg.evaluation.entrants import Entrant, EntrantScores
 
 
 def compare(
@@ -25,6 +25,8 @@ def compare(
     data: Sequence[str] = (),
     split: str = 'test',
     *,
+    labels: Sequence[str] = (),
+    columns: Sequence[str] = (),
     threshold: str = '0.5',
     step: str = 'best',
     out: pathlib.Path | None = None,
@@ -38,6 +40,9 @@ def compare(
             system.
         data: sets that all of them are scored on; without any, each run's own set, which must be the same.
         split: of the images.
+        labels: NAME=real or NAME=fake, what names in `data` and in tables of scores mean, besides the words that the
+            first run folder knows.
+        columns: of tables in `data`, see `tables.columns_of`.
         threshold: on P(fake), a number, or the name of an operating point that every evaluation has, as `fpr=0.01`.
         step: the checkpoint of run folders.
         out: folder to write to; default `comparisons/NAMES`.
@@ -53,21 +58,23 @@ def compare(
     """
     if not sources:
         raise UserError('nothing to compare; give run folders, evaluations or tables of scores.')
-    found = [entrants.read(source, step) for source in sources]
+    found = [entrants.read(source, step, labels) for source in sources]
     refuse_doubles(found)
     _check(found, split, threshold)
     systems = fold(found)
     out = out or pathlib.Path('comparisons', '-vs-'.join(system.name for system in systems[:ALL_PAIRS])[:100])
     key = {'sources': [str(one.path.resolve()) for one in found], 'split': split, 'threshold': threshold,
-           'data': [os.path.abspath(os.path.expanduser(path)) for path in data]}  # fmt: skip
+           'data': [os.path.abspath(os.path.expanduser(path)) for path in data],
+           **{name: list(given) for name, given in (('labels', labels), ('columns', columns)) if given}}  # fmt: skip
     if (out / 'compare.json').exists() and json.loads((out / 'compare.json').read_text()).get('key') != key:
         raise UserError(f'{out} holds another comparison; choose another folder.')
     files.require_writable(out)
     members = [member for system in systems for member in system.members]
-    columns = [_column(members, split, path, out, console) for path in (data or [None])]
-    if not any(column.scores for column in columns):
+    sets = entrants.open_all(data, split, members, labels, columns)
+    results = [_column(members, split, images, out, console) for images in (sets or [None])]
+    if not any(column.scores for column in results):
         raise UserError(f'none of the detectors has scores of {" or ".join(data)}; give run folders.')
-    _name_apart(columns)
+    _name_apart(results)
     result = {
         'key': key,
         'date': datetime.date.today().isoformat(),
@@ -76,13 +83,13 @@ def compare(
         'split': split,
         'threshold': threshold,
         'systems': [_described(system) for system in systems],
-        'data': [column.described() for column in columns],
-        'cells': [cell(system, column, threshold) for column in columns for system in systems],
+        'data': [column.described() for column in results],
+        'cells': [cell(system, column, threshold) for column in results for system in systems],
         'pairs': [],
-        'notes': _notes(systems, columns),
+        'notes': _notes(systems, results),
     }
     result['cells'] = [one for one in result['cells'] if one]
-    result['pairs'] = pairs(systems, columns, threshold)
+    result['pairs'] = pairs(systems, results, threshold)
     for note in result['notes']:
         console.warn(note)
     files.write_json(out / 'compare.json', result)
@@ -139,16 +146,17 @@ def _name(members: Sequence[Entrant]) -> str:
     return name.removesuffix('seed').rstrip('-_. ') or members[0].model
 
 
-def _column(members: Sequence[Entrant], split: str, path: str | None, out: pathlib.Path, console: Console) -> Aligned:
-    images = entrants.open_images(path, split, list(members)) if path is not None else None
-    scores: dict[Entrant, Scores] = {}
+def _column(
+    members: Sequence[Entrant], split: str, images: entrants.Images | None, out: pathlib.Path, console: Console
+) -> Aligned:
+    scores: dict[Entrant, EntrantScores] = {}
     for member in members:
         scored = entrants.score(member, split, images, out, console)
         if scored is not None:
             scores[member] = scored
     if images is not None:
         base = (images.names, images.labels, images.groups)
-        return alignment.align(scores, images.name, path, images.digest, base)
+        return alignment.align(scores, images.name, images.path, images.digest, base)
     digest = alignment.same_set(scores)
     paths = [str(one.metrics['data_path']) for one in scores.values() if one.metrics and one.metrics.get('data_path')]
     name = layouts.set_name(paths[0]) if paths else 'the images of the tables'

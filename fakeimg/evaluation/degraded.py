@@ -166,7 +166,6 @@ def _screenshot(image: Image, times: float, key: bytes) -> Image | bytes:
     return sent
 
 
-CLEAN = Cell('clean')
 SCREEN_SHARE, SCREEN_GAMMA, SCREEN_COLOURS, SCREEN_QUALITY = 0.9, 1.1, (1.0, 0.98, 0.94), 80
 TIERS = {'web': Tier(768, 60), 'hard': Tier(512, 40)}
 _SHARES = (0.75, 0.5, 0.25)
@@ -192,7 +191,7 @@ class DegradedFiles:
 
     Args:
         files: the originals.
-        cells: degradations; CLEAN is the original as it is stored.
+        cells: degradations.
         seed: of noise.
         pairs: int[n, 2], of each image the places of its original and of its cell. None is all cells of the first
             original, then of the second, and so on: each is decoded once.
@@ -212,10 +211,7 @@ class DegradedFiles:
     def read(self, index: int) -> bytes:
         """Returns an image's bytes; raises OSError or BadImage where it cannot be read, or not be stored so."""
         row, place = self._pairs[index].tolist()
-        cell = self._cells[place]
-        if cell == CLEAN:
-            return self._files.read(row)
-        return degrade(self._original(row), cell, self._files.names[row], self._seed)
+        return degrade(self._original(row), self._cells[place], self._files.names[row], self._seed)
 
     def take(self, indices: Sequence[int] | np.ndarray) -> 'DegradedFiles':
         return DegradedFiles(self._files, self._cells, self._seed, self._pairs[np.asarray(indices, int)])

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from fakeimg import files
 from fakeimg.config import from_plain
 from fakeimg.console import Console
 from fakeimg.data import datasets, layouts, seen
-from fakeimg.data.labels import CLASS_NAMES, class_names
+from fakeimg.data.labels import CLASS_NAMES, class_names, for_other_data
 from fakeimg.data.splits import file_part
 from fakeimg.data.tables import columns_of
 from fakeimg.detector import Detector, load
@@ -39,6 +40,7 @@ class Entrant:
         model: the network's name; '' where the run is not known.
         detector: of a run folder.
         metrics: of an evaluation.
+        labels: NAME=real or NAME=fake, of a table of scores.
     """
 
     path: pathlib.Path
@@ -48,6 +50,7 @@ class Entrant:
     model: str = ''
     detector: Detector | None = None
     metrics: dict[str, Any] | None = None
+    labels: Sequence[str] = ()
 
     @property
     def step(self) -> int | None:
@@ -55,7 +58,7 @@ class Entrant:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Scores:
+class EntrantScores:
     """The scores of an entrant on one data set.
 
     Attributes:
@@ -67,6 +70,7 @@ class Scores:
         folder: of that evaluation.
         is_new: whether it was made now.
         notes: warnings for the user.
+        digests: S16[n], of the files, see `seen.digests`; S16[0] where none are kept.
     """
 
     names: list[str]
@@ -77,14 +81,21 @@ class Scores:
     folder: pathlib.Path | None = None
     is_new: bool = False
     notes: list[str] = dataclasses.field(default_factory=list)
+    digests: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, seen.DTYPE))
+
+    @property
+    def content_digest(self) -> str | None:
+        """Of the set, see `seen.content_digest`; None where it is not known."""
+        return (self.metrics or {}).get('content_digest')
 
 
-def read(source: str, step: str = 'best') -> Entrant:
+def read(source: str, step: str = 'best', labels: Sequence[str] = ()) -> Entrant:
     """Reads what was given.
 
     Args:
         source: a run folder, a folder with `metrics.json` and `predictions.csv`, or a table of scores.
         step: the checkpoint of a run folder: `best`, `latest` or a number.
+        labels: what names in a table of scores mean.
 
     Raises:
         UserError: it is none of these, or a run folder without a checkpoint.
@@ -93,7 +104,7 @@ def read(source: str, step: str = 'best') -> Entrant:
     if path.name == 'predictions.csv' and (path.parent / 'metrics.json').is_file():
         path = path.parent
     if path.is_file():
-        return Entrant(path, path.stem)
+        return Entrant(path, path.stem, labels=labels)
     if not path.is_dir():
         raise UserError(f'{source} does not exist; give a run folder, an evaluation of one, or a table of scores.')
     if (path / 'checkpoints').is_dir():
@@ -142,21 +153,44 @@ class Images:
     groups: list[str]
 
 
-def open_images(path: str, split: str, entrants: list[Entrant]) -> Images:
-    """Opens a data set as the first run among the entrants reads its names.
+def open_all(
+    paths: Sequence[str], split: str, entrants: Sequence[Entrant], labels: Sequence[str], columns: Sequence[str]
+) -> list[Images]:
+    """Opens the data sets that were named, which all run folders then read alike.
+
+    Args:
+        paths: of the sets.
+        split: of their images.
+        entrants: the first run folder among them says what words in the sets mean.
+        labels, columns: what the user says about names in the sets, and wins.
 
     Raises:
         UserError: no such data, split or labels.
     """
+    if not paths:
+        return []
     configs = [entrant.detector.config.data for entrant in entrants if entrant.detector]
-    names, columns = (class_names(configs[0].labels), columns_of(configs[0].columns)) if configs else (CLASS_NAMES, {})
-    data = datasets.open_path(path, unsorted_split=split.split('[')[0], class_names=names, columns=columns)
+    labels = for_other_data(configs[0].labels if configs else (), labels)
+    for config in configs:
+        config.labels, config.columns = labels, tuple(columns)
+    return [_open_images(path, split, labels, columns) for path in paths]
+
+
+def _open_images(path: str, split: str, labels: Sequence[str], columns: Sequence[str]) -> Images:
+    data = datasets.open_path(
+        path,
+        unsorted_split=split.split('[')[0],
+        class_names=class_names(labels),
+        columns=columns_of(columns),
+    )
     part = data.get(split)
     images = [name.strip() for name in part.names]  # as tables are read
     return Images(path, layouts.set_name(path), seen.content_digest(data), images, part.labels, part.groups)
 
 
-def score(entrant: Entrant, split: str, images: Images | None, out: pathlib.Path, console: Console) -> Scores | None:
+def score(
+    entrant: Entrant, split: str, images: Images | None, out: pathlib.Path, console: Console
+) -> EntrantScores | None:
     """The scores of an entrant on a set, or on its own where `images` is None; None where it has none of these.
 
     A run folder's network is applied unless an evaluation of the same checkpoint, split and content exists, in its
@@ -171,7 +205,7 @@ def score(entrant: Entrant, split: str, images: Images | None, out: pathlib.Path
     if entrant.metrics is not None:
         other = images is not None and entrant.metrics.get('content_digest') not in (None, images.digest)
         return None if other else _read_evaluation(entrant.path)
-    table = score_table.read(str(entrant.path), {}, CLASS_NAMES, None, has_labels=True)
+    table = score_table.read(str(entrant.path), {}, class_names(entrant.labels), None, has_labels=True)
     if not table.names:
         raise table.lacks('path')
     matching.refuse_doubles(table.names, table.name)
@@ -181,7 +215,7 @@ def score(entrant: Entrant, split: str, images: Images | None, out: pathlib.Path
         except UserError:
             return None
     groups = table.others.get('group', [])
-    return Scores(table.names, np.array(table.labels, np.int32), table.logits, groups, notes=table.notes)
+    return EntrantScores(table.names, np.array(table.labels, np.int32), table.logits, groups, notes=table.notes)
 
 
 def _evaluation(
@@ -210,8 +244,18 @@ def _evaluation(
     return evaluator.evaluate(detector, split, data_path=path, out=elsewhere, console=console)[1], True
 
 
-def _read_evaluation(folder: pathlib.Path, is_new: bool = False) -> Scores:
+def _read_evaluation(folder: pathlib.Path, is_new: bool = False) -> EntrantScores:
     metrics = json.loads((folder / 'metrics.json').read_text())
     table = score_table.read(str(folder / 'predictions.csv'), {}, CLASS_NAMES, None, has_labels=False)
     labels = np.array(table.labels, np.int32)
-    return Scores(table.names, labels, table.logits, table.others.get('group', []), metrics, folder, is_new)
+    digests = seen.read_scored(folder)
+    return EntrantScores(
+        names=table.names,
+        labels=labels,
+        logits=table.logits,
+        groups=table.others.get('group', []),
+        metrics=metrics,
+        folder=folder,
+        is_new=is_new,
+        digests=digests if len(digests) == len(labels) else digests[:0],
+    )

@@ -18,10 +18,10 @@ from fakeimg.data.splits import file_part
 from fakeimg.data.tables import columns_of
 from fakeimg.detector import DRAWN, Detector
 from fakeimg.errors import UserError
-from fakeimg.evaluation import card, carried, fitting, judge, places, points, report, robustness, slices
+from fakeimg.evaluation import card, carried, fitting, judge, places, points, report, robustness, slices, unlike
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.evaluation.options import DEFAULTS, Options
-from fakeimg.evaluation.referee import Scores, warnings_about
+from fakeimg.evaluation.referee import ForeignScores, warnings_about
 from fakeimg.meta import Meta
 from fakeimg.operating import Operating
 from fakeimg.partial_scores import PartialScores
@@ -84,15 +84,17 @@ def evaluate(
     detector = dataclasses.replace(detector, flip=options.flip)
     own = None if data_path else data
     operating = carried.of_run(detector, own, options.threshold, options.error_rate, console)
-    if operating is not None and own is not None and _overlap(split, detector.config.data.validation_split):
+    is_fixing = own is not None and split.split('[')[0] == detector.config.data.validation_split.split('[')[0]
+    if operating is not None and is_fixing:
         operating = {**operating, 'source': 'this set'}
         console.warn('these images fixed the thresholds themselves, which therefore look better here than elsewhere')
+    detector = carried.learn_known(detector, own, console)
     point = points.resolve(options, operating)
     with PartialScores(folder, {**detector.scoring_key, 'data': [data.digest, content, split]}, part) as partial:
-        predictions, unreadable = detector.score(part, split, console=console, partial=partial)
-    for note in warnings_about(predictions, 'check which label means fake'):
+        scored, unreadable = detector.score(part, split, console=console, partial=partial)
+    for note in warnings_about(scored, 'check which label means fake'):
         console.warn(note)
-    predictions = points.corrected(predictions, options, operating)
+    predictions = points.corrected(scored, options, operating)
     place = {name: row for row, name in enumerate(part.names)}
     rows = [place[name] for name in predictions.names]
     columns = slices.header_columns(part, predictions.names)
@@ -118,17 +120,19 @@ def evaluate(
         'content_digest': content,
     }
     known = _known(detector, data, None if data_path else split)
+    metrics['unlike'] = unlike.count(detector, part, console)
     metrics['without_copies'] = _without(known, part, predictions, point.threshold)
     if options.robustness:
         threshold = points.own_threshold(point, options, operating)
         metrics['robustness'] = robustness.evaluate(
-            detector, part, split, threshold=threshold, images=options.robustness_images, console=console
+            detector, part, split, clean=scored, threshold=threshold, images=options.robustness_images, console=console
         )
     else:
         metrics['robustness'] = places.before(folder).get('robustness')  # the same evaluation, which took minutes
     metrics['data']['unreadable'] = [list(item) for item in unreadable.reasons.items()][:_UNREADABLE_SHOWN]
     if parallel.is_first_process():
         _write(folder, metrics, predictions, part, detector.meta, detector.run, options)
+        seen.write_scored(folder, seen.digests(part)[rows])
     unreadable.write(run.unreadable_file(folder))
     partial.remove()
     for note in unreadable.summary(run.unreadable_file(folder)):
@@ -137,7 +141,7 @@ def evaluate(
 
 
 def judge_scores(
-    scores: Scores,
+    scores: ForeignScores,
     about: dict[str, Any],
     folder: pathlib.Path,
     options: Options = DEFAULTS,
@@ -181,7 +185,13 @@ def judge_scores(
     if options.robustness and scorer is not None and images is not None:
         threshold = points.own_threshold(point, options, operating)
         metrics['robustness'] = robustness.evaluate(
-            scorer, images, about['split'], threshold=threshold, images=options.robustness_images, console=console
+            scorer,
+            images,
+            about['split'],
+            clean=scores.predictions,
+            threshold=threshold,
+            images=options.robustness_images,
+            console=console,
         )
     else:
         metrics['robustness'] = places.before(folder).get('robustness')
@@ -263,10 +273,6 @@ def _open(detector: Detector, split: str, data_path: str | None) -> datasets_lib
     return datasets_lib.open_data(detector.config)
 
 
-def _overlap(split: str, other: str) -> bool:
-    return split.split('[')[0] == other.split('[')[0]
-
-
 def _known(detector: Detector, data: datasets_lib.DataSet, split: str | None) -> np.ndarray:
     """Digests of the images that the run has learned from, or was chosen by, but for those of the `split` itself."""
     assert detector.run is not None
@@ -283,8 +289,8 @@ def _without(
     known: np.ndarray, part: datasets_lib.Split, predictions: Predictions, threshold: float
 ) -> dict[str, Any] | None:
     """The metrics without `known` images; see `evaluate`."""
-    if parallel.has_other_processes() and isinstance(part.files, seen.WatchedFiles):
-        part.files.read_rest()
+    if isinstance(part.files, seen.WatchedFiles):
+        part.files.read_rest()  # what other processes scored, or an evaluation that was interrupted
     copied = np.isin(seen.digests(part), known)
     names = {part.names[row] for row in np.flatnonzero(copied)}
     kept = np.array([name not in names for name in predictions.names], bool)

@@ -25,7 +25,7 @@ from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
 from fakeimg.evaluation.degraded import DegradedFiles
 from fakeimg.evaluation.foreign_process import DetectorProcess, ForeignDetector
-from fakeimg.evaluation.referee import Scores, warnings_about
+from fakeimg.evaluation.referee import ForeignScores, warnings_about
 from fakeimg.evaluation.score_table import SCALES, to_log_odds
 from fakeimg.scoring import Predictions
 
@@ -85,12 +85,12 @@ class Scorer:
     process: DetectorProcess
     max_missing: float
 
-    def judged(self, split: Split, name: str, *, console: Console = SILENT) -> Scores:
+    def judged(self, split: Split, name: str, *, console: Console = SILENT) -> ForeignScores:
         """Scores every image of a split once; see `score`. Those without a score are named."""
         predictions, unreadable = self.score(split, name, console=console)
         place = {name: row for row, name in enumerate(split.names)}
         part = split.take(np.array([place[name] for name in predictions.names], int))
-        return Scores(predictions, part, list(unreadable.reasons.items()), {}, warnings_about(predictions))
+        return ForeignScores(predictions, part, list(unreadable.reasons.items()), {}, warnings_about(predictions))
 
     def score(self, split: Split, name: str, *, console: Console = SILENT) -> tuple[Predictions, UnreadableImages]:
         """Scores every image of a split once.

@@ -93,11 +93,11 @@ def _near_one(threshold: Any) -> Any:
 
 def lines(results: dict[str, Any]) -> list[str]:
     """What a console shows of the figures, with their intervals."""
-    shown = [f'AUC {text(results["figures"]["auc"])}']
+    shown = [f'AUC {_with_interval(results["figures"]["auc"])}']
     for row in results['operating_points']:
         where = {'validation': 'from validation', 'this set': '(not achievable)'}.get(row['source'])
         name = thresholds.text(row['threshold'], 4) + (f', {row["name"]} {where}' if where else '')
-        parts = ', '.join(f'{word} {text(row["figures"][key])}' for word, key in _SHOWN.items())
+        parts = ', '.join(f'{word} {_with_interval(row["figures"][key])}' for word, key in _SHOWN.items())
         shown.append(f'called fake from P(fake) {name}: {parts}')
     return shown
 
@@ -105,7 +105,7 @@ def lines(results: dict[str, Any]) -> list[str]:
 _SHOWN = {'accuracy': 'accuracy', 'false positive rate': 'fpr', 'recall': 'recall'}
 
 
-def text(figure: dict[str, Any]) -> str:
+def _with_interval(figure: dict[str, Any]) -> str:
     """`0.931 (0.918 to 0.942)`."""
     if figure['value'] is None:
         return f'undefined ({figure["why"]})'

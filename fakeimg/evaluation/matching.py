@@ -1,4 +1,4 @@
-"""Which image of a data set each name in a table means: by its path, by the end of it, or by its file name."""
+"""Which image of a set another name for it means: by its path, by the end of it, by its file name, or by its bytes."""
 
 import collections
 import posixpath
@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Int
 
 from fakeimg.errors import UserError
 
@@ -48,6 +49,37 @@ def match(names: Sequence[str], known: Sequence[str], table: str) -> np.ndarray:
         )
     refuse_doubles([known[int(place)] for place in places], table)
     return places
+
+
+def match_bytes(
+    digests: np.ndarray, labels: np.ndarray, known: np.ndarray, known_labels: np.ndarray
+) -> Int[np.ndarray, ' n']:
+    """Finds images by what their files hold, for sets that name the same images differently.
+
+    Of several images with the same bytes, the first of one set is the first of the other: real ones before fake ones,
+    and in the order of the set.
+
+    Args:
+        digests: S16[n], see `seen.digests`; empty for an image that was not read, which is found nowhere.
+        labels: int32[n], 1 = fake.
+        known, known_labels: S16[m] and int32[m] of the set in which to find them.
+
+    Returns:
+        int64[n], places in `known`, no two alike; -1 where it has no such image.
+    """
+    places = {key: place for place, key in enumerate(_numbered(known, known_labels)) if key[0]}
+    return np.array([places.get(key, _UNKNOWN) for key in _numbered(digests, labels)], np.int64)
+
+
+def _numbered(digests: np.ndarray, labels: np.ndarray) -> list[tuple[bytes, int]]:
+    """Each digest, and how many images before this one have the same."""
+    keys: list[bytes] = digests.tolist()
+    numbers = [0] * len(keys)
+    counts: collections.Counter[bytes] = collections.Counter()
+    for row in np.argsort(labels, kind='stable').tolist():
+        numbers[row] = counts[keys[row]]
+        counts[keys[row]] += 1
+    return list(zip(keys, numbers, strict=True))
 
 
 def refuse_doubles(names: Sequence[str], table: str) -> None:

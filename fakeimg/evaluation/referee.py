@@ -16,7 +16,7 @@ _NO_NAME = re.compile(r'row \d+$')
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
+class ForeignScores:
     """The scores of a detector that is not ours.
 
     Attributes:
@@ -36,7 +36,7 @@ class Scores:
     validation: Predictions | None = None
 
 
-def with_validation(scores: Scores, validation: Predictions) -> Scores:
+def with_validation(scores: ForeignScores, validation: Predictions) -> ForeignScores:
     """The same scores, with those of other images that fix thresholds and calibration.
 
     Raises:
@@ -68,7 +68,7 @@ def read_scores(
     class_names: Mapping[str, int] = CLASS_NAMES,
     scale: str | None = None,
     max_missing: float = 0.0,
-) -> Scores:
+) -> ForeignScores:
     """Reads a table of scores: CSV, TSV, JSONL or JSON with a name and a score in each row, perhaps a label.
 
     Args:
@@ -93,10 +93,10 @@ def read_scores(
     matching.refuse_doubles(names, table.name)
     sources, groups = (table.others.pop(what, []) for what in ('source', 'group'))
     predictions = Predictions(names, np.array(table.labels, np.int32), table.logits, 0, sources, groups)
-    return Scores(predictions, None, [], table.others, [*table.notes, *warnings_about(predictions)])
+    return ForeignScores(predictions, None, [], table.others, [*table.notes, *warnings_about(predictions)])
 
 
-def _joined(table: score_table.ScoreTable, split: Split, max_missing: float) -> Scores:
+def _joined(table: score_table.ScoreTable, split: Split, max_missing: float) -> ForeignScores:
     """The scores in the order of the split."""
     if not table.names:
         raise table.lacks('path')
@@ -118,7 +118,7 @@ def _joined(table: score_table.ScoreTable, split: Split, max_missing: float) -> 
     )
     predictions = Predictions(part.names, part.labels, table.logits[order], len(missing), sources, groups)
     reasons = [(name, f'no score in {table.name}') for name in missing]
-    return Scores(predictions, part, reasons, others, [*table.notes, *warnings_about(predictions)])
+    return ForeignScores(predictions, part, reasons, others, [*table.notes, *warnings_about(predictions)])
 
 
 def _require_agreement(labels: np.ndarray, known: np.ndarray, table: score_table.ScoreTable) -> None:

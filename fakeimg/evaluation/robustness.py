@@ -13,7 +13,7 @@ from fakeimg.console import SILENT, Console
 from fakeimg.data.datasets import Split
 from fakeimg.errors import UserError
 from fakeimg.evaluation import intervals, paired
-from fakeimg.evaluation.degraded import CLEAN, KINDS, TIERS, Cell, DegradedFiles
+from fakeimg.evaluation.degraded import KINDS, TIERS, Cell, DegradedFiles
 from fakeimg.evaluation.intervals import Figure
 from fakeimg.scoring import Predictions
 
@@ -31,6 +31,7 @@ def evaluate(
     split: Split,
     name: str,
     *,
+    clean: Predictions,
     threshold: float,
     seed: int = 0,
     images: int = IMAGES,
@@ -38,13 +39,14 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores a split at the tiers of `degraded.TIERS`, and a part of it along the curves of `degraded.KINDS`.
 
-    Every degradation is compared with the same images as they are stored. An image that cannot be read as it is stored
+    Every degradation is compared with the same images as they are stored. An image that has no score as it is stored
     counts nowhere.
 
     Args:
         detector: one of a run, or of `foreign.running`.
         split: the images.
         name: of the split, for messages.
+        clean: what `detector.score` gives for the images as they are stored.
         threshold: on the P(fake) of `detector.score`, from which an image is called fake.
         seed: of noise, and of which images the curves take.
         images: at most as many for the curves, with each class's share of the split; 0 takes all.
@@ -59,28 +61,30 @@ def evaluate(
     """
     if images < 0:
         raise UserError(f'robustness is asked for with {images} images; give their number, or 0 for all.')
-    tiers = [CLEAN, *map(Cell, TIERS)]
-    scored = _score(detector, split, f'{name} at {len(tiers)} tiers', tiers, seed, console)
-    is_readable = ~np.isnan(scored[:, 0])
-    split, scored = split.take(np.flatnonzero(is_readable)), scored[is_readable]
+    place = {image: row for row, image in enumerate(split.names)}
+    split, stored = split.take(np.array([place[image] for image in clean.names], int)), clean.logits.astype(np.float64)
+    tiers = [*map(Cell, TIERS)]
+    posted = _score(detector, split, f'{name} at {len(tiers)} tiers', tiers, seed, console)
     rows = sample(split.names, split.labels, images, seed)
     part = split.take(rows)
     cells = [Cell(kind, severity) for kind, (_, severities, _) in KINDS.items() for severity in severities]
     degraded = _score(detector, part, f'{name} under {len(cells)} degradations', cells, seed, console)
-    whole = _Judge.of(split, scored[:, 0], threshold)
-    judge = _Judge.of(part, scored[rows, 0], threshold)
-    clean = judge.row(judge.clean)
-    words = {'clean': 'as stored', **{tier: f'{side} px, JPEG {quality}' for tier, (side, quality) in TIERS.items()}}
+    whole = _Judge.of(split, stored, threshold)
+    judge = _Judge.of(part, stored[rows], threshold)
+    of_part = judge.row(judge.clean)
     curves = {kind: {'unit': KINDS[kind].unit, 'rows': []} for kind in KINDS}
     for cell, logits in zip(cells, degraded.T, strict=True):
         curves[cell.kind]['rows'].append({'severity': cell.severity, **judge.row(logits)})
     return {
         'seed': seed,
         'n': len(part),
-        'clean': {name: clean[name] for name in ('auc', 'accuracy')},
+        'clean': {name: of_part[name] for name in ('auc', 'accuracy')},
         'tiers': [
-            {'name': cell.kind, 'what': words[cell.kind], **whole.row(logits)}
-            for cell, logits in zip(tiers, scored.T, strict=True)
+            {'name': 'clean', 'what': 'as stored', **whole.row(stored)},
+            *(
+                {'name': tier, 'what': f'{side} px, JPEG {quality}', **whole.row(logits)}
+                for (tier, (side, quality)), logits in zip(TIERS.items(), posted.T, strict=True)
+            ),
         ],
         'curves': curves,
     }

@@ -21,7 +21,7 @@ from fakeimg.data.splits import file_part
 from fakeimg.detector import Detector
 from fakeimg.errors import UserError
 from fakeimg.evaluation import metrics as metrics_lib
-from fakeimg.probing import classifiers, report
+from fakeimg.probing import classifiers, report, sheets
 from fakeimg.probing.features import Features, read_features
 from fakeimg.runtime import parallel
 from fakeimg.scoring import Predictions
@@ -80,9 +80,10 @@ def probe(
         fold_of = fold_of[train.rows]
         classifiers.check_folds(fold_of, train.split.labels, options.folds)
         limits = classifiers.Limits(options.max_examples, config.seed)
-        fitted = {}
+        fitted, decided = {}, {}
         for classifier in classifiers.CLASSIFIERS:
             fitted[classifier.name], predictions = _classify(classifier, parts, fold_of, limits, console)
+            decided[classifier.name] = predictions[options.split]
             for name, predicted in predictions.items():
                 stem = f'predictions-{file_part(name)}-{classifier.name.replace(" ", "_").lower()}'
                 predicted.write_csv(out / f'{stem}.csv', are_log_odds=False)
@@ -107,7 +108,9 @@ def probe(
             'notes': notes,
         }
         files.write_json(out / 'metrics.json', results)
-        report.write_report(out / 'report.html', results)
+        best = max(fitted, key=lambda name: fitted[name]['cross_validation']['auc']['mean'])
+        shown = sheets.section(best, options.split, decided[best], parts[options.split].split)
+        report.write_report(out / 'report.html', results, shown)
         return results
 
 

@@ -46,8 +46,8 @@ def print_table(results: dict[str, Any], console: Console) -> None:
     console.table(table)
 
 
-def write_report(path: pathlib.Path, results: dict[str, Any]) -> None:
-    """Writes one self-contained HTML page."""
+def write_report(path: pathlib.Path, results: dict[str, Any], images: Section) -> None:
+    """Writes one self-contained HTML page, `images` last."""
     counts = ', '.join(f'{name} {count:,}' for name, count in results['n'].items())
     unreadable = sum(results['skipped'].values())
     summary = (
@@ -73,7 +73,8 @@ def write_report(path: pathlib.Path, results: dict[str, Any]) -> None:
                 [f'{note}.' for note in results['notes']],
                 charts=[_chart(results, metric) for metric in ('accuracy', 'auc')],
                 tables=[Table(columns(results), rows(results))],
-            )
+            ),
+            images,
         ],
         lead=[summary],
         small=small,

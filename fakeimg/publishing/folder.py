@@ -14,6 +14,7 @@ from typing import Any
 import jax
 
 from fakeimg import decision, files, operating, portable
+from fakeimg.applying import words
 from fakeimg.config import DEMO
 from fakeimg.console import Console
 from fakeimg.data import layouts
@@ -64,10 +65,10 @@ def write(out: pathlib.Path, detector: Detector, dtype: str, published: Publishe
         folder = pathlib.Path(work, out.name)
         folder.mkdir()
         portable.write_weights(folder / portable.WEIGHTS, weights, dtype)
-        run, fitted = detector.run, detector.operating
+        run, fitted, judged = detector.run, detector.operating, detector
         if dtype != 'float32':
             run = pathlib.Path(work, 'judged', detector.run.name)
-            fitted, metrics = _judged_anew(detector, weights, run, published, console)
+            fitted, metrics, judged = _judged_anew(detector, weights, run, published, console)
         for name in portable.BESIDE:
             if (run / name).exists():
                 shutil.copyfile(run / name, folder / name)
@@ -77,9 +78,10 @@ def write(out: pathlib.Path, detector: Detector, dtype: str, published: Publishe
         else:
             tied = operating.key(weights.meta, weights.step, fitted['split'], fitted['digest'])
             files.write_json(folder / operating.FILE, {**fitted, **tied})
-        metrics = names_only(metrics)
-        files.write_json(folder / portable.METRICS, metrics)
         decided = decision.carried(fitted)
+        counts = words.of_test(dataclasses.replace(judged, decision=decided))
+        metrics = {**names_only(metrics), 'verdicts': {'decision': words.bounds(decided), 'counts': counts}}
+        files.write_json(folder / portable.METRICS, metrics)
         published = dataclasses.replace(published, threshold=f'{decided.threshold:.3g} ({decided.rule})')
         card.write_card(folder / portable.CARD, metrics, published)
         folder.rename(out)  # also onto an empty folder
@@ -121,8 +123,8 @@ def _command(published: Published, weights: Weights, rule: str | float) -> str:
 
 def _judged_anew(
     detector: Detector, weights: Weights, run: pathlib.Path, published: Published, console: Console
-) -> tuple[Operating, dict[str, Any]]:
-    """What validation fixes for these weights, and their evaluation on test.
+) -> tuple[Operating, dict[str, Any], Detector]:
+    """What validation fixes for these weights, their evaluation on test, and the detector that was evaluated.
 
     Args:
         detector: of the run, with other weights.
@@ -137,7 +139,8 @@ def _judged_anew(
         shutil.copyfile(path, run / path.name)
     variables = portable.complete(weights.variables, detector.variables)
     variables = detector.devices.replicate(variables)
-    judged = dataclasses.replace(detector, variables=variables, meta=weights.meta, run=run).tolerating()
+    judged = dataclasses.replace(detector, variables=variables, meta=weights.meta, run=run, folder=run)
+    judged = judged.tolerating()
     rule = detector.decision.rule if detector.decision.rule in decision.CARRIED else 0.5
     console.say('float16 weights are judged anew: thresholds on validation, figures on test')
     fitted = carried.of_run(judged, None, rule, 0.05, console)
@@ -148,4 +151,4 @@ def _judged_anew(
         )
     options = Options(threshold=rule, images=False, command=_command(published, weights, rule))
     metrics, _ = evaluator.evaluate(judged, 'test', options=options, console=console)
-    return fitted, metrics
+    return fitted, metrics, judged

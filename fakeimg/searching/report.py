@@ -163,12 +163,20 @@ def _chart(rows: Sequence[Row], x: Sequence[Any], metric: str, label: str, num_v
     with pages.drawing(height=3.9) as (figure, axes):
         _scatter(axes, rows, x, metric, num_validation)
         axes.set(xlabel=label, ylabel=f'validation {"AUC" if metric == "auc" else metric}')
-        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f'{value:,.5g}'))
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda value, _: _short(value)))
         axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5), numticks=8))
         axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         axes.legend(fontsize=10)
         words = 'One dot a candidate, coloured by stage' + (', with one standard error.' if num_validation else '.')
         return pages.chart(figure, title, words, Table(['candidate', label, metric], cells), name=f'search_{metric}')
+
+
+def _short(value: float) -> str:
+    """A number that stands beside others on an axis: `20`, `500k`, `1.5M`."""
+    for unit, word in ((1e6, 'M'), (1e3, 'k')):
+        if value >= unit:
+            return f'{value / unit:g}{word}'
+    return f'{value:g}'
 
 
 def _shown(value: float | None) -> str:

@@ -6,23 +6,8 @@ import shlex
 
 import pytest
 
-from fakeimg.cli import data_names
 from tests.support.files import write_tree
 from tests.support.verbs import Command, assert_refused
-
-
-def test_given_labels_win_over_recorded_ones() -> None:
-    assert data_names.merge(['a=real', 'fake=b'], []) == ('a=real', 'fake=b')
-    assert data_names.merge(['a=real', 'b=fake'], ['A=fake', 'c=real']) == ('b=fake', 'A=fake', 'c=real')
-    assert data_names.merge(['a=real'], ['a=real']) == ('a=real',)
-
-
-def test_numbers_mean_something_else_in_other_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded = ['0=real', '1=fake', 'True=fake', 'edited=fake', 'real=originals']
-    monkeypatch.setattr(data_names, 'labels', lambda: [])
-    assert data_names.for_other_data(recorded) == ('edited=fake', 'real=originals')
-    monkeypatch.setattr(data_names, 'labels', lambda: ['1=real', 'edited=real'])
-    assert data_names.for_other_data(recorded) == ('real=originals', '1=real', 'edited=real')
 
 
 @pytest.mark.parametrize('verb', ['audit', 'prepare'])
@@ -40,7 +25,7 @@ def test_the_command_of_a_refusal_can_be_copied(command: Command, tmp_path: path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('verb', ['train', 'evaluate'])
+@pytest.mark.parametrize('verb', ['train', 'evaluate', 'compare'])
 def test_verbs_that_read_data_take_the_flags(command: Command, verb: str) -> None:
     text = command(verb, '--help').stdout
     assert '--label' in text and '--columns' in text

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from fakeimg.data import seen
 from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.evaluation import compare_tables, contests
@@ -17,6 +18,8 @@ from fakeimg.evaluation.compare import compare
 from fakeimg.evaluation.evaluator import evaluate
 from fakeimg.training import loop
 from tests.support.console import Recorder
+from tests.support.files import write_tree
+from tests.support.sets import prepare
 from tests.support.small import small_config
 from tests.support.verbs import Verb, assert_refused
 
@@ -117,6 +120,32 @@ def test_every_system_on_every_set_and_what_was_seen_there(runs: pathlib.Path, t
 
 
 @pytest.mark.slow
+def test_runs_read_sets_with_names_of_their_own(runs: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Folders that are named otherwise, and a table with other columns; a later comparison uses the evaluations."""
+    shutil.copytree(runs / 'faces/test/real', tmp_path / 'folders/test/untouched')
+    shutil.copytree(runs / 'faces/test/fake', tmp_path / 'folders/test/edited')
+    images = sorted((tmp_path / 'folders').rglob('*.jpg'))
+    lines = [f'{image.relative_to(tmp_path)},{image.parent.name}' for image in images]
+    (tmp_path / 'table.csv').write_text('\n'.join(['frame,truth', *lines]))
+    sources, data = [str(runs / name) for name in ('small-0', 'longer')], [str(tmp_path / 'folders')]
+    labels, columns = ['untouched=real', 'edited=fake'], ['path=frame', 'label=truth']
+    with pytest.raises(UserError, match='the classes of .* are unknown'):
+        compare(sources, data, out=tmp_path / 'out')
+    results = [
+        compare(
+            sources, [*data, str(tmp_path / 'table.csv')], labels=labels, columns=columns, out=tmp_path / f'o{time}'
+        )[0]
+        for time in (0, 1)
+    ]
+    assert [(one['n'], one['fake']) for one in results[0]['data']] == [(40, 20), (40, 20)]
+    assert [member['is_new'] for one in results for cell in one['cells'] for member in cell['members']] == (
+        [True] * 4 + [False] * 4
+    )
+    plain, _ = compare(sources, out=tmp_path / 'plain')
+    assert [cell['auc'] for cell in results[0]['cells']] == [cell['auc'] for cell in plain['cells']] * 2
+
+
+@pytest.mark.slow
 def test_a_run_folder_that_cannot_be_written_to(runs: pathlib.Path, tmp_path: pathlib.Path) -> None:
     run = pathlib.Path(shutil.copytree(runs / 'longer', tmp_path / 'longer'))
     shutil.rmtree(run / 'evaluations', ignore_errors=True)
@@ -196,6 +225,56 @@ def test_tables_may_name_images_otherwise_and_have_fewer(tmp_path: pathlib.Path)
     result, _ = compare([whole, part], out=tmp_path / 'out', console=said)
     assert result['data'][0]['n'] == result['pairs'][0]['auc']['n'] == 110
     assert 'only the 110 images that all have scores of are compared, of 120' in said.text.replace('\n', ' ')
+
+
+def test_sets_that_name_the_same_images_differently(tmp_path: pathlib.Path) -> None:
+    """Images are matched by what the files held, although both have some names; so are copies, in their order."""
+    digests = np.array([f'{row:04}' for row in range(120)], seen.DTYPE)
+    digests[[3, 4, 70]] = digests[3]  # two real images and a fake one
+    digests[9] = b''  # not read
+    one, other = (write_evaluation(tmp_path / name, 2.0, 5, content_digest=name, detector={}) for name in 'ab')
+    seen.write_scored(one, digests)
+    header, *lines = (other / 'predictions.csv').read_text().splitlines()
+    order = np.arange(120)[::-1]
+    renamed = [','.join([NAMES[place], *lines[row].split(',')[1:]]) for place, row in enumerate(order)]
+    (other / 'predictions.csv').write_text('\n'.join([header, *renamed]))
+    with pytest.raises(UserError, match='these images are not the same'):  # as an early fakeimg wrote it
+        compare([str(one), str(other)], out=tmp_path / 'out')
+    seen.write_scored(other, digests[order])
+    result, _ = compare([str(one), str(other)], out=tmp_path / 'out')
+    assert result['data'][0]['n'] == 119
+    (pair,) = result['pairs']
+    assert pair['auc']['value'] == 0 and pair['accuracy']['only_a'] + pair['accuracy']['only_b'] <= 2  # of real copies
+    notes = ' '.join(result['notes'])
+    assert 'b was scored on test of /faces, and its images are matched by what the files hold; 2 of them' in notes
+    assert 'only the 119 images that all have scores of are compared, of 120' in notes
+    swapped = [line.replace(',real', ',x').replace(',fake', ',real').replace(',x', ',fake') for line in renamed]
+    (other / 'predictions.csv').write_text('\n'.join([header, *swapped]))
+    with pytest.raises(UserError, match='the labels of b contradict the others for 117 of 119 images'):
+        compare([str(one), str(other)], out=tmp_path / 'out')
+    seen.write_scored(other, digests[order][:7])  # of another table
+    with pytest.raises(UserError, match='these images are not the same'):
+        compare([str(one), str(other)], out=tmp_path / 'out')
+
+
+@pytest.mark.slow
+def test_a_folder_and_the_set_prepared_from_its_renamed_copy(runs: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    images = sorted((runs / 'faces/test').rglob('*.jpg'))
+    for number, image in enumerate(images):
+        path = tmp_path / f'renamed/test/{image.parent.name}/{len(images) - number}.jpg'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image.read_bytes())
+    prepare(tmp_path / 'renamed', tmp_path / 'prepared')
+    detector = load(runs / 'small-0')
+    folders = [
+        str(evaluate(detector, data_path=str(path), out=tmp_path / f'of {path.name}')[1])
+        for path in (runs / 'faces', tmp_path / 'renamed', tmp_path / 'prepared')
+    ]
+    result, _ = compare(folders, out=tmp_path / 'out')
+    assert result['data'][0]['n'] == 40
+    assert [pair['auc']['value'] for pair in result['pairs']] == [0, 0, 0]
+    assert {pair['accuracy']['only_a'] for pair in result['pairs']} == {0}
+    assert sum('matched by what the files hold' in note for note in result['notes']) == 2
 
 
 def test_groups_are_resampled_whole(tmp_path: pathlib.Path) -> None:
@@ -299,6 +378,47 @@ def test_the_verb(tmp_path: pathlib.Path, verb: Verb) -> None:
     assert 'good − poor' in done.stdout and 'compare.html' in done.stdout
     assert re.search(r'0\.9\d+\s.*\n *\[0\.\d+, 0\.9\d+\]', done.stdout)
     assert shlex.join([*sources, '--out', str(tmp_path / 'out')]) in (tmp_path / 'out/compare.html').read_text()
+
+
+def test_the_verb_takes_names_of_a_set_and_proposes_them(tmp_path: pathlib.Path, verb: Verb) -> None:
+    names = [name.replace('real', 'untouched').replace('fake', 'edited') for name in NAMES]
+    folder = write_tree(tmp_path / 'a set', dict.fromkeys(names, b'\xff\xd8\xff no image, but named so'))
+    scores = write_scores(tmp_path / 'good.csv', 3.0, names=names, labels=False)
+    refused = verb('compare', scores, '--data', folder)
+    assert_refused(refused, 'the classes of')
+    line = re.search(r'fakeimg compare .*(?= \)\.)', refused.stderr)
+    assert line is not None, refused.stderr
+    proposed = [word.replace('=real', '=fake') if 'edited' in word else word.replace('=fake', '=real')
+                for word in shlex.split(line[0])[2:]]  # fmt: skip
+    done = verb('compare', *proposed, '--json')
+    assert (done.returncode, json.loads(done.stdout)['data'][0]['fake']) == (0, 60), done.stderr
+    table = tmp_path / 'list.csv'
+    table.write_text('\n'.join(['frame,truth', *(f'a set/{name},{name.split("/")[1]}' for name in names)]))
+    with pytest.raises(UserError, match=r'list\.csv has no column'):
+        compare([scores], [str(table)], out=tmp_path / 'out')
+    columns, labels = ['path=frame', 'label=truth'], ['untouched=real', 'edited=fake']
+    result, _ = compare([scores], [str(table)], labels=labels, columns=columns, out=tmp_path / 'out')
+    assert (result['data'][0]['n'], result['data'][0]['fake']) == (120, 60)
+
+
+def test_labels_of_tables_of_scores(tmp_path: pathlib.Path) -> None:
+    """They mean what the user says; without that, an unknown name is refused."""
+    path = pathlib.Path(write_scores(tmp_path / 'a.csv', 3.0))
+    path.write_text(path.read_text().replace(',real', ',untouched'))
+    with pytest.raises(UserError, match='no table says which images are fake; .* define what its names mean'):
+        compare([str(path)], out=tmp_path / 'out')
+    result, _ = compare([str(path)], labels=['untouched=real'], out=tmp_path / 'out')
+    assert result['cells'][0]['auc']['value'] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('flag', 'sentence'),
+    [('--columns=path=frame', 'no set is named'), ('--label=a=real', 'there is neither'), ('--label=a', 'label is')],
+)
+def test_names_without_a_set_are_refused(tmp_path: pathlib.Path, verb: Verb, flag: str, sentence: str) -> None:
+    folder = write_evaluation(tmp_path / 'a', 1.0, 0)
+    assert_refused(verb('compare', folder, flag), sentence)
 
 
 @pytest.mark.slow

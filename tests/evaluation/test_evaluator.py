@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import shutil
+from typing import Any
 
 import pytest
 
@@ -317,3 +318,41 @@ def test_a_few_broken_files_are_skipped_listed_and_said(workdir: pathlib.Path, f
     assert '2 of 40 images of split test cannot be read' in said.text.replace('\n', ' ')
     listed = (folder / 'bad_pictures.csv').read_text()
     assert 'Git LFS pointer' in listed and 'truncated or damaged JPEG' in listed
+
+
+def leaves(value: Any, path: str = '') -> dict[str, Any]:
+    """Every value in JSON, by where it is."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None:
+        return {path: value}
+    return {name: leaf for key, part in items for name, leaf in leaves(part, f'{path}/{key}').items()}
+
+
+@pytest.mark.slow
+def test_one_and_two_devices_give_the_same_figures_of_groups(
+    workdir: pathlib.Path, faces: pathlib.Path, tmp_path: pathlib.Path, verb: Verb
+) -> None:
+    """Of 39 images, which two devices do not divide, in videos of four."""
+    images = sorted((faces / 'test').rglob('*.jpg'))[1:]
+    rows = [f'{image.relative_to(faces)},{image.parent.name},video {place // 4}' for place, image in enumerate(images)]
+    table = faces / 'list.csv'
+    table.write_text('\n'.join(['path,label,group', *rows]))
+    found = []
+    for devices in (1, 2):
+        flags = ['--data_path', table, '--out', tmp_path / f'by {devices}', '--batch_size', 8, '--no_images', '--json']
+        done = verb('evaluate', '--workdir', workdir, *flags, devices=devices)
+        assert done.returncode == 0, done.stderr
+        found.append(leaves(json.loads(done.stdout)))
+    one, two = found
+    assert one.pop('/command') != two.pop('/command')
+    assert (one['/n'], one['/data/groups'], one['/figures/auc/groups']) == (39, 10, 10)
+    numbers = {name for name, value in one.items() if isinstance(value, float)}
+    assert {name: two[name] for name in two.keys() - numbers} == {name: one[name] for name in one.keys() - numbers}
+    assert [two[name] for name in numbers] == pytest.approx([one[name] for name in numbers], rel=1e-5, abs=1e-6)
+    (folder, other) = (tmp_path / f'by {devices}' for devices in (1, 2))
+    assert (folder / 'digests.npy').read_bytes() == (other / 'digests.npy').read_bytes()
+    scores = [
+        [float(row['logit']) for row in csv.DictReader((path / 'predictions.csv').read_text().splitlines())]
+        for path in (folder, other)
+    ]
+    assert len(scores[0]) == 39 and scores[1] == pytest.approx(scores[0], abs=2e-6)

@@ -28,7 +28,7 @@ from fakeimg.evaluation import foreign, foreign_process
 from fakeimg.evaluation.evaluator import judge_scores
 from fakeimg.evaluation.foreign_process import ForeignDetector
 from fakeimg.evaluation.options import Options
-from fakeimg.evaluation.referee import Scores, with_validation
+from fakeimg.evaluation.referee import ForeignScores, with_validation
 from tests.support.files import write_tree, write_zip
 from tests.support.verbs import ROOT, Command, assert_refused
 
@@ -58,14 +58,14 @@ def split(tmp_path: pathlib.Path) -> Split:
     return Split(FolderFiles(str(tmp_path / 'images'), NAMES), np.array([0, 0, 1, 1, 1]), list('abcde'), [''] * 5)
 
 
-def score(tmp_path: pathlib.Path, split: Split, code: str, **options: Any) -> Scores:
+def score(tmp_path: pathlib.Path, split: Split, code: str, **options: Any) -> ForeignScores:
     (tmp_path / 'my code').mkdir(exist_ok=True)
     (tmp_path / 'my code' / 'my.py').write_text(code)
     options = {'timeout': 20.0, 'batch': 2} | options
     return judged(foreign.find(f'{tmp_path}/my code/my.py:predict', **options), split)
 
 
-def judged(detector: ForeignDetector, split: Split, max_missing: float = 0.1, said: Console = SILENT) -> Scores:
+def judged(detector: ForeignDetector, split: Split, max_missing: float = 0.1, said: Console = SILENT) -> ForeignScores:
     with foreign.running(detector, max_missing) as scorer:
         return scorer.judged(split, 'test', console=said)
 

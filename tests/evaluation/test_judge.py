@@ -13,7 +13,7 @@ from fakeimg.evaluation import figures, fitting, judge, points, slices
 from fakeimg.evaluation.evaluator import judge_scores
 from fakeimg.evaluation.figures import Point
 from fakeimg.evaluation.options import Options
-from fakeimg.evaluation.referee import Scores
+from fakeimg.evaluation.referee import ForeignScores
 from fakeimg.evaluation.resampling import Resampler
 from fakeimg.scoring import Predictions
 from tests.support.verbs import Verb, assert_refused
@@ -29,7 +29,7 @@ def _scored(n: int, shift: float = 2.0, **more: list[str]) -> Predictions:
 
 @pytest.mark.parametrize('n', [0, 1, 2, 5, 60])
 def test_any_set_is_judged_and_reported(n: int, tmp_path: pathlib.Path) -> None:
-    found = judge_scores(Scores(_scored(n), None, [], {}, []), ABOUT, tmp_path)
+    found = judge_scores(ForeignScores(_scored(n), None, [], {}, []), ABOUT, tmp_path)
     assert json.loads((tmp_path / 'metrics.json').read_text())['n'] == found['n'] == n
     assert (tmp_path / 'report.html').exists() and (tmp_path / 'model_card.md').exists()
     for figure in found['figures'].values():
@@ -188,7 +188,7 @@ def test_thresholds_of_others_come_from_a_second_table(verb: Verb, tmp_path: pat
 
 
 def test_options_that_scores_alone_do_not_allow(tmp_path: pathlib.Path) -> None:
-    scores = Scores(_scored(10), None, [], {}, [])
+    scores = ForeignScores(_scored(10), None, [], {}, [])
     for options, message in (
         (Options(threshold='fpr=0.01'), 'is a rule for scores of validation images'),
         (Options(prevalence=0.1), 'prevalence corrects calibrated scores'),

@@ -15,7 +15,7 @@ from fakeimg.data.files import FolderFiles
 from fakeimg.data.labels import class_names
 from fakeimg.errors import UserError
 from fakeimg.evaluation import matching, score_table
-from fakeimg.evaluation.referee import Scores, read_scores
+from fakeimg.evaluation.referee import ForeignScores, read_scores
 from fakeimg.scoring import Predictions
 from tests.support.files import INVALID
 
@@ -29,7 +29,7 @@ def split_of(names: list[str] = NAMES, labels: list[int] = LABELS) -> Split:
     return Split(FolderFiles('/', names), np.array(labels, np.int32), sources, [''] * len(names))
 
 
-def read(tmp_path: pathlib.Path, text: str | bytes, name: str = 'scores.csv', **options) -> Scores:
+def read(tmp_path: pathlib.Path, text: str | bytes, name: str = 'scores.csv', **options) -> ForeignScores:
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode('utf-8', 'surrogateescape'))
     return read_scores(str(path), **options)

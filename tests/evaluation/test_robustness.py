@@ -9,7 +9,6 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fakeimg import detector as detector_lib
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data import decode
@@ -19,9 +18,11 @@ from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.detector import Detector
 from fakeimg.errors import UserError
 from fakeimg.evaluation import intervals, paired, robustness
-from fakeimg.evaluation.degraded import CLEAN, KINDS, TIERS, Cell, DegradedFiles, degrade
+from fakeimg.evaluation.degraded import KINDS, TIERS, Cell, DegradedFiles, degrade
 from fakeimg.scoring import Predictions
+from fakeimg.untrained import from_recipe
 
+CLEAN = 'clean'  # the tier of images as they are stored
 CELLS = [Cell(kind, severity) for kind in KINDS for severity in KINDS[kind].severities]
 UNCHANGED = {'resize_nearest': 1, 'resize_bilinear': 1, 'resize_bicubic': 1, 'resize_lanczos': 1, 'thumbnail': 1,
              'blur': 0, 'noise': 0, 'gamma': 1, 'grey': 0, 'crop': 1, 'screenshot': 0}  # fmt: skip
@@ -89,7 +90,8 @@ def few_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def measure(detector: Any, split: Split, **arguments: Any) -> dict[str, Any]:
-    return robustness.evaluate(detector, split, 'test', **{'threshold': 0.5, **arguments})
+    clean = detector.score(split, 'test')[0]
+    return robustness.evaluate(detector, split, 'test', **{'clean': clean, 'threshold': 0.5, **arguments})
 
 
 @pytest.mark.parametrize(('name', 'side', 'quality'), [('web', 768, 60), ('hard', 512, 40)])
@@ -147,10 +149,10 @@ def test_noise_depends_on_name_and_seed_alone() -> None:
 
 
 def test_what_is_read_depends_on_neither_order_nor_threads(split: Split) -> None:
-    cells = [CLEAN, *map(Cell, TIERS), *CELLS]
+    cells = [*map(Cell, TIERS), *CELLS]
     files = DegradedFiles(split.files.take(range(6)), cells)
     expected = [files.read(index) for index in range(len(files))]
-    assert len(expected) == 6 * len(cells) and expected[0] == split[0]
+    assert len(expected) == 6 * len(cells)
     order = np.random.default_rng(1).permutation(len(files))
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert list(pool.map(files.read, order)) == [expected[index] for index in order]
@@ -170,7 +172,7 @@ def test_each_original_is_decoded_once(split: Split, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def detector(config: Config) -> Detector:
-    return detector_lib.from_recipe(config)
+    return from_recipe(config)
 
 
 def scores(detector: Detector, split: Split, cells: Sequence[Cell]) -> np.ndarray:
@@ -194,20 +196,20 @@ def test_no_change_is_clean_to_the_bit(detector: Detector, split: Split) -> None
     ]
     inputs = InputFiles([Input(str(place), data) for place, data in enumerate(images)])
     odd = Split(inputs, np.array([0, 1, 0, 1, 0], np.int32), [''] * 5, [''] * 5)
-    cells = [CLEAN, *(Cell(kind, severity) for kind, severity in UNCHANGED.items()), Cell('gamma', 1.5)]
-    found = scores(detector, odd, cells)
-    np.testing.assert_array_equal(found[:, :-1], np.repeat(found[:, :1], len(cells) - 1, axis=1))
-    assert (found[:, -1] != found[:, 0]).all()
+    cells = [*(Cell(kind, severity) for kind, severity in UNCHANGED.items()), Cell('gamma', 1.5)]
+    clean, found = detector.score(odd, 'test')[0].logits, scores(detector, odd, cells)
+    np.testing.assert_array_equal(found[:, :-1], np.repeat(clean[:, None], len(cells) - 1, axis=1))
+    assert (found[:, -1] != clean).all()
     assert set(UNCHANGED) == KINDS.keys() - {'jpeg', 'webp'}
 
 
 def test_scores_depend_on_neither_order_nor_threads_nor_batches(config: Config, split: Split) -> None:
-    cells = [CLEAN, Cell('hard'), Cell('noise', 5), Cell('screenshot', 2), Cell('webp', 50)]
+    cells = [Cell('hard'), Cell('noise', 5), Cell('screenshot', 2), Cell('webp', 50)]
     found = []
     for batch_size, threads, order in ((16, 1, 1), (16, 3, -1), (22, 2, 1)):
         config.batch_size, config.data.threads = batch_size, threads
         some = split.take(np.arange(12)[::order])
-        found.append(scores(detector_lib.from_recipe(config), some, cells)[::order])
+        found.append(scores(from_recipe(config), some, cells)[::order])
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_allclose(found[0], found[2], atol=1e-5)
 
@@ -229,14 +231,18 @@ def _six_digits(number: str) -> float:
 def test_rows_are_those_of_each_cell_and_drops_are_paired(split: Split) -> None:
     bright = Bright()
     result = measure(bright, split, images=16, threshold=0.3)
-    assert list(result['curves']) == list(KINDS) and bright.titles == ['test at 3 tiers', 'test under 44 degradations']
+    assert list(result['curves']) == list(KINDS) and bright.titles == [
+        'test',
+        'test at 2 tiers',
+        'test under 44 degradations',
+    ]
     logits = {name: logit(data) for name, data in bright.shown.items()}
 
-    def logits_of(part: Split, cell: Cell) -> np.ndarray:
-        return np.array([logits[f'{name} ({cell})'] for name in part.names], float)
+    def logits_of(part: Split, cell: Cell | str) -> np.ndarray:
+        return np.array([logits[name if cell == CLEAN else f'{name} ({cell})'] for name in part.names], float)
 
-    rows = [(split, Cell(row['name']), row) for row in result['tiers']]
-    assert [(cell.kind, row['what']) for _, cell, row in rows] == [
+    rows: list[tuple[Split, Cell | str, Any]] = [(split, row['name'], row) for row in result['tiers']]
+    assert [(name, row['what']) for _, name, row in rows] == [
         ('clean', 'as stored'), ('web', '768 px, JPEG 60'), ('hard', '512 px, JPEG 40'),
     ]  # fmt: skip
     part = split.take(robustness.sample(split.names, split.labels, 16, 0))
@@ -273,8 +279,10 @@ def test_unreadable_images_count_nowhere(split: Split, faces: pathlib.Path) -> N
     rows = result['tiers'] + [row for curve in result['curves'].values() for row in curve['rows']]
     assert {row[name]['n'] for row in rows for name in ('auc', 'accuracy', 'auc_drop', 'accuracy_drop')} == {19}
     assert result['n'] == 19
-    with pytest.raises(UserError, match='of split test at 3 tiers cannot be read'):
-        measure(Bright(0.01), split)
+    clean = Bright().score(split, 'test')[0]
+    (faces / split.names[4]).write_bytes(b'no image')  # since it was scored
+    with pytest.raises(UserError, match='of split test at 2 tiers cannot be read'):
+        robustness.evaluate(Bright(0.01), split, 'test', clean=clean, threshold=0.5)
 
 
 @pytest.mark.usefixtures('few_kinds')

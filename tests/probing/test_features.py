@@ -14,10 +14,11 @@ from fakeimg.config import NETWORKS, Config, override
 from fakeimg.data import decode
 from fakeimg.data.datasets import open_data
 from fakeimg.data.unreadable import UnreadableImages
-from fakeimg.detector import Detector, from_recipe
+from fakeimg.detector import Detector
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, normalize, resnet
 from fakeimg.probing import features as features_lib
+from fakeimg.untrained import from_recipe
 from tests.support.console import Recorder
 
 
@@ -155,7 +156,7 @@ def test_unreadable_images_are_left_out_and_listed(config: Config, faces: pathli
     (faces / name).write_bytes(b'')
     with pytest.raises(UserError, match=f'1 of 40 images of split test cannot be read .first: {name}: empty file'):
         read(config, tmp_path / 'out', 'test', network)
-    network.config.data.max_bad_fraction = 0.1
+    network = network.tolerating(0.1)
     found, _ = read(config, tmp_path / 'out', 'test', network)
     np.testing.assert_array_equal(found.rows, np.delete(np.arange(40), 7))
     np.testing.assert_allclose(found.values, np.delete(whole.values, 7, 0), rtol=1e-5, atol=1e-5)

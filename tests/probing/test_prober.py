@@ -13,11 +13,12 @@ from fakeimg import files
 from fakeimg.config import Config, override
 from fakeimg.data import labels as labels_lib
 from fakeimg.data.datasets import open_data
-from fakeimg.detector import from_recipe, load
+from fakeimg.detector import load
 from fakeimg.errors import UserError
 from fakeimg.probing import classifiers
 from fakeimg.probing.prober import Options, probe
 from fakeimg.training import loop
+from fakeimg.untrained import from_recipe
 from tests.support.console import Recorder
 from tests.support.verbs import Verb, assert_refused, flags_of
 
@@ -61,6 +62,9 @@ def test_probe_of_random_weights_says_so_and_writes_everything(config: Config, t
     assert '<h1>Probe of cnn features</h1>' in page
     assert 'RANDOM WEIGHTS' in page
     assert 'whole groups' not in page
+    means = {name: found['cross_validation']['auc']['mean'] for name, found in results['classifiers'].items()}
+    assert f'{max(means, key=lambda name: means[name])} has the best mean AUC over the folds' in page
+    assert 'Images of test' in page and page.count('<img') >= 12
 
     said.clear()
     assert probe(detector, out, options, said) == results

@@ -19,7 +19,7 @@ from fakeimg.config import Config
 from fakeimg.console import Console
 from fakeimg.errors import UserError
 from fakeimg.models import create_model
-from fakeimg.searching import search
+from fakeimg.searching import report, search
 from fakeimg.training import loop
 from tests.support.console import Recorder
 from tests.support.verbs import ROOT, Verb, flags_of, verb_command, verb_environment
@@ -235,6 +235,17 @@ def test_names_tell_fields_apart() -> None:
         'model.name=cnn,optimizer.name=sgd,jpeg=_30_90_,clip_norm=0.5'
     )
     assert search.candidate_name({}, {}) == 'unchanged'
+
+
+def test_numbers_on_an_axis_are_short() -> None:
+    assert [report._short(value) for value in (0.001, 0.5, 20, 5e3, 5e5, 2e6)] == [
+        '0.001',
+        '0.5',
+        '20',
+        '5k',
+        '500k',
+        '2M',
+    ]
 
 
 def test_cifake_search_is_the_grid_of_the_paper() -> None:
