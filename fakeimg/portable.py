@@ -15,7 +15,7 @@ import flax.traverse_util
 import numpy as np
 import safetensors.numpy
 
-from fakeimg import files, operating
+from fakeimg import files, known, operating
 from fakeimg.data.labels import LABELS
 from fakeimg.errors import UserError
 from fakeimg.leaves import check_intact, checksums, describe
@@ -24,7 +24,7 @@ from fakeimg.pretrained import hub, weights_file
 
 FORMAT = 1  # raised when an older fakeimg would misread what a newer one writes
 WEIGHTS, METRICS, CARD = hub.WEIGHTS, 'metrics.json', 'README.md'
-BESIDE = (operating.FILE, 'known.npz')  # what a run folder holds beside its checkpoints that predictions need
+BESIDE = (operating.FILE, known.FILE)  # what a run folder holds beside its checkpoints that predictions need
 PACKAGED = pathlib.Path(__file__).parent / 'detectors'
 _KEY = 'fakeimg_detector'  # of the header: FORMAT
 

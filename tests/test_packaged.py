@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import safetensors
 
-from fakeimg import operating, portable
+from fakeimg import portable
 from fakeimg.applying import words
 from fakeimg.detector import Detector, load
 
@@ -44,15 +44,22 @@ def test_it_carries_a_threshold_and_the_figures_of_its_test_set(cifake: Detector
     assert (cifake.decision.rule, cifake.decision.note, cifake.notes) == ('fpr=0.01', '', ())
     assert cifake.operating is not None and cifake.operating['split'] == 'validation'
     counts = words.of_test(cifake)
-    assert sum(counts.values()) == 20_000 and counts['fp'] <= 0.011 * 10_000
+    assert counts['real'] == counts['fake'] == 10_000 and counts['real_called_fake'] <= 0.011 * 10_000
     assert cifake.meta.data_digest and cifake.meta.config['data']['path'] == 'CIFAKE'
+
+
+def test_a_photograph_of_usual_size_is_unlike_its_training_images(cifake: Detector) -> None:
+    rows, columns = np.mgrid[:480, :640] / 480
+    photograph = np.stack([255 * rows, 128 * columns, 255 - 255 * rows], 2).astype(np.uint8)
+    note = cifake.predict(photograph).note
+    assert note.startswith('unlike the training images: 480 pixels, not 32')
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_a_detector_of_the_package_is_small_and_whole(name: str) -> None:
     folder = portable.PACKAGED / name
     files = {path.name: path for path in folder.iterdir()}
-    assert {portable.WEIGHTS, portable.METRICS, portable.CARD, operating.FILE} <= files.keys()
+    assert {portable.WEIGHTS, portable.METRICS, portable.CARD, *portable.BESIDE} <= files.keys()
     assert sum(path.stat().st_size for path in files.values()) < 1_000_000
     with safetensors.safe_open(files[portable.WEIGHTS], 'numpy') as file:
         assert {file.get_tensor(tensor).dtype for tensor in file.keys()} == {np.dtype('float16')}  # noqa: SIM118
