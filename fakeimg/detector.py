@@ -1,4 +1,4 @@
-"""The door to a trained network: `load` turns a run folder into a Detector, which predicts, scores, and gives features.
+"""The door to a trained network: `load` returns a Detector, which predicts, scores, and gives features.
 
 Evaluation, probing and everything else that applies a network stand on it; nothing else rebuilds one from a checkpoint.
 """
@@ -21,8 +21,8 @@ import numpy as np
 
 from fakeimg import decision as decision_lib
 from fakeimg import known as known_lib
-from fakeimg.checkpoint import Checkpoints, Restored
-from fakeimg.config import DEMO, Config, from_plain
+from fakeimg import loading
+from fakeimg.config import DEMO, Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data.datasets import Split
 from fakeimg.data.inputs import Input
@@ -33,12 +33,10 @@ from fakeimg.errors import UserError
 from fakeimg.fields import to_plain
 from fakeimg.leaves import backbone_digest, checksums
 from fakeimg.meta import Meta
-from fakeimg.models import create_model, init_variables
 from fakeimg.operating import Operating
 from fakeimg.partial_scores import PartialScores
 from fakeimg.prediction import Prediction, conclude, is_one_image, read_inputs
 from fakeimg.runtime import parallel, precision
-from fakeimg.runtime.start import start
 from fakeimg.scoring import Predictions, Scorer
 from fakeimg.stream import Look, Measure, Scored, score_stream
 
@@ -57,7 +55,7 @@ class Detector:
         devices: where to compute.
         meta: of the checkpoint; its `data_digest` is None for initial weights.
         origin: where the weights come from, in words.
-        run: the run folder; None for initial weights.
+        run: the run folder, or that of the portable detector; None for initial weights.
         folder: where files of the detector lie, `known.npz` for example; None for initial weights.
         step: of the checkpoint; None for initial weights.
         notes: warnings for the user.
@@ -226,64 +224,39 @@ def load(
     batch_size: int = 0,
     threshold: str | float | None = None,
 ) -> Detector:
-    """Loads the detector of a run folder onto all devices; a process that has not used jax yet is set up for it.
+    """Loads a detector onto all devices; a process that has not used jax yet is set up for it.
 
     Args:
-        run: the run folder.
-        step: of the checkpoint: `best` (validation AUC), `latest`, or a number.
+        run: a run folder, a portable detector or its `model.safetensors`, `hf://OWNER/NAME[@REVISION]` of the Hugging
+            Face Hub, or the name of a detector in the package (`cifake`); a path that exists comes first.
+        step: of a run's checkpoint: `best` (validation AUC), `latest`, or a number.
         batch_size: images per step over all GPUs; 0 takes the run's, or the next that the devices divide. A CPU takes
             blocks of its own, see `scoring.block_size`.
         threshold: of predictions: a number on P(fake), or a rule that an evaluation fitted on validation (`youden`);
             None takes `fpr=0.01`, or what comes nearest, see `decision.carried`.
 
     Raises:
-        UserError: no run folder, no such or no readable checkpoint, one of a newer fakeimg, a batch size that the
-            devices do not divide, or a threshold that is not carried.
+        UserError: no such detector, no such or no readable checkpoint, one of a newer fakeimg or with other labels,
+            no connection, a batch size that the devices do not divide, or a threshold that is not carried.
     """
     if batch_size < 0:
         raise UserError(f'batch_size is {batch_size}; it must be 0 (as in training) or more.')
-    folder = pathlib.Path(run).expanduser()
-    if not (folder / 'checkpoints').is_dir():
-        raise UserError(f'{folder} is not a run folder (there are no checkpoints in it); check the path.')
-    start()
-    checkpoints = Checkpoints(folder / 'checkpoints', read_only=True)
-
-    def read(number: int | None) -> tuple[Config, nn.Module, parallel.Devices, Restored]:
-        config = from_plain(checkpoints.read_meta(number).config)
-        config.batch_size = parallel.batch_size(batch_size, config.batch_size)
-        config.data.path = config.data.path or DEMO  # what early runs left empty
-        devices = parallel.Devices.create(config.parallel, config.batch_size)
-        model = create_model(config, precision.resolve(config.precision))
-        shapes = jax.eval_shape(lambda: init_variables(model, config.data.image_size, 0))
-        return config, model, devices, _restore(checkpoints, devices.abstract(shapes), number)
-
-    try:
-        config, model, devices, restored = checkpoints.read_named(step, read)
-    finally:
-        checkpoints.close()
-    operating = decision_lib.of_run(folder, restored.meta, restored.step)
+    network = loading.read(run, step, batch_size)
+    operating = decision_lib.of_run(network.folder, network.meta, network.step)
     return Detector(
-        config=config,
-        model=model,
-        variables=restored.state,
-        devices=devices,
-        meta=restored.meta,
-        origin=f'checkpoint {restored.step} of {folder}',
-        run=folder,
-        folder=folder,
-        step=restored.step,
-        notes=tuple(restored.notes),
+        config=network.config,
+        model=network.model,
+        variables=network.variables,
+        devices=network.devices,
+        meta=network.meta,
+        origin=network.origin,
+        run=network.folder,
+        folder=network.folder,
+        step=network.step,
+        notes=network.notes,
         operating=operating,
         decision=decision_lib.carried(operating, threshold),
     )
-
-
-def _restore(checkpoints: Checkpoints, abstract_variables: Any, step: int | None) -> Restored:
-    """Reads what a trained model is applied with: the average of the weights if the run has one, or the weights."""
-    if not any(name.startswith('ema/') for name in checkpoints.read_meta(step).state_tree):
-        return checkpoints.restore(abstract_variables, step)
-    restored = checkpoints.restore({'ema': abstract_variables}, step)
-    return dataclasses.replace(restored, state=restored.state['ema'])
 
 
 def describe(config: Config, data_digest: str | None) -> Meta:

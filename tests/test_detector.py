@@ -223,6 +223,12 @@ def test_a_damaged_checkpoint_is_a_note(run: pathlib.Path, tmp_path: pathlib.Pat
     assert 'checkpoint 8 is damaged' in detector.notes[0]
 
 
+def test_a_run_with_other_labels_is_refused(run: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('fakeimg.portable.LABELS', {'real': 1, 'fake': 0})
+    with pytest.raises(UserError, match=f'^{run} was trained with the labels real = 0, fake = 1, but here they'):
+        load(run)
+
+
 def test_runs_that_cannot_be_loaded(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     with pytest.raises(UserError, match=rf'{tmp_path} is not a run folder .*; check the path\.'):
         load(tmp_path)

@@ -41,7 +41,9 @@ def test_the_wheel_holds_the_package_and_the_recipes_only(wheel: pathlib.Path) -
     assert {'fakeimg/py.typed', *(f'fakeimg/configs/{name}.py' for name in recipe.names())} <= set(names)
     assert {name.split('/')[0] for name in names} == {'fakeimg', f'fakeimg-{fakeimg.__version__}.dist-info'}
     others = [name for name in names if name.startswith('fakeimg/') and not name.endswith(('.py', 'py.typed'))]
-    assert sorted(others) == sorted(f'fakeimg/templates/{path.name}' for path in (ROOT / 'fakeimg/templates').iterdir())
+    detectors = [path for path in (ROOT / 'fakeimg/detectors').rglob('*') if path.is_file()]
+    shipped = [*(ROOT / 'fakeimg/templates').iterdir(), *detectors]
+    assert detectors and sorted(others) == sorted(str(path.relative_to(ROOT)) for path in shipped)
 
 
 def test_an_installed_wheel_trains_evaluates_and_predicts(
@@ -59,7 +61,9 @@ def test_an_installed_wheel_trains_evaluates_and_predicts(
         assert (done.returncode, done.stderr) == (0, '')
         return done.stdout
 
-    script = site / 'bin/fakeimg'
+    script, images = site / 'bin/fakeimg', [faces / 'test/real/000000.jpg', faces / 'test/fake/000001.jpg']
+    first, *rows = run(script, 'predict', '--model', 'cifake', *images).splitlines()  # before anything is trained
+    assert first.startswith('path,label,probability') and len(rows) == 2
     assert run(script, '--version') == f'fakeimg {fakeimg.__version__}\n'
     small = ('--config.steps=2', '--config.data.path=demo', '--config.data.demo_examples=32', '--config.batch_size=8')
     assert 'finished: 2 steps, run folder runs/demo' in run(script, 'train', '--config', 'demo', *small)
@@ -67,7 +71,6 @@ def test_an_installed_wheel_trains_evaluates_and_predicts(
     metrics = json.loads((work / 'runs/demo/evaluations/test/metrics.json').read_text())
     assert (metrics['n'], metrics['step']) == (8, 2)
 
-    images = [faces / 'test/real/000000.jpg', faces / 'test/fake/000001.jpg']
     logits, package = run(
         sys.executable, '-W', 'ignore:this detector was trained on faces drawn', '-c', PREDICT, *images
     ).splitlines()

@@ -3,8 +3,9 @@
 import collections
 import csv
 
-from fakeimg import known
+from fakeimg import known, portable
 from fakeimg.applying.rows import Row
+from fakeimg.decision import Decision
 from fakeimg.detector import Detector
 from fakeimg.files import TEXT
 
@@ -20,6 +21,9 @@ def of_test(detector: Detector) -> dict[str, int]:
     counts: dict[str, int] = collections.Counter()
     if detector.folder is None:
         return {}
+    stored = portable.metrics_on_test(detector.folder, detector.step).get('verdicts')
+    if stored:
+        return stored['counts'] if stored['decision'] == bounds(detector.decision) else {}
     try:
         with open(detector.folder / 'evaluations/test/predictions.csv', **TEXT) as file:
             for row, _ in zip(csv.DictReader(file), range(_MOST), strict=False):
@@ -30,6 +34,11 @@ def of_test(detector: Detector) -> dict[str, int]:
     except (OSError, ValueError, KeyError):
         return {}
     return counts
+
+
+def bounds(decision: Decision) -> list[float]:
+    """What verdicts depend on, for `metrics.json` of a portable detector."""
+    return [decision.threshold, decision.low, decision.high]
 
 
 def sentence(row: Row, counts: dict[str, int]) -> str:

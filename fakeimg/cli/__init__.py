@@ -19,6 +19,7 @@ VERBS = {
     'probe': 'fit simple classifiers on the features of a frozen network',
     'search': "train a recipe's candidates and rank them by validation",
     'benchmark': 'measure throughput per device against the limits of the machine',
+    'push': 'publish a detector on the Hugging Face Hub, or write the folder that would be published',
     'convert': 'convert published ImageNet weights to the file that training starts from',
 }
 

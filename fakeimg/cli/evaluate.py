@@ -1,6 +1,7 @@
 """Evaluates a trained detector: fakeimg evaluate --workdir runs/resnet50 --split test
 
 Reads a checkpoint, scores every image of the split once, writes evaluations/SPLIT/ in the run folder, or --out.
+A published detector is named by --model (hf://OWNER/NAME, a file, cifake), and writes evaluations/SPLIT/ here.
 Detectors of others are judged by --predictions scores.csv, or --detector my.py:predict --data_path DIR.
 """
 
@@ -14,9 +15,8 @@ from typing import Any
 from absl import flags
 
 from fakeimg import detector
-from fakeimg.cli import data_names, referee, verb
+from fakeimg.cli import data_names, models, referee, verb
 from fakeimg.console import Console
-from fakeimg.errors import UserError
 from fakeimg.evaluation import evaluator, judge, metrics, places
 from fakeimg.evaluation.options import Options
 
@@ -60,9 +60,7 @@ def main(argv: Sequence[str]) -> int:
     if referee.named():
         return _judge_other(console)
     referee.refuse_flags()
-    if not _WORKDIR.value:
-        raise UserError('no run given; pass --workdir runs/NAME.')
-    trained = detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value)
+    trained = detector.load(models.chosen(_WORKDIR.value), _STEP.value, batch_size=_BATCH_SIZE.value)
     if _MOVED_TO.value:
         verb.require(not _DATA_PATH.value, 'data_path', _DATA_PATH.value, 'left out where --moved_to is given')
         trained = evaluator.moved(trained, _MOVED_TO.value)
@@ -90,7 +88,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _judge_other(console: Console) -> int:
     """Judges a detector that is not ours, in a folder evaluations/ here, or --out."""
-    verb.require(not _WORKDIR.value, 'workdir', _WORKDIR.value, 'left out with --predictions or --detector')
+    for flag, value in (('workdir', _WORKDIR.value), ('model', models.named())):
+        verb.require(not value, flag, value, 'left out with --predictions or --detector')
     name, options = referee.named(), _options()
     referee.check(options)
     key = {'referee': name, **referee.digests(_DATA_PATH.value, _SPLIT.value), **options.key}

@@ -1,5 +1,6 @@
 """Scores images with a trained detector: fakeimg predict --workdir runs/resnet50 INPUT...
 
+--model takes a detector that others have published: hf://OWNER/NAME, a file, or cifake, which is in the package.
 INPUT is an image, a folder with images at any depth, a pattern, a zip or tar archive, a prepared set, or - for one
 image on standard input. Each image has one row, in order, also one that cannot be read. At a terminal, a few images get
 a table with a sentence each; otherwise rows are CSV, on standard output or in the file --out.
@@ -23,7 +24,7 @@ from fakeimg.applying import faces, inputs, predict, provenance, rows, sinks, wo
 from fakeimg.applying.inputs import Images
 from fakeimg.applying.predict import Applied, Counts
 from fakeimg.applying.subjects import FaceFinder
-from fakeimg.cli import verb
+from fakeimg.cli import models, verb
 from fakeimg.console import Console
 from fakeimg.data.inputs import Input
 from fakeimg.errors import UserError
@@ -122,9 +123,9 @@ def _images(arguments: Sequence[str]) -> Images:
 
 
 def _detector() -> detector.Detector:
-    if not _WORKDIR.value:
-        raise UserError('no detector given; pass --workdir runs/NAME.')
-    return detector.load(_WORKDIR.value, _STEP.value, batch_size=_BATCH_SIZE.value, threshold=_THRESHOLD.value)
+    return detector.load(
+        models.chosen(_WORKDIR.value), _STEP.value, batch_size=_BATCH_SIZE.value, threshold=_THRESHOLD.value
+    )
 
 
 def _applied(network: detector.Detector, console: Console) -> Applied:

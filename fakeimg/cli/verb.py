@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import itertools
 import logging as py_logging
 import os
 import re
@@ -15,10 +16,11 @@ from typing import Any, NoReturn, TextIO
 from absl import app, flags, logging
 
 from fakeimg import files
-from fakeimg.cli import data_names, hints, recipe
+from fakeimg.cli import hints, recipe
 from fakeimg.console import SILENT, Console
 from fakeimg.errors import UserError
 
+_SHARED = ('fakeimg.cli.models', 'fakeimg.cli.data_names')  # whose flags several verbs have
 # What no code can help, and what to do then.
 _OF_THE_MACHINE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), 'make space there or name another folder'),
@@ -152,8 +154,8 @@ def _parse_flags(module: types.ModuleType, argv: Sequence[str]) -> Any:
 
 def _help(module: types.ModuleType) -> str:
     lines = [module.__doc__ or '', 'Flags:']
-    own = [*flags.FLAGS.get_flags_for_module(module), *flags.FLAGS.get_flags_for_module(data_names.__name__)]
-    for flag in own:
+    own = [flags.FLAGS.get_flags_for_module(name) for name in (module.__name__, *_SHARED)]
+    for flag in itertools.chain(*own):
         default = '' if flag.default in (None, '', []) else f' (default: {flag.default})'
         text = re.sub(r';\s+repeat this option to specify a list of values', '', flag.help)  # after a full stop
         lines.append(f'  --{flag.name}: {re.sub(" +", " ", text)}{default}')

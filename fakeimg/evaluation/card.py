@@ -1,5 +1,6 @@
 """The model card of an evaluation, for the Hugging Face Hub: the figures of its report, and a header for machines."""
 
+import dataclasses
 import pathlib
 import re
 from typing import Any
@@ -18,7 +19,24 @@ _HUB_FIGURES = {
 _HUB_DECISIONS = {'accuracy': 'accuracy', 'precision': 'precision', 'recall': 'recall', 'f1': 'f1'}
 
 
-def write_card(path: pathlib.Path, metrics: dict[str, Any]) -> None:
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What the card of a detector that others load says besides.
+
+    Attributes:
+        source: what `fakeimg.load` takes: `hf://OWNER/NAME`, or a name in the package.
+        license: of the weights, as the Hub spells it (`apache-2.0`); '' if none is stated.
+        about: Markdown, what its author says about it; or ''.
+        threshold: on P(fake), and its rule, where the user gives none; or ''.
+    """
+
+    source: str
+    license: str = ''
+    about: str = ''
+    threshold: str = ''
+
+
+def write_card(path: pathlib.Path, metrics: dict[str, Any], published: Published | None = None) -> None:
     """Writes `model_card.md`; the keys of `metrics` are those of `metrics.json`, the new ones optional."""
     import huggingface_hub  # takes half a second to import
 
@@ -40,12 +58,13 @@ def write_card(path: pathlib.Path, metrics: dict[str, Any]) -> None:
     ]
     header = huggingface_hub.ModelCardData(
         library_name='fakeimg',
+        license=(published and published.license) or None,
         pipeline_tag=_TASK,
         tags=['deepfake-detection', 'image-forensics'],
         model_name=title,
         eval_results=results or None,
     )
-    text = pages.render_text('model_card.md.j2', **_context(metrics, point, title))
+    text = pages.render_text('model_card.md.j2', published=published, **_context(metrics, point, title))
     with files.replacing(path, 'wb') as file:
         file.write(f'---\n{header.to_yaml()}\n---\n\n{text}'.encode('utf-8', 'replace'))
 

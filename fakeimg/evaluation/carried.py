@@ -5,7 +5,7 @@ import dataclasses
 import os
 
 from fakeimg import known as known_lib
-from fakeimg import operating
+from fakeimg import operating, portable
 from fakeimg.config import DEMO
 from fakeimg.console import Console
 from fakeimg.data import datasets, seen
@@ -57,7 +57,7 @@ def of_run(
     rules = [threshold] if isinstance(threshold, str) else []
     fitted = fitting.fit(predictions.labels, predictions.logits, predictions.groups, error_rate, rules)
     fitted['sources'] = sorted({*data.get(detector.config.data.train_split).generators} - {''})
-    if parallel.is_first_process() and not detector.flip:
+    if parallel.is_first_process() and not detector.flip and not portable.is_portable(detector.run):
         with contextlib.suppress(OSError):  # a run folder that is attached read-only
             return operating.write(detector.run, fitted, key)
     return {**key, **fitted}
@@ -75,7 +75,7 @@ def learn_known(detector: Detector, data: DataSet | None, console: Console) -> D
         The detector, which knows it where the images can be had and the run folder can be written to.
     """
     assert detector.run is not None
-    if detector.known is not None or detector.flip:
+    if detector.known is not None or detector.flip or portable.is_portable(detector.run):
         return detector
     try:
         part = (data or _open(detector)).get(detector.config.data.validation_split)

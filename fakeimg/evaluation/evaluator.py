@@ -87,7 +87,7 @@ def evaluate(
     if data_path is not None:
         name += f'-of-{layouts.set_name(data_path)}-{content[:8]}'
     key = {'step': detector.step, 'split': split, **options.key, 'content_digest': content}
-    folder = out or places.free(detector.run / 'evaluations', name, key)
+    folder = out or places.free(places.home(detector.run), name, key)
     places.require_other(folder, key)
     further = slices.table_columns(data_path or detector.config.data.path, part.names, options.slices)
     detector = dataclasses.replace(detector, flip=options.flip)

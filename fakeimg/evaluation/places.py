@@ -4,9 +4,14 @@ import json
 import pathlib
 from typing import Any
 
-from fakeimg import files
+from fakeimg import files, portable
 from fakeimg.errors import UserError
 from fakeimg.runtime import parallel
+
+
+def home(folder: pathlib.Path) -> pathlib.Path:
+    """Where the evaluations of a detector lie: in its run folder; in the working directory if it has none."""
+    return pathlib.Path('evaluations') if portable.is_portable(folder) else folder / 'evaluations'
 
 
 def free(parent: pathlib.Path, name: str, key: dict[str, Any]) -> pathlib.Path:

@@ -9,6 +9,7 @@ import socket
 import threading
 import urllib.parse
 import urllib.request
+from collections.abc import Sequence
 from typing import Any
 
 import huggingface_hub
@@ -25,6 +26,7 @@ DEFAULTS = {
     'vgg19': 'timm/vgg19.tv_in1k',
     'vgg19_bn': 'timm/vgg19_bn.tv_in1k',
 }
+WEIGHTS = 'model.safetensors'
 TIMEOUT = 10.0  # seconds that the Hub has for an answer
 CONNECTION_TIMEOUT = 2.0  # seconds in which a machine that is online can reach it at all
 
@@ -45,12 +47,41 @@ def download(name: str) -> tuple[pathlib.Path, tuple[float, ...] | None, tuple[f
     Raises:
         UserError: no connection, no such model, or no safetensors in it.
     """
+    path = download_folder(name, [WEIGHTS], ['config.json', 'preprocessor_config.json']) / WEIGHTS
+    for file in ('config.json', 'preprocessor_config.json'):
+        try:
+            stated: dict[str, Any] = json.loads((path.parent / file).read_text())
+        except (OSError, ValueError):  # many models lack one of them
+            continue
+        stated = stated.get('pretrained_cfg', stated)
+        mean, std = (stated.get(key) or stated.get(f'image_{key}') for key in ('mean', 'std'))
+        if mean and std:
+            return path, tuple(mean), tuple(std)
+    return path, None, None
+
+
+def download_folder(name: str, needed: Sequence[str], others: Sequence[str] = ()) -> pathlib.Path:
+    """Downloads files of a model into the Hub's cache; without a connection, finds them there.
+
+    Args:
+        name: OWNER/NAME or OWNER/NAME@REVISION.
+        needed: files that it must have.
+        others: files that it may have.
+
+    Returns:
+        The folder with these files.
+
+    Raises:
+        UserError: no connection, no such model, or a file that it should have cannot be downloaded.
+    """
     logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # every retry would be a warning
     repository, _, revision = name.partition('@')
     refusal: Exception | None = None
+    there: set[str] | None = None
     try:  # one request, where there is anybody to ask: hf_hub_download would retry for 25 s without a connection
         check_connection()
-        huggingface_hub.model_info(repository, revision=revision or None, timeout=TIMEOUT)
+        found = huggingface_hub.model_info(repository, revision=revision or None, timeout=TIMEOUT)
+        there = {file.rfilename for file in found.siblings or ()}
     except Exception as error:  # its HTTP library may raise anything
         refusal = error
 
@@ -60,26 +91,33 @@ def download(name: str) -> tuple[pathlib.Path, tuple[float, ...] | None, tuple[f
             huggingface_hub.hf_hub_download(repository, file, revision=revision or None, local_files_only=cached_only)
         )
 
-    try:
-        path = fetch('model.safetensors')
-    except Exception as error:
-        error = refusal or error
-        lines = str(error).strip().splitlines()
-        reason = f'{type(error).__name__}: {lines[0].strip().rstrip(".:")}' if lines else type(error).__name__
-        raise UserError(
-            f'model.safetensors of {name} could not be downloaded from the Hugging Face Hub ({reason}); check the name '
-            'and your connection, or download the file yourself and give its path.'
-        ) from error
-    for file in ('config.json', 'preprocessor_config.json'):
+    path = pathlib.Path()
+    for file in needed:
         try:
-            stated: dict[str, Any] = json.loads(fetch(file).read_text())
-        except Exception:  # noqa: S112  many models lack one of them
-            continue
-        stated = stated.get('pretrained_cfg', stated)
-        mean, std = (stated.get(key) or stated.get(f'image_{key}') for key in ('mean', 'std'))
-        if mean and std:
-            return path, tuple(mean), tuple(std)
-    return path, None, None
+            path = fetch(file)
+        except Exception as error:
+            raise _refused(file, name, refusal or error) from error
+    for file in others:
+        if there is None or file in there:
+            try:
+                fetch(file)
+            except Exception as error:
+                if there is not None:
+                    raise _refused(file, name, error) from error
+    return path.parent
+
+
+def _refused(file: str, name: str, error: Exception) -> UserError:
+    return UserError(
+        f'{file} of {name} could not be downloaded from the Hugging Face Hub ({reason(error)}); check the name and '
+        'your connection, or download the file yourself and give its path.'
+    )
+
+
+def reason(error: Exception) -> str:
+    """The kind and the first line of an error of the Hub."""
+    lines = str(error).strip().splitlines()
+    return f'{type(error).__name__}: {lines[0].strip().rstrip(".:")}' if lines else type(error).__name__
 
 
 def check_connection() -> None:

@@ -64,7 +64,7 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
     Raises:
         UserError: not a safetensors file, or not one of ours.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
     if not any(name.startswith('params/') for name in flat):
         raise UserError(f'{path} is not a file of converted weights; convert it first with "fakeimg convert".')
@@ -77,18 +77,19 @@ def read_preprocessing(path: pathlib.Path) -> dict[str, tuple[float, ...]]:
     Raises:
         UserError: not a safetensors file.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         values = json.loads((file.metadata() or {}).get('preprocessing', '{}'))
     return {name: tuple(values[name]) for name in ('mean', 'std') if values.get(name)}
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path) -> Iterator[Any]:
+def opened(path: pathlib.Path) -> Iterator[Any]:
+    """Opens a safetensors file for NumPy. Raises UserError where it is none, or cut short."""
     try:
         with safetensors.safe_open(path, 'numpy') as file:
             yield file
     except (safetensors.SafetensorError, OSError, TypeError) as error:
-        raise UserError(f'{path} is not a readable safetensors file ({error}).') from error
+        raise UserError(f'{path} is not a readable safetensors file ({error}); get it again.') from error
 
 
 def check_fit(flat: Mapping[str, np.ndarray], variables: Mapping[str, Any], source: str) -> None:

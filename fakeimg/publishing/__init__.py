@@ -1,0 +1,1 @@
+"""A trained detector made ready for others, and sent to the Hugging Face Hub."""
