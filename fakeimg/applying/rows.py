@@ -52,6 +52,7 @@ def is_face(cell: str | None) -> bool:
     return ' of ' in (cell or '')
 
 
+_FORMULA = frozenset('=+-@\t\r')  # what a spreadsheet takes for the beginning of one
 _LETTERS = {
     'p': 'path', 'l': 'label', 's': 'probability', 'g': 'logit', 't': 'threshold', 'v': 'verdict', 'b': 'stability',
     'f': 'faces', 'x': 'provenance', 'n': 'note', 'm': 'model',
@@ -73,18 +74,30 @@ def require_format(name: str) -> None:
 
 def header(form: str) -> str:
     """What a file of a form begins with."""
-    return _csv_line(Row._fields) if form == 'csv' else ''
+    return ','.join(Row._fields) + '\n' if form == 'csv' else ''
 
 
-def line(form: str, row: Row) -> str:
-    """A row as text, with its line end."""
+def lines(form: str, rows: Sequence[Row]) -> str:
+    """Rows as text, with their line ends."""
     if form == 'csv':
-        return _csv_line([named(row.path), *map(_cell, row[1:])])
+        text = io.StringIO()
+        plain, quoted = (
+            csv.writer(text, lineterminator='\n', quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
+        for row in rows:
+            cells = [named(row.path), *map(_cell, row[1:])]
+            # A bare carriage return would be taken for a line end.
+            (quoted if '\r' in row.path or '\r' in (row.note or '') else plain).writerow(cells)
+        return text.getvalue()
     if form == 'jsonl':
-        cells = {name: _rounded(value) for name, value in row._asdict().items()}
-        return json.dumps(cells) + '\n'
+        return ''.join(
+            json.dumps({name: _rounded(value) for name, value in row._asdict().items()}) + '\n' for row in rows
+        )
     # A name may hold line ends; a row may not.
-    return re.sub('%(.)', lambda match: '%' if match[1] == '%' else _plain(row, match[1]), form) + '\n'
+    return ''.join(
+        re.sub('%(.)', lambda match, row=row: '%' if match[1] == '%' else _plain(row, match[1]), form) + '\n'
+        for row in rows
+    )
 
 
 def _plain(row: Row, letter: str) -> str:
@@ -94,21 +107,15 @@ def _plain(row: Row, letter: str) -> str:
     )
 
 
-def _csv_line(cells: Sequence[str]) -> str:
-    text = io.StringIO()
-    # A bare carriage return would be taken for a line end.
-    quoting = csv.QUOTE_ALL if any('\r' in cell for cell in cells) else csv.QUOTE_MINIMAL
-    csv.writer(text, lineterminator='\n', quoting=quoting).writerow(cells)
-    return text.getvalue()
-
-
 def named(path: str) -> str:
     """The same file by a name that no spreadsheet takes for a formula."""
-    return f'./{path}' if path.startswith(('=', '+', '@', '\t', '\r')) or re.match('-.', path) else path
+    return f'./{path}' if path[:1] in _FORMULA and path != '-' else path
 
 
 def _cell(value: Any) -> str:
-    return '' if value is None else f'{value:.6f}' if isinstance(value, float) else str(value)
+    if value is None or isinstance(value, str):
+        return value or ''
+    return f'{value:.6f}'
 
 
 def _rounded(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import csv
 import json
 import pathlib
+import time
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, Protocol
 
@@ -13,6 +14,7 @@ from fakeimg.data.inputs import Input
 from fakeimg.errors import UserError
 
 _RESUMABLE = ('csv', 'jsonl')
+_FLUSH = 0.1  # seconds: a reader that waits sees rows this soon, and a disk is not asked for each batch
 
 
 class Sink(Protocol):
@@ -24,16 +26,19 @@ class Sink(Protocol):
 
 
 class TextSink:
-    """Lines of text, each batch at once; `header` where they begin a file."""
+    """Lines of text; `header` where they begin a file."""
 
     def __init__(self, stream: IO[str], form: str, *, header: bool = True):
-        self._stream, self._form = stream, form
+        self._stream, self._form, self._flushed = stream, form, 0.0
         if header:
             stream.write(rows_lib.header(form))
 
     def write(self, rows: Sequence[Row]) -> None:
-        self._stream.write(''.join(rows_lib.line(self._form, row) for row in rows))
-        self._stream.flush()
+        self._stream.write(rows_lib.lines(self._form, rows))
+        now = time.monotonic()
+        if now - self._flushed >= _FLUSH:
+            self._stream.flush()
+            self._flushed = now
 
     def close(self) -> None:
         self._stream.close()

@@ -15,6 +15,7 @@ PERCENT = {
     'tpr_at_fpr_0.1', 'coverage', 'error', 'accuracy_drop', 'transfer_gap',
 }  # fmt: skip
 _RARE = 0.01  # share of fake images for the sentence about where fakes are rare
+_REASONS = 3  # in which images are unlike others
 _FEW = 100  # images: below, counts are said and not shares
 
 
@@ -192,6 +193,14 @@ def conditions(metrics: dict[str, Any]) -> list[str]:
         lines.append(f'Scores are corrected to a stated prior: {100 * metrics["prevalence"]:g} % of images are fake.')
     if metrics.get('flip'):
         lines.append('Each score is the mean of the image and its mirror image.')
+    found = metrics.get('unlike')
+    if found and found['images']:
+        # By the quantiles in `known`, about 2 of 100 of the same kind are too.
+        most = ', '.join(f'{name} {count:,}' for name, count in list(found['reasons'].items())[:_REASONS])
+        lines.append(
+            f'{found["unlike"]:,} of {found["images"]:,} images that were compared are unlike the training images'
+            + (f' (in {most}).' if most else '.')
+        )
     others = metrics.get('without_copies')
     if others:
         rest = (

@@ -38,9 +38,9 @@ def test_csv_keeps_every_name_and_no_spreadsheet_runs_one(tmp_path: pathlib.Path
 
 def test_jsonl_and_templates(tmp_path: pathlib.Path) -> None:
     row = row_of('line\nend.jpg', note='100% sure')
-    assert json.loads(rows.line('jsonl', row))['path'] == 'line\nend.jpg'
-    assert json.loads(rows.line('jsonl', row))['stability'] is None
-    assert rows.line('%p|%v|%s|%b|%%|%n', row) == 'line\\nend.jpg|fake|0.912346||%|100% sure\n'
+    assert json.loads(rows.lines('jsonl', [row]))['path'] == 'line\nend.jpg'
+    assert json.loads(rows.lines('jsonl', [row]))['stability'] is None
+    assert rows.lines('%p|%v|%s|%b|%%|%n', [row]) == 'line\\nend.jpg|fake|0.912346||%|100% sure\n'
 
 
 @pytest.mark.parametrize('form', ['xml', '', 'plain %%', '%p %q', 'ends with %'])
