@@ -38,7 +38,8 @@ class Ours:
 
     def _evaluate(self) -> Any:
         variables, batch = self._stepper.state.variables, next(self._stepper.batches)
-        previous, self._pending = self._pending, self._program.scorer.predict(variables, batch)
+        logits, _, weights = self._program.scorer.predict(variables, batch)
+        previous, self._pending = self._pending, (logits, weights)
         jax.device_get(previous)
         return self._pending
 

@@ -118,7 +118,7 @@ class Steps:
 
 def eval_rate(program: Program, source: Split, state: Any, seconds: float) -> dict[str, float]:
     """Evaluation end to end, as `scoring.Scorer.score` does it: read, decode, score, bring back."""
-    config = program.config
+    config = program.scorer.config
     bad = UnreadableImages('train', len(source), config.data.max_bad_fraction)
     host = pipeline.EvalBatches(source, config, bad, shard=parallel.shard())
     batches = itertools.chain.from_iterable(pipeline.read_batches(host, config.data.threads) for _ in itertools.count())
@@ -126,7 +126,8 @@ def eval_rate(program: Program, source: Split, state: Any, seconds: float) -> di
 
     def advance() -> Any:
         nonlocal pending
-        previous, pending = pending, program.scorer.predict(state.variables, program.devices.split(next(batches)))
+        logits, _, weights = program.scorer.predict(state.variables, program.devices.split(next(batches)))
+        previous, pending = pending, (logits, weights)
         jax.device_get(previous)
         return pending
 
