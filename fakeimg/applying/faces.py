@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -90,6 +91,12 @@ def face_weights(path: str = '') -> str:
             f'{_BY_HAND}.'
         )
     return str(file)
+
+
+def require_opencv() -> None:
+    """Raises UserError where OpenCV is not installed."""
+    if importlib.util.find_spec('cv2') is None:
+        raise UserError(_NEEDS_EXTRA)
 
 
 def load_detector(weights: str, score: float = SCORE) -> Any:

@@ -6,7 +6,7 @@ import csv
 from fakeimg import known, portable
 from fakeimg.applying.rows import Row
 from fakeimg.decision import Decision
-from fakeimg.detector import Detector
+from fakeimg.detector import DRAWN, Detector
 from fakeimg.files import TEXT
 
 _LOOKS = {'fake': 'looks generated', 'real': 'looks real', 'unsure': 'this detector cannot tell'}
@@ -50,9 +50,11 @@ def sentence(row: Row, counts: dict[str, int]) -> str:
     """
     if row.verdict is None:
         return row.note or 'it cannot be read'
+    if any(reason in (row.note or '') for reason in (known.UNLIKE, DRAWN)):  # no figure of the test set holds
+        return f'a guess: {_LOOKS[row.verdict]}; {row.note}'
     parts = [_LOOKS[row.verdict]]
     other = {'fake': 'real', 'real': 'fake'}.get(row.verdict)
-    if counts and other and known.UNLIKE not in (row.note or ''):  # where figures of the test set say something
+    if counts and other:
         wrong = _of(counts[f'{other}_called_{row.verdict}'], counts[other], f'{other} image')
         parts.append(f'wrong about {wrong} on its test set')
     return '; '.join([*parts, *([row.note] if row.note else [])])

@@ -136,6 +136,7 @@ def _applied(network: detector.Detector, console: Console) -> Applied:
     finder, margin = None, None if network.run is None else faces.margin_of(network.run)
     if _FACES.value == 'all' or (_FACES.value == 'auto' and margin is not None):
         try:
+            faces.require_opencv()  # before its weights are looked for
             found = faces.load_detector(faces.face_weights(_FACE_WEIGHTS.value))
             finder = FaceFinder(found, margin or faces.MARGIN, read)
         except UserError as error:
@@ -179,7 +180,8 @@ def _write(applied: Applied, images: Images, out: pathlib.Path, form: str, conso
     finally:
         sink.close()
     failed = f', {counts.failed:,} of which could not be scored' if counts.failed else ''
-    console.say(f'{counts.scored + counts.failed:,} images{failed}: {out}')
+    count = counts.scored + counts.failed
+    console.say(f'{count:,} image{"s" * (count != 1)}{failed}: {out}')
     return counts
 
 
