@@ -21,8 +21,10 @@ def of_test(detector: Detector) -> dict[str, int]:
     counts: dict[str, int] = collections.Counter()
     if detector.folder is None:
         return {}
-    stored = portable.metrics_on_test(detector.folder, detector.step).get('verdicts')
-    if stored:
+    metrics = portable.metrics_on_test(detector.folder, detector.step)
+    if not metrics:  # of another checkpoint, perhaps
+        return {}
+    if stored := metrics.get('verdicts'):
         return stored['counts'] if stored['decision'] == bounds(detector.decision) else {}
     try:
         with open(detector.folder / 'evaluations/test/predictions.csv', **TEXT) as file:

@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import json
 import pathlib
 import types
 from typing import Any
@@ -39,7 +40,7 @@ def test_without_a_test_set_nothing_is_said_of_it() -> None:
 
 def test_counts_are_those_of_the_scores_on_test(tmp_path: pathlib.Path) -> None:
     def detector(**more: Any) -> Any:
-        network = types.SimpleNamespace(folder=tmp_path, decision=Decision('0.5', 0.5, low=-1.0, high=2.0))
+        network = types.SimpleNamespace(folder=tmp_path, step=7, decision=Decision('0.5', 0.5, low=-1.0, high=2.0))
         return types.SimpleNamespace(**{**network.__dict__, **more})
 
     assert words.of_test(detector(folder=None)) == {} == words.of_test(detector())
@@ -50,6 +51,9 @@ def test_counts_are_those_of_the_scores_on_test(tmp_path: pathlib.Path) -> None:
         rows.writerow(('name', 'label', 'probability', 'logit'))
         for number, (label, logit) in enumerate(((0, -3), (0, 0.5), (0, 3), (1, 3), (1, -0.5), (1, -3), (1, -4))):
             rows.writerow((f'{number}.jpg', label, 0.9 if logit > 0 else 0.1, logit))
+    (folder / 'metrics.json').write_text(json.dumps({'split': 'test', 'step': 8}))
+    assert words.of_test(detector()) == {}  # of another checkpoint
+    (folder / 'metrics.json').write_text(json.dumps({'split': 'test', 'step': 7}))
     found = words.of_test(detector())
     assert (found['real'], found['fake']) == (3, 4)
     assert (found['real_called_fake'], found['fake_called_real'], found['fake_called_unsure']) == (1, 2, 1)
