@@ -38,7 +38,7 @@ from fakeimg.partial_scores import PartialScores
 from fakeimg.prediction import Prediction, conclude, is_one_image, read_inputs
 from fakeimg.runtime import parallel, precision
 from fakeimg.scoring import Predictions, Scorer
-from fakeimg.stream import Look, Measure, Scored, score_stream
+from fakeimg.streaming import Look, Measure, Scored, score_stream
 
 _TOLERATED = 0.1  # share of a split that may be unreadable when nothing is trained on it
 DRAWN = 'this detector was trained on faces drawn by code; its scores say nothing about other images'
@@ -113,7 +113,7 @@ class Detector:
             yield prediction
 
     def predict_inputs(self, images: Iterable[Input], look: Look | None = None) -> Iterator[tuple[Prediction, Any]]:
-        """Yields the predictions of named images in order, each with what `look` says, see `stream.score_stream`."""
+        """Yields the predictions of named images in order, each with what `look` says, see `streaming.score_stream`."""
         known = self.known
         for scored in self.score_inputs(images, look=known_lib.beside(known, look), measure=known and known.distances):
             note, (facts, seen) = self.note, scored.seen or (None, None)
@@ -124,7 +124,7 @@ class Detector:
     def score_inputs(
         self, images: Iterable[Input], *, look: Look | None = None, measure: Measure | None = None
     ) -> Iterator[Scored]:
-        """Yields the scores of named images in order, see `stream.score_stream`."""
+        """Yields the scores of named images in order, see `streaming.score_stream`."""
         return score_stream(self._scorer, self.variables, images, look=look, measure=measure)
 
     @functools.cached_property

@@ -11,7 +11,7 @@ import PIL.Image
 from fakeimg.data.inputs import Input, read_input
 from fakeimg.decision import Decision
 from fakeimg.errors import UserError
-from fakeimg.stream import Scored
+from fakeimg.streaming import Scored
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fakeimg.data import decode
 from fakeimg.data.inputs import Input, read_content
 from fakeimg.decision import Decision
 from fakeimg.prediction import Prediction, conclude
-from fakeimg.stream import Scored
+from fakeimg.streaming import Scored
 
 SIDE = 64
 

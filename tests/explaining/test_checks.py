@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from fakeimg.config import override
 from fakeimg.explaining import checks
 from fakeimg.explaining.maps import Explainer, Explanation
 from fakeimg.models import init_variables
@@ -61,6 +62,8 @@ def test_of_a_single_image_there_is_no_neighbour(explainer: Explainer) -> None:
 
 
 def test_an_image_alone_in_the_last_batch_has_the_one_before_it(explainer: Explainer) -> None:
+    config = override(explainer.detector.config, {'batch_size': 4})
+    explainer = dataclasses.replace(explainer, detector=dataclasses.replace(explainer.detector, config=config))
     images = [*noise(3), b'no image', noise(1, seed=1)[0]]
     found = [replaced for _, replaced in checks.replaced(explainer, explainer.explain(images))]
     assert [replaced.neighbour for replaced in found] == ['image 1', 'image 2', 'image 0', '', 'image 2']
