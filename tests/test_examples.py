@@ -5,7 +5,9 @@ import pathlib
 import re
 import subprocess
 import sys
+from typing import Any
 
+import matplotlib.pyplot
 import nbclient
 import nbformat
 import pytest
@@ -14,6 +16,7 @@ from ipykernel.kernelspec import write_kernel_spec
 from tests.support.verbs import ROOT, verb_environment
 
 EXAMPLES = ROOT / 'examples'
+NOTEBOOK = EXAMPLES / 'predict.ipynb'
 
 
 @pytest.fixture(scope='module')
@@ -54,17 +57,60 @@ def test_notebook_shows_images_with_their_scores(
         monkeypatch.setenv(name, str(tmp_path / 'jupyter'))
     for name, value in verb_environment(FAKEIMG_RUN=str(trained[0])).items():
         monkeypatch.setenv(name, value)
-    notebook = nbformat.read(EXAMPLES / 'predict.ipynb', as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbclient.NotebookClient(notebook, timeout=120, resources={'metadata': {'path': str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get('outputs', [])]
     text = ''.join(output['text'] for output in outputs if output['output_type'] == 'stream')
-    assert len(re.findall(r'P\(fake\) [01]\.\d{3}$', text, re.M)) == 6
-    assert any('image/png' in output.get('data', {}) for output in outputs)
+    assert len(re.findall(r': (?:real|fake|unsure), P\(fake\) [01]\.\d{3}$', text, re.M)) == 6
+    assert sum('image/png' in output.get('data', {}) for output in outputs) == 2  # the images, and a map
+
+
+def run_cells(monkeypatch: pytest.MonkeyPatch, **settings: str) -> dict[str, Any]:
+    """Runs the cells of the notebook in this process, and returns their names; `displayed` are images."""
+    for name in ('RUN', 'IMAGES'):
+        monkeypatch.delenv(f'FAKEIMG_{name}', raising=False)
+    for name, value in settings.items():
+        monkeypatch.setenv(f'FAKEIMG_{name}', value)
+    displayed: list[Any] = []
+    names: dict[str, Any] = {'display': displayed.append, 'displayed': displayed}
+    with matplotlib.rc_context({'backend': 'agg'}):
+        monkeypatch.setattr('matplotlib.pyplot.show', lambda: None)
+        for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+            if cell.cell_type == 'code':
+                exec(cell.source, names)
+        matplotlib.pyplot.close('all')
+    return names
+
+
+def test_notebook_needs_no_run_and_says_what_its_detector_does_not_know(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = run_cells(monkeypatch)
+    text = capsys.readouterr().out
+    assert len(re.findall(r'^image \d: (?:real|fake|unsure), P\(fake\) [01]\.\d{3}$', text, re.M)) == 6
+    assert text.count('    unlike the training images: 64 pixels, not 32') == 6
+    assert len(names['displayed']) == 1
+    one, prediction = names['explanation'], names['predictions'][0]
+    assert one.cells.sum() + one.rest == pytest.approx(prediction.logit, abs=1e-4)
+    assert f'log-odds of fake {prediction.logit:+.2f} = cells' in text
+
+
+def test_notebook_says_which_file_is_no_image(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'a.jpg').write_text('no image')
+    names = run_cells(monkeypatch, IMAGES=str(tmp_path))
+    assert capsys.readouterr().out.count(f'{tmp_path / "a.jpg"} cannot be read: ') == 2
+    assert names['displayed'] == []
+
+
+def test_notebook_says_that_a_score_is_no_proof() -> None:
+    assert 'it is no proof' in nbformat.read(NOTEBOOK, as_version=4).cells[0].source
 
 
 def test_notebook_has_no_outputs() -> None:
-    notebook = nbformat.read(EXAMPLES / 'predict.ipynb', as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == 'code']
     assert all(not cell.outputs and cell.execution_count is None for cell in cells)
-    assert os.path.getsize(EXAMPLES / 'predict.ipynb') < 20_000
+    assert os.path.getsize(NOTEBOOK) < 20_000

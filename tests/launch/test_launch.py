@@ -1,4 +1,4 @@
-"""The launchers, started for real: the notebook, processes on this machine, a Slurm job with a stand-in for srun."""
+"""The launchers, started for real: processes on this machine, a Slurm job with a stand-in for srun."""
 
 import json
 import os
@@ -9,16 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import nbclient
-import nbclient.exceptions
-import nbformat
 import numpy as np
 import pytest
-from ipykernel.kernelspec import write_kernel_spec
 
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import from_plain
@@ -28,7 +23,6 @@ from tests.support.verbs import ROOT, verb_command, verb_environment
 
 pytestmark = pytest.mark.slow  # several processes each
 LAUNCH = ROOT / 'launch'
-NOTEBOOK = LAUNCH / 'kaggle_t4x2.ipynb'
 SMALL_CNN = (
     '--config.model.name=cnn',
     '--config.data.image_size=16',
@@ -201,116 +195,3 @@ def test_slurm_job_queues_itself_again_only_after_its_time_limit(
 @pytest.mark.parametrize('script', [*LAUNCH.glob('*.sh'), *LAUNCH.glob('*.sbatch')], ids=lambda path: path.name)
 def test_shell_scripts_parse(script: pathlib.Path) -> None:
     subprocess.run(['bash', '-n', script], check=True)
-
-
-def execute_notebook(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, **settings: str) -> nbformat.NotebookNode:
-    """Runs the notebook as it is, in a kernel of this interpreter and without anybody's own Jupyter settings."""
-    write_kernel_spec(folder / 'jupyter' / 'kernels' / 'python3')
-    for name in ('JUPYTER_PATH', 'JUPYTER_DATA_DIR', 'JUPYTER_RUNTIME_DIR', 'JUPYTER_CONFIG_DIR', 'IPYTHONDIR'):
-        monkeypatch.setenv(name, str(folder / 'jupyter'))
-    for name, value in environment(devices=2).items():
-        monkeypatch.setenv(name, value)
-    for name, value in {'WEIGHTS': 'none', **settings}.items():
-        monkeypatch.setenv(f'FAKEIMG_{name}', value)
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    client = nbclient.NotebookClient(notebook, timeout=120, resources={'metadata': {'path': str(folder)}})
-    return client.execute()
-
-
-def printed(notebook: nbformat.NotebookNode) -> str:
-    outputs = [output for cell in notebook.cells for output in cell.get('outputs', [])]
-    return ''.join(output['text'] for output in outputs if output['output_type'] == 'stream')
-
-
-def test_notebook_trains_evaluates_and_continues(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def execute(name: str, steps: int, **settings: str) -> tuple[nbformat.NotebookNode, str, dict[str, Any]]:
-        extra = ' '.join((*SMALL_CNN, f'--config.steps={steps}', '--config.log_every_steps=3'))
-        workdir = tmp_path / name / 'runs' / 'resnet50'
-        (tmp_path / name).mkdir()
-        notebook = execute_notebook(tmp_path / name, monkeypatch, WORKDIR=str(workdir), EXTRA_FLAGS=extra, **settings)
-        metrics = (workdir / 'evaluations' / 'test' / 'metrics.json').read_text()
-        return notebook, printed(notebook), json.loads(metrics)
-
-    notebook, text, metrics = execute('first', 6, DATA_PATH='demo')
-    assert (metrics['n'], metrics['step']) == (22, 6)
-    assert 'devices    2 x cpu, 1 process(es)' in text
-    assert 'step 3/6  ETA' in text  # lines, not the frames of a progress bar
-    assert '\x1b[' not in text
-    assert '!! DEMO FACES' in text
-    assert '!! NO IMAGENET WEIGHTS' in text
-    shown = [output for cell in notebook.cells for output in cell.get('outputs', []) if 'data' in output]
-    assert any('image/png' in output['data'] for output in shown)
-    assert any('<iframe' in output['data'].get('text/html', '') for output in shown)
-
-    before = str(tmp_path / 'first' / 'runs' / 'resnet50')
-    _, text, metrics = execute('second', 8, DATA_PATH='demo', PREVIOUS_RUN=before)
-    assert 'continues  at step 6 of 8' in text
-    assert '!! NO IMAGENET WEIGHTS' not in text
-    assert metrics['n'] == 22
-
-
-def test_notebook_stops_without_its_images(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(nbclient.exceptions.CellExecutionError, match='DATA_PATH: there are no images at'):
-        execute_notebook(tmp_path, monkeypatch, WORKDIR=str(tmp_path / 'run'), DATA_PATH=str(tmp_path / 'absent'))
-    assert not (tmp_path / 'run').exists()
-
-
-@pytest.fixture
-def run_in_notebook() -> Callable[..., None]:
-    """The function `run` of the notebook."""
-    names: dict[str, Any] = {'os': os}
-    cells = nbformat.read(NOTEBOOK, as_version=4).cells
-    exec(next(cell.source for cell in cells if cell.id == 'run'), names)
-    return names['run']
-
-
-def test_notebook_commands_show_what_they_print_and_raise_when_they_fail(
-    run_in_notebook: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    run_in_notebook('python', '-c', 'import sys; print("out"); print("err", file=sys.stderr)')
-    assert {'out', 'err'} <= set(capsys.readouterr().out.splitlines())
-    for hours in (None, 1):
-        with pytest.raises(subprocess.CalledProcessError, match='returned non-zero exit status 3'):
-            run_in_notebook('python', '-c', 'raise SystemExit(3)', hours=hours)
-
-
-SAVES_ON_A_SIGNAL = """
-import os, signal, time
-received = []
-for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda number, frame: received.append(number))
-{ready}
-while not received:
-    time.sleep(0.01)
-time.sleep(0.5)
-print('saved', len(received))
-raise SystemExit(128 + received[0])
-"""
-
-
-def test_notebook_commands_save_when_their_time_is_up(
-    run_in_notebook: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    run_in_notebook('python', '-c', SAVES_ON_A_SIGNAL.format(ready=''), hours=4 / 3600)
-    output = capsys.readouterr().out
-    assert 'saved 1' in output
-    assert '!! TIME IS UP' in output
-
-
-def test_notebook_commands_save_when_the_stop_button_is_pressed(
-    run_in_notebook: Callable[..., None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        press = 'time.sleep(1); os.kill(os.getppid(), signal.SIGINT)'  # by then it is reading what this prints
-        run_in_notebook('python', '-c', SAVES_ON_A_SIGNAL.format(ready=press))
-    assert 'saved 1' in capsys.readouterr().out
-
-
-def test_notebook_is_clean() -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == 'code']
-    assert all(not cell.outputs and cell.execution_count is None for cell in code)
-    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
-    assert 'OWNER' not in NOTEBOOK.read_text()  # nothing is left to fill in, and the hub is tried without being told
-    assert "WEIGHTS = setting('WEIGHTS', 'imagenet')" in next(cell.source for cell in code if cell.id == 'settings')
