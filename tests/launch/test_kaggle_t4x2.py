@@ -109,7 +109,7 @@ def test_notebook_trains_evaluates_and_continues(tmp_path: pathlib.Path, monkeyp
     rows = rows_of(tmp_path / 'first' / 'predictions.csv')
     assert sorted(bool(row['verdict']) for row in rows) == [False] + [True] * 12
 
-    _, text, metrics = execute('second', 8, DATA_PATH='demo', PREVIOUS_RUN=str(run))
+    _, text, metrics = execute('second', 8, DATA_PATH='demo', UNLABELLED='', PREVIOUS_RUN=str(run))
     assert 'UNLABELLED is empty: no images without labels are scored.' in text
     assert 'continues  at step 6 of 8' in text
     assert '!! NO IMAGENET WEIGHTS' not in text
