@@ -75,6 +75,7 @@ def test_notebook_trains_evaluates_and_continues(tmp_path: pathlib.Path, monkeyp
         workdir = tmp_path / name / 'runs' / 'resnet50'
         (tmp_path / name).mkdir()
         notebook = nbformat.read(NOTEBOOK, as_version=4)
+        notebook.cells.append(nbformat.v4.new_code_cell("print('JAX here:', 'jax' in sys.modules)"))
         settings |= {'WORKDIR': str(workdir), 'EXTRA_FLAGS': extra}
         execute_notebook(tmp_path / name, monkeypatch, notebook, **settings)
         metrics = (workdir / 'evaluations' / 'test' / 'metrics.json').read_text()
@@ -90,6 +91,7 @@ def test_notebook_trains_evaluates_and_continues(tmp_path: pathlib.Path, monkeyp
     assert '\x1b[' not in text
     assert '!! DEMO FACES' in text
     assert '!! NO IMAGENET WEIGHTS' in text
+    assert 'JAX here: False' in text  # it would keep the memory of the GPUs from the commands
     run = tmp_path / 'first' / 'runs' / 'resnet50'
     assert displayed(notebook, 'curves') == ['image/png']
     figures = len(list((run / 'evaluations/test/figures').glob('*.png')))
