@@ -123,7 +123,8 @@ def _decode(scorer: Scorer, images: list[Input], look: Look | None) -> tuple[_Pa
         index, share = parallel.shard()[0], len(batch['weight'])
         own = slice(index * share, (index + 1) * share)
         contents = read.contents[own]
-        seen[own] = look(contents, batch['image'][: len(contents)])
+        if contents:  # of several processes, one may have no image of the last batch
+            seen[own] = look(contents, batch['image'][: len(contents)])
     return _Part(images, unreadable.reasons, seen), batch
 
 

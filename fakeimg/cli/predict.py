@@ -28,6 +28,7 @@ from fakeimg.cli import models, verb
 from fakeimg.console import Console
 from fakeimg.data.inputs import Input
 from fakeimg.errors import UserError
+from fakeimg.runtime import parallel
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
 _STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of the run: best (validation AUC), latest, or its step.')
@@ -84,6 +85,8 @@ def main(argv: Sequence[str]) -> int:
     if folder is not None:
         files.require_writable(folder)
     applied = _applied(_detector(), console)
+    if parallel.has_other_processes():
+        raise UserError('predict is for one process; start it alone, or give each process a part of the list.')
     if out is None and _FORMAT.value is None and sys.stdout.isatty() and images.total and images.total <= _FEW:
         _warn(applied, console)
         counts = _show(applied, images)

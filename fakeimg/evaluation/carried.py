@@ -75,7 +75,8 @@ def learn_known(detector: Detector, data: DataSet | None, console: Console) -> D
         The detector, which knows it where the images can be had and the run folder can be written to.
     """
     assert detector.run is not None
-    if detector.known is not None or detector.flip or portable.is_portable(detector.run):
+    # All processes look or none, for they compute together.
+    if detector.flip or portable.is_portable(detector.run) or not parallel.any_process(detector.known is None):
         return detector
     try:
         part = (data or _open(detector)).get(detector.config.data.validation_split)
@@ -86,6 +87,7 @@ def learn_known(detector: Detector, data: DataSet | None, console: Console) -> D
     if known is not None and parallel.is_first_process():
         with contextlib.suppress(OSError):  # a run folder that is attached read-only
             known.write(detector.run / known_lib.FILE)
+    parallel.any_process(True)  # waits for the file
     return dataclasses.replace(detector)  # which reads it when it is asked
 
 

@@ -12,6 +12,7 @@ from fakeimg.data.datasets import Split
 from fakeimg.data.inputs import Input
 from fakeimg.detector import Detector
 from fakeimg.known import Facts
+from fakeimg.runtime import parallel
 
 MOST = known_lib.MOST  # images of a split that are looked at
 
@@ -39,7 +40,7 @@ def count(detector: Detector, split: Split, console: Console) -> dict[str, Any] 
         `images`, `unlike`, and `reasons`, how often each fact was one; None where nothing is known.
     """
     known = detector.known
-    if known is None:
+    if parallel.any_process(known is None) or known is None:
         return None
     facts, features, _ = look_at(detector, split, 'comparing with the training images', console)
     distances = known.distances(features) if facts else np.zeros(0)
