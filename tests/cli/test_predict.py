@@ -103,6 +103,7 @@ def test_other_images_are_called_unlike_the_training_images(run: pathlib.Path, t
     assert 'png format, not jpeg' in other['note']
 
 
+@pytest.mark.slow
 def test_formats_and_standard_input(run: pathlib.Path) -> None:
     image = 'faces/test/fake/000001.jpg'
     [row] = rows_of(predict(image, run=run).stdout)
@@ -176,6 +177,7 @@ def test_a_killed_command_is_resumed_with_every_row_once(run: pathlib.Path, tmp_
     assert out.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_is_no_error_and_an_interrupt_is(run: pathlib.Path, tmp_path: pathlib.Path) -> None:
     many = tmp_path / 'list'
     many.write_text('faces/test/fake/000001.jpg\n' * 200_000)

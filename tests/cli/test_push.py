@@ -70,6 +70,7 @@ def test_a_folder_is_written_without_the_hub(command: Command, tmp_path: pathlib
     assert '\nKnows **little**.\n' in card and "fakeimg.load('faces')" in card
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate_take_a_detector_of_the_package(verb: Verb, faces: pathlib.Path) -> None:
     done = verb('predict', '--model', 'cifake', faces / 'test/real/000000.jpg')
     assert done.returncode == 0 and ',cnn@' in done.stdout, done.stderr

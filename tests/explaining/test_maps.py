@@ -48,7 +48,7 @@ def by_biases(
     return float(value), sum(float((gradient[name] * biases[name]).sum()) for name in after)
 
 
-@pytest.mark.parametrize('head', ['sigmoid', 'softmax'])
+@pytest.mark.parametrize('head', ['sigmoid', pytest.param('softmax', marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     'name', [pytest.param(name, marks=pytest.mark.slow if name in SLOW else []) for name in NETWORKS]
 )

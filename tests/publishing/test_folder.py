@@ -55,6 +55,7 @@ def written(detector: Detector, tmp_path_factory: pytest.TempPathFactory) -> pat
     return out
 
 
+@pytest.mark.slow
 def test_the_portable_detector_is_the_one_of_the_run(
     detector: Detector, written: pathlib.Path, faces: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

@@ -37,6 +37,7 @@ def assert_states_close(a: TrainState, b: TrainState, atol: float) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol, rtol=0), a, b)
 
 
+@pytest.mark.slow
 def test_two_devices_equal_one(config: Config) -> None:
     losses_one, state_one = train('pmap', 1, config, parallel.AXIS)
     for mode in ('pmap', 'shard_map'):

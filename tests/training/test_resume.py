@@ -85,6 +85,7 @@ def losses(workdir: pathlib.Path) -> dict[int, float]:
     return dict(found)
 
 
+@pytest.mark.slow
 def test_resume_equals_uninterrupted_run_after_kill_9(
     config: Config, tmp_path: pathlib.Path, uninterrupted: pathlib.Path
 ) -> None:
