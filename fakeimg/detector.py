@@ -56,7 +56,6 @@ class Detector:
         meta: of the checkpoint; its `data_digest` is None for initial weights.
         origin: where the weights come from, in words.
         run: the run folder, or that of the portable detector; None for initial weights.
-        folder: where files of the detector lie, `known.npz` for example; None for initial weights.
         step: of the checkpoint; None for initial weights.
         notes: warnings for the user.
         limit: what sets the share of images that may be unreadable, for messages.
@@ -72,7 +71,6 @@ class Detector:
     meta: Meta
     origin: str
     run: pathlib.Path | None = None
-    folder: pathlib.Path | None = None
     step: int | None = None
     notes: tuple[str, ...] = ()
     limit: str = 'config.data.max_bad_fraction'
@@ -130,7 +128,7 @@ class Detector:
     @functools.cached_property
     def known(self) -> known_lib.Known | None:
         """What it was trained on; None where no evaluation has looked."""
-        return None if self.folder is None else known_lib.read(self.folder / known_lib.FILE, self.digest)
+        return None if self.run is None else known_lib.read(self.run / known_lib.FILE, self.digest)
 
     @property
     def note(self) -> str:
@@ -251,7 +249,6 @@ def load(
         meta=network.meta,
         origin=network.origin,
         run=network.folder,
-        folder=network.folder,
         step=network.step,
         notes=network.notes,
         operating=operating,

@@ -164,19 +164,25 @@ def names() -> list[str]:
 
 
 def metrics_on_test(folder: pathlib.Path, step: int | None) -> dict[str, Any]:
+    """The metrics of `evaluation_on_test`; empty where there is none."""
+    return evaluation_on_test(folder, step)[1]
+
+
+def evaluation_on_test(folder: pathlib.Path, step: int | None) -> tuple[pathlib.Path, dict[str, Any]]:
     """The evaluation of a checkpoint on the test set of its own training: of a run, or of a portable detector.
 
-    Empty where there is none that can be read.
+    Returns:
+        The folder with its `metrics.json`, and the metrics; these are empty where there is none that can be read.
     """
     of_run = sorted(path for path in folder.glob(f'evaluations/test*/{METRICS}') if '-of-' not in path.parent.name)
     for path in (folder / METRICS, *of_run):
         try:
             metrics = json.loads(path.read_text())
             if metrics['split'] == 'test' and metrics['step'] == step:
-                return metrics
+                return path.parent, metrics
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return {}
+    return folder, {}
 
 
 def is_portable(folder: str | os.PathLike[str]) -> bool:

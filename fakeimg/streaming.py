@@ -72,8 +72,8 @@ def score_stream(
         scorer, variables: the network.
         images: to be scored.
         look: is shown a batch in a thread, while another is computed: the encoded bytes of each image, and
-            uint8[b, R, R, 3], their pixels before the device crops them, black for one that cannot be read. It returns
-            something for each. With several processes, each shows its own share.
+            uint8[b, S, S, 3], pixels of it at the scale and of the size that the network is given, black for one that
+            cannot be read. It returns something for each. With several processes, each shows its own share.
         measure: maps the features of a batch, float32[b, F], the head's input, to an array [b, ...].
 
     Raises:
@@ -124,7 +124,8 @@ def _decode(scorer: Scorer, images: list[Input], look: Look | None) -> tuple[_Pa
         own = slice(index * share, (index + 1) * share)
         contents = read.contents[own]
         if contents:  # of several processes, one may have no image of the last batch
-            seen[own] = look(contents, batch['image'][: len(contents)])
+            size = scorer.config.data.image_size  # what lies beyond is black where an image was resized
+            seen[own] = look(contents, batch['image'][: len(contents), :size, :size])
     return _Part(images, unreadable.reasons, seen), batch
 
 

@@ -8,7 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import PIL.Image
@@ -21,7 +21,7 @@ from fakeimg.data.datasets import open_data
 from fakeimg.detector import Detector, load
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation.evaluator import evaluate
-from fakeimg.prediction import Prediction
+from fakeimg.prediction import Prediction, read_inputs
 from fakeimg.scoring import block_size
 from fakeimg.training import loop
 
@@ -130,6 +130,20 @@ def test_unreadable_images_have_a_row_with_an_error(
         assert row.error is None or (row.probability, row.logit, row.label) == (None, None, None)
     with pytest.raises(UserError, match=r'empty\.jpg cannot be read: empty file; leave it out, or'):
         detector.predict(images, strict=True)
+
+
+def test_a_look_shows_pixels_as_large_as_the_network_is_given_them(detector: Detector) -> None:
+    """Of a resized image, the rest of the square that batches hold is black."""
+    shown = []
+
+    def look(contents: Sequence[bytes], squares: np.ndarray) -> Sequence[bytes]:
+        shown.append(squares.copy())
+        return contents
+
+    images = [np.full((*size, 3), 200, np.uint8) for size in ((28, 28), (60, 40))]
+    scored = list(detector.score_inputs(read_inputs(images), look=look))
+    assert [one.seen[:2] for one in scored] == [b'P6', b'P6']
+    assert shown[0].shape == (2, 24, 24, 3) and (shown[0] == 200).all()
 
 
 def test_nothing_gives_nothing(detector: Detector) -> None:

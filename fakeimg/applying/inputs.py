@@ -85,13 +85,14 @@ def _expand(argument: str, standard_input: IO[bytes] | None) -> Iterator[tuple[i
         if not found:
             raise UserError(f'no file fits {argument}; check the pattern.')
         for name in found:
-            if not os.path.isdir(name):
+            if '**' not in path or not os.path.isdir(name):  # which finds what is in folders too
                 yield from _expand(name, None)
         return
     try:
-        is_folder = stat.S_ISDIR(os.stat(path).st_mode)
+        mode = os.stat(path).st_mode
     except (OSError, ValueError):
-        is_folder = False  # reading it says what is wrong
+        mode = 0  # reading it says what is wrong
+    is_folder = stat.S_ISDIR(mode)
     if is_folder and records.is_prepared(path):
         for name, split in datasets.open_path(path).splits.items():
             yield len(split), _members(f'{argument.rstrip("/")}/{name}', split.files)
@@ -100,24 +101,29 @@ def _expand(argument: str, standard_input: IO[bytes] | None) -> Iterator[tuple[i
         if not len(files):
             raise UserError(f'{argument} holds no files; check the path.')
         yield len(files), _members(argument.rstrip('/') or '/', files)
+    elif stat.S_ISFIFO(mode) and standard_input is not None:  # of a shell, `<(...)`, which can be read once
+        with open(path, 'rb') as pipe:
+            yield 1, iter([Input(argument, pipe.read())])
     else:
-        yield 1, iter([Input(argument, path)])
+        yield 1, iter([Input(argument, functools.partial(_read_path, path))])
 
 
 def _members(root: str, files: Files) -> Iterator[Input]:
-    read = functools.partial(_read_file, files) if isinstance(files, FolderFiles) else files.read
     separator = '' if root.endswith('/') else '/'
     for index, name in enumerate(files.names):
-        yield Input(f'{root}{separator}{name}', functools.partial(read, index))
+        is_below = isinstance(files, FolderFiles)
+        read = functools.partial(_read_path, files.path(index)) if is_below else functools.partial(files.read, index)
+        yield Input(f'{root}{separator}{name}', read)
 
 
-def _read_file(files: FolderFiles, index: int) -> bytes:
-    status = os.stat(files.path(index))
+def _read_path(path: str) -> bytes:
+    status = os.stat(path)
     if not stat.S_ISREG(status.st_mode):  # a pipe, for example, would be waited for
         raise OSError('not a regular file')
     if status.st_size > MAX_FILE_SIZE:
-        raise OSError(f'larger than {MAX_FILE_SIZE} bytes')
-    return files.read(index)
+        raise OSError(f'larger than {MAX_FILE_SIZE:,} bytes')
+    with open(path, 'rb', buffering=0) as file:
+        return file.read()
 
 
 def _is_archive(path: str) -> bool:

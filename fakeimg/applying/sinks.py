@@ -13,7 +13,7 @@ from fakeimg.applying.rows import Row
 from fakeimg.data.inputs import Input
 from fakeimg.errors import UserError
 
-_RESUMABLE = ('csv', 'jsonl')
+RESUMABLE = ('csv', 'jsonl')
 _FLUSH = 0.1  # seconds: a reader that waits sees rows this soon, and a disk is not asked for each batch
 
 
@@ -22,7 +22,9 @@ class Sink(Protocol):
 
     def write(self, rows: Sequence[Row]) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self, *, is_whole: bool = True) -> None:
+        """Ends the file, which has all its rows if `is_whole`."""
+        ...
 
 
 class TextSink:
@@ -40,12 +42,13 @@ class TextSink:
             self._stream.flush()
             self._flushed = now
 
-    def close(self) -> None:
+    def close(self, *, is_whole: bool = True) -> None:
+        del is_whole  # what is there can be continued
         self._stream.close()
 
 
 class ParquetSink:
-    """A Parquet file, which is whole once it is closed."""
+    """A Parquet file, which takes its place once it is whole."""
 
     def __init__(self, path: pathlib.Path):
         try:
@@ -68,9 +71,12 @@ class ParquetSink:
         ]
         self._file.write_table(self._arrow.table(columns, schema=self._schema))
 
-    def close(self) -> None:
+    def close(self, *, is_whole: bool = True) -> None:
         self._file.close()
-        self._partial.replace(self._path)
+        if is_whole:
+            self._partial.replace(self._path)
+        else:
+            self._partial.unlink()
 
 
 def require_new(path: pathlib.Path) -> None:
@@ -101,16 +107,18 @@ def continue_file(path: pathlib.Path, form: str, inputs: Iterator[Input], now: R
         path: the file.
         form: of its rows.
         inputs: those of the whole file; the images that it has rows of are taken from them.
-        now: a row with the `model` and `threshold` of the rows to come.
+        now: a row with the `model` and `threshold` of the rows to come, and `stability` and `faces` where they will
+            have these.
 
     Returns:
         The file, and the number of images that it has rows of already.
 
     Raises:
-        UserError: its rows are of another model, threshold or other images, or no file of this form can be continued.
+        UserError: its rows are of another model, threshold or other images, or have other columns, or no file of this
+            form can be continued.
     """
-    if form not in _RESUMABLE:
-        raise UserError(f'a file of {form} cannot be continued; write {" or ".join(_RESUMABLE)}.')
+    if form not in RESUMABLE:
+        raise UserError(f'a file of {form} cannot be continued; write {" or ".join(RESUMABLE)}.')
     done = end = 0
     try:
         with open(path, 'rb') as file:
@@ -172,6 +180,13 @@ def _check(row: dict[str, Any], image: Input | None, now: Row, path: pathlib.Pat
         raise UserError(
             f'{path} has rows with the threshold {row["threshold"]}, not {now.threshold:.6f}; name another.'
         )
+    for name in ('stability', 'faces'):
+        is_there, is_asked = row[name] not in ('', None), getattr(now, name) is not None
+        if row['verdict'] and is_there != is_asked:
+            raise UserError(
+                f'{path} has rows {"with" if is_there else "without"} {name}; give the same options, or name another '
+                'file.'
+            )
 
 
 def _text(value: str) -> str:

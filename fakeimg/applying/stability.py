@@ -1,6 +1,7 @@
 """How much a score depends on what should not matter: the same image, mildly re-encoded."""
 
 import io
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -46,11 +47,13 @@ class _Made:
     def __init__(self, image: Input):
         self._image = image
         self._data: bytes | None = None
+        self._lock = threading.Lock()
 
     def read(self, number: int) -> bytes:
-        data = self._data
-        if data is None:
-            data = self._data = read_content(self._image.content)
+        with self._lock:  # two batches may hold parts of it
+            if self._data is None:
+                self._data = read_content(self._image.content)
+            data = self._data
         if not number:
             return data
         image = PIL.Image.fromarray(np.ascontiguousarray(decode.decode_rgb(data)))

@@ -19,15 +19,16 @@ def of_test(detector: Detector) -> dict[str, int]:
     Empty where the test set has not been evaluated.
     """
     counts: dict[str, int] = collections.Counter()
-    if detector.folder is None:
+    if detector.run is None:
         return {}
-    metrics = portable.metrics_on_test(detector.folder, detector.step)
-    if not metrics:  # of another checkpoint, perhaps
+    folder, metrics = portable.evaluation_on_test(detector.run, detector.step)
+    # There may be none of this checkpoint, or one whose scores are other ones.
+    if not metrics or metrics.get('prevalence') is not None or metrics.get('flip'):
         return {}
     if stored := metrics.get('verdicts'):
         return stored['counts'] if stored['decision'] == bounds(detector.decision) else {}
     try:
-        with open(detector.folder / 'evaluations/test/predictions.csv', **TEXT) as file:
+        with open(folder / 'predictions.csv', **TEXT) as file:
             for row, _ in zip(csv.DictReader(file), range(_MOST), strict=False):
                 own = ('real', 'fake')[int(row['label'])]
                 verdict = detector.decision.verdict(float(row['probability']), float(row['logit']))

@@ -27,7 +27,9 @@ _DATA_PATH = flags.DEFINE_string(
     'data_path', None, 'Other images than those trained on: folder, archive, table, prepared set.'
 )
 _MOVED_TO = flags.DEFINE_string('moved_to', None, 'Where the images that the run was trained on are now.')
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'Images per step over all devices; 0: as in training.')
+_BATCH_SIZE = flags.DEFINE_integer(
+    'batch_size', 0, 'Images per step over all GPUs, or given to --detector at once; 0: as in training, or 64.'
+)
 _MAX_BAD_FRACTION = flags.DEFINE_float(
     'max_bad_fraction', None, 'Share of a split that may be unreadable, and is left out and listed; default 0.1.'
 )

@@ -168,7 +168,13 @@ def _print(applied: Applied, images: Images, form: str, console: Console) -> Cou
 def _write(applied: Applied, images: Images, out: pathlib.Path, form: str, console: Console) -> Counts:
     done = 0
     if _RESUME.value and out.exists():
-        now = rows.Row('', threshold=applied.detector.decision.threshold, model=applied.model)
+        now = rows.Row(
+            '',
+            threshold=applied.detector.decision.threshold,
+            model=applied.model,
+            stability=1.0 if applied.stability else None,
+            faces='' if applied.faces else None,
+        )
         sink, done = sinks.continue_file(out, form, images.inputs, now)
     else:
         sink = sinks.open_file(out, form, overwrite=_OVERWRITE.value)
@@ -177,11 +183,12 @@ def _write(applied: Applied, images: Images, out: pathlib.Path, form: str, conso
         console.say(f'{out} has rows of {done:,} images; the others follow')
     try:
         counts = predict.write_rows(applied, images, sink, console, done=done)
-    except KeyboardInterrupt:
-        console.say(f'{out} keeps the rows so far; the same command with --resume goes on')
+    except BaseException:
+        sink.close(is_whole=False)
+        if form in sinks.RESUMABLE:
+            console.say(f'{out} keeps the rows so far; the same command with --resume goes on')
         raise
-    finally:
-        sink.close()
+    sink.close()
     failed = f', {counts.failed:,} of which could not be scored' if counts.failed else ''
     count = counts.scored + counts.failed
     console.say(f'{count:,} image{"s" * (count != 1)}{failed}: {out}')

@@ -1,7 +1,6 @@
 """What evaluation takes from a run's validation split: read from the run folder, or fitted once and kept there."""
 
 import contextlib
-import dataclasses
 import os
 
 from fakeimg import known as known_lib
@@ -63,32 +62,34 @@ def of_run(
     return {**key, **fitted}
 
 
-def learn_known(detector: Detector, data: DataSet | None, console: Console) -> Detector:
+def learn_known(detector: Detector, data: DataSet | None, console: Console) -> None:
     """Learns what the images of validation are like, unless it is known; see `fakeimg.known`.
+
+    Afterwards the detector knows it, where the images can be had and the run folder can be written to.
 
     Args:
         detector: of a run.
         data: the set that the run was trained on, if it is open already.
         console: shows the progress.
-
-    Returns:
-        The detector, which knows it where the images can be had and the run folder can be written to.
     """
     assert detector.run is not None
     # All processes look or none, for they compute together.
     if detector.flip or portable.is_portable(detector.run) or not parallel.any_process(detector.known is None):
-        return detector
+        return
     try:
-        part = (data or _open(detector)).get(detector.config.data.validation_split)
+        data = data or _open(detector)
     except _NoImages:
-        return detector
-    facts, features, labels = unlike.look_at(detector, part, 'looking at validation', console)
+        return
+    if detector.meta.content_digest not in (None, seen.content_digest(data)):
+        return  # other images than those that it was validated with
+    part = data.get(detector.config.data.validation_split)
+    facts, features, labels = unlike.look_at(detector, part, known_lib.MOST, 'looking at validation', console)
     known = known_lib.fit(facts, features, labels, detector.digest)
     if known is not None and parallel.is_first_process():
         with contextlib.suppress(OSError):  # a run folder that is attached read-only
             known.write(detector.run / known_lib.FILE)
     parallel.any_process(True)  # waits for the file
-    return dataclasses.replace(detector)  # which reads it when it is asked
+    detector.__dict__.pop('known')  # it is read again, and the compiled step stays
 
 
 class _NoImages(Exception):

@@ -97,7 +97,7 @@ def evaluate(
     if operating is not None and is_fixing:
         operating = {**operating, 'source': 'this set'}
         console.warn('these images fixed the thresholds themselves, which therefore look better here than elsewhere')
-    detector = carried.learn_known(detector, own, console)
+    carried.learn_known(detector, own, console)
     point = points.resolve(options, operating)
     with PartialScores(folder, {**detector.scoring_key, 'data': [data.digest, content, split]}, part) as partial:
         scored, unreadable = detector.score(part, split, console=console, partial=partial)

@@ -14,14 +14,14 @@ from fakeimg.detector import Detector
 from fakeimg.known import Facts
 from fakeimg.runtime import parallel
 
-MOST = known_lib.MOST  # images of a split that are looked at
+COUNTED = 500  # images of a split, which are scored once more for it
 
 
 def look_at(
-    detector: Detector, split: Split, title: str, console: Console
+    detector: Detector, split: Split, most: int, title: str, console: Console
 ) -> tuple[list[Facts], np.ndarray, np.ndarray]:
-    """Facts, features float32[m, F] and labels int32[m] of up to MOST images of a split, evenly spread over it."""
-    rows = np.unique(np.linspace(0, len(split) - 1, min(MOST, len(split))).round().astype(int)).tolist()
+    """Facts, features float32[m, F] and labels int32[m] of up to `most` images of a split, evenly spread over it."""
+    rows = np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).round().astype(int)).tolist()
     images = (Input(split.names[row], functools.partial(split.files.read, row)) for row in rows)
     scores = detector.score_inputs(images, look=known_lib.look, measure=lambda features: features)
     found = [
@@ -34,7 +34,7 @@ def look_at(
 
 
 def count(detector: Detector, split: Split, console: Console) -> dict[str, Any] | None:
-    """How many of up to MOST images of a split are unlike the training images, and in what.
+    """How many of up to COUNTED images of a split are unlike the training images, and in what.
 
     Returns:
         `images`, `unlike`, and `reasons`, how often each fact was one; None where nothing is known.
@@ -42,7 +42,7 @@ def count(detector: Detector, split: Split, console: Console) -> dict[str, Any] 
     known = detector.known
     if parallel.any_process(known is None) or known is None:
         return None
-    facts, features, _ = look_at(detector, split, 'comparing with the training images', console)
+    facts, features, _ = look_at(detector, split, COUNTED, 'comparing with the training images', console)
     distances = known.distances(features) if facts else np.zeros(0)
     found = [known.reasons(one, distance) for one, distance in zip(facts, distances.tolist(), strict=True)]
     names = collections.Counter(name for reasons in found for name in reasons)

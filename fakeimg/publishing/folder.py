@@ -139,7 +139,7 @@ def _judged_anew(
         shutil.copyfile(path, run / path.name)
     variables = portable.complete(weights.variables, detector.variables)
     variables = detector.devices.replicate(variables)
-    judged = dataclasses.replace(detector, variables=variables, meta=weights.meta, run=run, folder=run)
+    judged = dataclasses.replace(detector, variables=variables, meta=weights.meta, run=run)
     judged = judged.tolerating()
     rule = detector.decision.rule if detector.decision.rule in decision.CARRIED else 0.5
     console.say('float16 weights are judged anew: thresholds on validation, figures on test')

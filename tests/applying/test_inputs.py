@@ -1,6 +1,7 @@
 import io
 import os
 import pathlib
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -62,7 +63,14 @@ def test_a_prepared_set_gives_its_records(sets: Sets) -> None:
 def test_arguments_keep_their_order_and_may_come_twice(tmp_path: pathlib.Path) -> None:
     root = write_tree(tmp_path, TREE)
     rows = found(f'{root}/b/2.jpg', '-', f'{root}/none.jpg', f'{root}/b/2.jpg', f'{root}/b/*')
-    assert [data for _, data in rows] == [b'two', b'from stdin', 'error: there is no such file', b'two', b'two']
+    assert [data for _, data in rows] == [
+        b'two',
+        b'from stdin',
+        'error: there is no such file',
+        b'two',
+        b'two',
+        b'three',
+    ]
     assert rows[1][0] == '-'
 
 
@@ -106,3 +114,22 @@ def test_a_long_list_is_read_as_it_is_taken(tmp_path: pathlib.Path) -> None:
         assert [next(names).name for _ in range(3)] == ['name 0.jpg', 'name 1.jpg', 'name 2.jpg']
         assert file.tell() < 200_000
         assert sum(1 for _ in names) == 39_997
+
+
+def test_a_pattern_finds_folders_as_a_shell_does(tmp_path: pathlib.Path) -> None:
+    root = write_tree(tmp_path / 'set', TREE)
+    assert [data for _, data in found(f'{root}/*')] == [b'one', b'two', b'three']
+    assert [data for _, data in found(f'{root}/**')] == [b'one', b'two', b'three']  # each once
+
+
+def test_a_pipe_is_read_once_and_only_where_it_is_named(tmp_path: pathlib.Path) -> None:
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b'piped',))
+    writer.start()
+    images = inputs.find([str(pipe)], io.BytesIO())
+    writer.join()
+    [image] = images.inputs
+    assert [content(image), content(image)] == [b'piped'] * 2
+    [listed_one] = listed(f'{pipe}\n'.encode())
+    assert content(listed_one) == 'error: not a regular file'

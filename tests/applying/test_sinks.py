@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 import pathlib
 
 import pytest
@@ -55,13 +56,15 @@ def test_unknown_formats_are_refused(form: str) -> None:
 def test_a_file_is_continued_behind_its_last_whole_image(form: str, cut: int, tmp_path: pathlib.Path) -> None:
     path = tmp_path / 'out'
     face = row_of('b, "c".jpg', faces='1 of 1')
-    written = [row_of(NAMES[0]), row_of(NAMES[1]), face, row_of(NAMES[2], faces='1'), row_of(NAMES[3]), face]
+    zero, one = ({'faces': cell} for cell in ('0', '1'))
+    written = [row_of(NAMES[0], **zero), row_of(NAMES[1], **zero), face, row_of(NAMES[2], **one)]
+    written += [row_of(NAMES[3], **zero), face]
     sink = sinks.open_file(path, form)
     sink.write(written)
     sink.close()
     path.write_bytes(path.read_bytes()[: path.stat().st_size - cut])
     images = iter(inputs_of(NAMES))
-    sink, done = sinks.continue_file(path, form, images, NOW)
+    sink, done = sinks.continue_file(path, form, images, NOW._replace(faces=''))
     assert done == (2 if (form, cut) == ('csv', 150) else 4)
     assert [one.name for one in images] == NAMES[done:]
     sink.write([row_of(name) for name in NAMES[done:]])
@@ -129,3 +132,31 @@ def test_parquet(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Non
     table = parquet.read_table(tmp_path / 'out.parquet')
     assert table.column_names == list(Row._fields) and table.num_rows == len(NAMES) + 1
     assert table['probability'].to_pylist()[-2:] == [0.9123456789, None]
+
+
+@pytest.mark.parametrize(('name', 'cell'), [('stability', 0.5), ('faces', '2')])
+def test_rows_with_other_columns_are_not_continued(name: str, cell: object, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / 'out.csv'
+    for rows_there, now, words in (
+        ([row_of('a.jpg')], NOW._replace(**{name: cell}), 'without'),
+        ([row_of('a.jpg', **{name: cell})], NOW, 'with'),
+    ):
+        sink = sinks.open_file(path, 'csv', overwrite=True)
+        sink.write(rows_there)
+        sink.close()
+        with pytest.raises(UserError, match=f'has rows {words} {name}; give the same options'):
+            sinks.continue_file(path, 'csv', iter(inputs_of(['a.jpg'])), now)
+        same = NOW._replace(**{name: getattr(rows_there[0], name)})
+        again, done = sinks.continue_file(path, 'csv', iter(inputs_of(['a.jpg'])), same)
+        again.close()
+        assert done == 1
+
+
+def test_a_parquet_file_that_is_not_whole_takes_no_place(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip('pyarrow')
+    path = tmp_path / 'out.parquet'
+    path.write_bytes(b'mine')
+    sink = sinks.open_file(path, 'parquet', overwrite=True)
+    sink.write([row_of('a.jpg')])
+    sink.close(is_whole=False)
+    assert path.read_bytes() == b'mine' and os.listdir(tmp_path) == ['out.parquet']

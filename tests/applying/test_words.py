@@ -40,10 +40,10 @@ def test_without_a_test_set_nothing_is_said_of_it() -> None:
 
 def test_counts_are_those_of_the_scores_on_test(tmp_path: pathlib.Path) -> None:
     def detector(**more: Any) -> Any:
-        network = types.SimpleNamespace(folder=tmp_path, step=7, decision=Decision('0.5', 0.5, low=-1.0, high=2.0))
+        network = types.SimpleNamespace(run=tmp_path, step=7, decision=Decision('0.5', 0.5, low=-1.0, high=2.0))
         return types.SimpleNamespace(**{**network.__dict__, **more})
 
-    assert words.of_test(detector(folder=None)) == {} == words.of_test(detector())
+    assert words.of_test(detector(run=None)) == {} == words.of_test(detector())
     folder = tmp_path / 'evaluations/test'
     folder.mkdir(parents=True)
     with open(folder / 'predictions.csv', 'w', newline='') as file:
@@ -57,5 +57,8 @@ def test_counts_are_those_of_the_scores_on_test(tmp_path: pathlib.Path) -> None:
     found = words.of_test(detector())
     assert (found['real'], found['fake']) == (3, 4)
     assert (found['real_called_fake'], found['fake_called_real'], found['fake_called_unsure']) == (1, 2, 1)
+    (folder / 'metrics.json').write_text(json.dumps({'split': 'test', 'step': 7, 'prevalence': 0.1}))
+    assert words.of_test(detector()) == {}  # of corrected scores
+    (folder / 'metrics.json').write_text(json.dumps({'split': 'test', 'step': 7}))
     stricter = dataclasses.replace(Decision(), threshold=0.95)
     assert words.of_test(detector(decision=stricter))['real_called_fake'] == 0

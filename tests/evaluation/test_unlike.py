@@ -53,3 +53,10 @@ def test_what_is_known_belongs_to_the_weights(run: pathlib.Path, no_page: None) 
     PIL.Image.new('RGB', (300, 200), (9, 200, 9)).save(file, 'PNG')
     assert detector.predict(file.getvalue()).note.startswith(known.UNLIKE)
     assert known.read(run / known.FILE, 'another') is None
+
+
+def test_nothing_is_learned_from_other_images(run: pathlib.Path, faces: pathlib.Path, no_page: None) -> None:
+    for path in faces.glob('*/*/*.jpg'):
+        PIL.Image.new('RGB', (32, 32), (len(path.name), 0, 0)).save(path)  # named alike
+    metrics, _ = evaluate(load(run))
+    assert metrics['unlike'] is None and not (run / known.FILE).exists()
