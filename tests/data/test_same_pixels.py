@@ -160,13 +160,13 @@ def test_old_runs_keep_their_resize() -> None:
 def test_exif_costs_next_to_nothing() -> None:
     jpeg = encode(scene(5, 768, 768), 'JPEG', quality=85)
     forms = [[jpeg], [with_segment(jpeg, 0xE1, b'Exif\0\0' + exif(orientation=6))]]
-    seconds = [[], []]
-    for _ in range(9):
+    least = [np.inf, np.inf]
+    for _ in range(100):  # a busy machine shows the true cost only now and then
         for place, form in enumerate(forms):
             start = time.thread_time()
             network_input(form, 96, 96)
-            seconds[place].append(time.thread_time() - start)
-    assert min(seconds[1]) <= 1.2 * min(seconds[0])
+            least[place] = min(least[place], time.thread_time() - start)
+    assert least[1] <= 1.2 * least[0]
 
 
 def chunk(name: bytes, content: bytes, checksum: int | None = None) -> bytes:

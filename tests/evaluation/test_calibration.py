@@ -195,10 +195,12 @@ def test_smooth_ece_of_the_extremes() -> None:
 
 def test_smooth_ece_is_fast() -> None:
     labels, logits = simulated(20_000)
-    calibration.smooth_ece(labels, logits)
-    start = time.process_time()
-    calibration.smooth_ece(labels, logits)
-    assert time.process_time() - start < 0.05
+    seconds = []
+    for _ in range(10):
+        start = time.process_time()
+        calibration.smooth_ece(labels, logits)
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.05
 
 
 def test_rows_of_a_reliability_diagram() -> None:
