@@ -14,12 +14,13 @@ from jaxtyping import Array, Float, Real, UInt8
 
 from fakeimg.config import Config
 from fakeimg.errors import UserError
-from fakeimg.models import cnn, resnet, vgg
+from fakeimg.models import airbench, cnn, resnet, vgg
 from fakeimg.models.layers import log_odds
 
 # The modules of `config.NETWORKS`, whose options are their arguments.
 MODELS: dict[str, Callable[..., nn.Module]] = {
     'cnn': cnn.SmallCNN,
+    'airbench': airbench.AirBench,
     **{
         f'resnet{depth}': functools.partial(resnet.ResNet, sizes, bottleneck=depth >= 50)
         for depth, sizes in resnet.STAGE_SIZES.items()

@@ -29,7 +29,7 @@ def fold(model: nn.Module, variables: dict[str, Any]) -> tuple[nn.Module, dict[s
     for *path, name in sorted({key[:-1] for key in statistics}):
         norm = (*path, name)
         conv = (*path, name.replace('bn', 'conv'))
-        factor = params.pop((*norm, 'scale')) * jax.lax.rsqrt(statistics[(*norm, 'var')] + EPSILON)
+        factor = params.pop((*norm, 'scale'), 1.0) * jax.lax.rsqrt(statistics[(*norm, 'var')] + EPSILON)
         params[(*conv, 'kernel')] *= factor
         bias = params.pop((*norm, 'bias')) - statistics[(*norm, 'mean')] * factor
         if (*conv, 'bias') in params:

@@ -74,17 +74,17 @@ class BatchNorm(nn.Module):
 
     Attributes:
         normalize: `(x, scale, bias) -> (y, mean, variance)`.
-        scale_init: of the scale [C].
+        scale_init: of the scale [C]; None: no parameter, it is 1.
     """
 
     normalize: Callable[..., Any]
-    scale_init: nn.initializers.Initializer = nn.initializers.ones
+    scale_init: nn.initializers.Initializer | None = nn.initializers.ones
 
     @nn.compact
     def __call__(self, x: Float[Array, 'b h w c']) -> Float[Array, 'b h w c']:
         """Normalises with the statistics of the batch, and moves `batch_stats` towards them."""
         channels = (x.shape[-1],)
-        scale = self.param('scale', self.scale_init, channels)
+        scale = self.param('scale', self.scale_init, channels) if self.scale_init else jnp.ones(channels)
         bias = self.param('bias', nn.initializers.zeros, channels)
         running = [self.variable('batch_stats', name, start, channels)
                    for name, start in (('mean', jnp.zeros), ('var', jnp.ones))]  # fmt: skip
@@ -128,7 +128,7 @@ def _batch_norm(
     axis: str | None,
     folded: bool,
     relu: bool = False,
-    scale_init: nn.initializers.Initializer = nn.initializers.ones,
+    scale_init: nn.initializers.Initializer | None = nn.initializers.ones,
 ) -> Callable[[jax.Array], jax.Array]:
     """A layer `name` of the module that is called, followed by ReLU with `relu`."""
     if updating and not runs_on_cpu():
@@ -145,7 +145,8 @@ def _batch_norm(
             epsilon=EPSILON,
             dtype=dtype,
             axis_name=axis if updating else None,
-            scale_init=scale_init,
+            use_scale=scale_init is not None,
+            scale_init=scale_init or nn.initializers.ones,
             name=name,
         )
     return (lambda x: nn.relu(layer(x))) if relu else layer
