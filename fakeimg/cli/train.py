@@ -1,4 +1,4 @@
-"""Trains a detector: fakeimg train --config resnet50
+"""Trains a detector: fakeimg train --config own --config.data.path=DIR
 
 The same command continues a run that stopped. Any field can be overridden: --config.batch_size=64.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fakeimg.cli import folders, recipe, verb
+from fakeimg.cli import choice, folders, recipe, verb
 from fakeimg.runtime import parallel
 from fakeimg.runtime.start import start
 from fakeimg.training import loop
@@ -28,7 +28,10 @@ def main(argv: Sequence[str]) -> int:
     config, name = recipe.read_config(_CONFIG)
     workdir = pathlib.Path(_WORKDIR.value).expanduser() if _WORKDIR.value else folders.default_workdir(name, config)
     start()
+    config, reason = choice.chosen(config, workdir)
     console = verb.console(recipe.without_effect(config))
+    if reason:
+        console.say(reason)
     result = loop.train(config, workdir, console, with_changes=_WITH_CHANGES.value)
     if result.interrupted_by is not None:
         console.say(
