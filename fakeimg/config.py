@@ -134,11 +134,8 @@ class Finetune(Section):
         self.require('head_epochs', 0 <= self.head_epochs < math.inf, '0 (none) or more')
         self.require('last_stages', self.last_stages >= -1, '-1 (everything learns) or more')
         self.require('layer_decay', 0 < self.layer_decay <= 1, 'above 0, up to 1 (none)')
-        if self.head_epochs and self.last_stages == 0:
-            raise UserError(
-                'config.finetune.last_stages=0 lets the head learn alone in the whole run, so there is nothing that '
-                'config.finetune.head_epochs could come before; leave it 0.'
-            )
+        ok = not self.head_epochs or self.last_stages != 0
+        self.require('head_epochs', ok, '0 where config.finetune.last_stages=0 lets the head learn alone in every step')
 
 
 @dataclasses.dataclass
@@ -183,6 +180,7 @@ class Optimizer(Section):
     name: str = 'adamw'  # adamw | sgd (Nesterov)
     base_learning_rate: float = 1e-3  # for 256 images a step; scaled linearly with batch_size
     warmup_epochs: float = 0.5  # in which the learning rate rises from 0
+    schedule: str = 'cosine'  # cosine | linear: how it falls from there, to 0 at the last step
     weight_decay: float = 1e-4  # never on BatchNorm and biases
     momentum: float = 0.9  # of sgd
     clip_norm: float = 1.0  # of the whole gradient; 0: no clipping
@@ -190,6 +188,7 @@ class Optimizer(Section):
 
     def check(self) -> None:
         self.require_one_of('name', 'adamw', 'sgd')
+        self.require_one_of('schedule', 'cosine', 'linear')
         self.require('base_learning_rate', 0 < self.base_learning_rate < math.inf, 'more than 0')
         for name in ('warmup_epochs', 'weight_decay', 'momentum', 'clip_norm'):
             self.require(name, 0 <= getattr(self, name) < math.inf, '0 (none) or more')
@@ -240,16 +239,10 @@ class Config(Section):
                 'config.finetune.head_epochs and config.finetune.last_stages freeze weights, which must come from '
                 'somewhere; set config.init.weights, or leave them 0 and -1.'
             )
-        if self.init.weights == 'none' and self.model.freeze_batch_norm:
-            raise UserError(
-                'config.model.freeze_batch_norm needs weights whose statistics it can keep; set config.init.weights, '
-                'or leave it False.'
-            )
-        if self.data.balanced_sampling and self.loss.class_weights == 'balanced':
-            raise UserError(
-                'config.data.balanced_sampling and config.loss.class_weights=balanced would each make up for the sizes '
-                'of the classes; use one of them.'
-            )
+        ok = self.init.weights != 'none' or not self.model.freeze_batch_norm
+        self.model.require('freeze_batch_norm', ok, 'False without config.init.weights, whose statistics it would keep')
+        ok = not self.data.balanced_sampling or self.loss.class_weights == 'none'
+        self.loss.require('class_weights', ok, 'none with config.data.balanced_sampling, which balances them already')
 
 
 def default_config() -> Config:

@@ -233,13 +233,14 @@ def test_each_part_silences_units_of_its_own(config: Config) -> None:
         ({'finetune.layer_decay': 1.5}, 'config.finetune.layer_decay is 1.5; it must be above 0'),
         ({'finetune.last_stages': -2}, 'config.finetune.last_stages is -2; it must be -1'),
         ({'finetune.last_stages': 4}, 'last_stages is 4; cnn has 3 before its head, so it must be -1 .* to 3'),
-        ({'finetune.head_epochs': 1.0, 'finetune.last_stages': 0}, 'nothing that config.finetune.head_epochs'),
+        ({'finetune.head_epochs': 1.0, 'finetune.last_stages': 0}, 'head_epochs is 1.0; it must be 0 where'),
         ({'finetune.head_epochs': 2.0}, 'are 8 steps, and the run has 6, which leaves none'),
         ({'finetune.head_epochs': 1.0, 'init.weights': 'none'}, 'set config.init.weights, or leave them 0 and -1'),
         ({'optimizer.ema_decay': 1.0}, 'config.optimizer.ema_decay is 1.0; it must be 0'),
         ({'microbatches': 0}, 'config.microbatches is 0; it must be at least 1'),
         ({'microbatches': 3}, 'leaves 4 images to each device, which config.microbatches=3 does not divide'),
-        ({'data.balanced_sampling': True, 'loss.class_weights': 'balanced'}, 'use one of them'),
+        ({'data.balanced_sampling': True, 'loss.class_weights': 'balanced'}, 'it must be none with config.data'),
+        ({'optimizer.schedule': 'step'}, 'config.optimizer.schedule is .step.; it must be cosine or linear'),
     ],
 )
 def test_recipes_that_cannot_work(config: Config, fields: dict[str, object], message: str) -> None:
