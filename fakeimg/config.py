@@ -177,19 +177,21 @@ class Loss(Section):
 
 @dataclasses.dataclass
 class Optimizer(Section):
-    name: str = 'adamw'  # adamw | sgd (Nesterov)
+    name: str = 'adamw'  # adamw | sgd (Nesterov) | muon, with AdamW for the head, biases and BatchNorm
     base_learning_rate: float = 1e-3  # for 256 images a step; scaled linearly with batch_size
+    adamw_learning_rate: float = 1e-3  # likewise, of what muon leaves to AdamW
     warmup_epochs: float = 0.5  # in which the learning rate rises from 0
     schedule: str = 'cosine'  # cosine | linear: how it falls from there, to 0 at the last step
     weight_decay: float = 1e-4  # never on BatchNorm and biases
-    momentum: float = 0.9  # of sgd
+    momentum: float = 0.9  # of sgd and muon
     clip_norm: float = 1.0  # of the whole gradient; 0: no clipping
     ema_decay: float = 0.0  # of the running average of the weights that is then validated; 0: none
 
     def check(self) -> None:
-        self.require_one_of('name', 'adamw', 'sgd')
+        self.require_one_of('name', 'adamw', 'sgd', 'muon')
         self.require_one_of('schedule', 'cosine', 'linear')
-        self.require('base_learning_rate', 0 < self.base_learning_rate < math.inf, 'more than 0')
+        for name in ('base_learning_rate', 'adamw_learning_rate'):
+            self.require(name, 0 < getattr(self, name) < math.inf, 'more than 0')
         for name in ('warmup_epochs', 'weight_decay', 'momentum', 'clip_norm'):
             self.require(name, 0 <= getattr(self, name) < math.inf, '0 (none) or more')
         self.require('ema_decay', 0 <= self.ema_decay < 1, '0 (none) to below 1')

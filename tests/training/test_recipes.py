@@ -95,7 +95,9 @@ def test_a_frozen_stage_normalises_with_its_running_statistics(config: Config) -
         assert not changed(variables['batch_stats'], dict(updates['batch_stats']))
 
 
-def test_each_stage_learns_at_its_rate(config: Config) -> None:
+@pytest.mark.parametrize('name', ['adamw', 'muon'])
+def test_each_stage_learns_at_its_rate(config: Config, name: str) -> None:
+    config.optimizer.name = name
     model = create_model(config)
     params = random_variables(model, 16)['params']
     grads = jax.tree.map(jnp.ones_like, params)
