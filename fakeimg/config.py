@@ -142,6 +142,7 @@ class Finetune(Section):
 class Augment(Section):
     random_crop: bool = True  # False: the centre, as in evaluation
     flip: bool = True  # left-right, half of the images
+    alternating_flip: bool = False  # every other time that an image comes, instead of by a coin each time
     mixup: float = 0.0  # alpha of Beta(alpha, alpha), an image's share when it is blended with another; 0: off
     cutmix: float = 0.0  # likewise, when a rectangle of it shows another; with mixup, one of them by a coin
     degradation_probability: float = 0.0  # of each kind below, independently; at 0.1 six in ten images meet one or more
@@ -158,6 +159,7 @@ class Augment(Section):
     def check(self) -> None:
         for name in ('mixup', 'cutmix'):
             self.require(name, 0 <= getattr(self, name) < math.inf, '0 (off) or more')
+        self.require('alternating_flip', self.flip or not self.alternating_flip, 'False without config.augment.flip')
         self.require('degradation_probability', 0 <= self.degradation_probability <= 1, 'between 0 and 1')
         for name, (lowest, highest) in DEGRADATIONS.items():
             ends = getattr(self, name)

@@ -2,14 +2,16 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, Real
+from jaxtyping import Array, Bool, Key, Real
 
 from fakeimg.augment import degradations
-from fakeimg.config import Augment
+from fakeimg.config import Config
 from fakeimg.runtime import parallel
 
 
-def augment(key: Key[Array, ''], images: Real[Array, 'b h w 3'], settings: Augment) -> Real[Array, 'b h w 3']:
+def augment(
+    key: Key[Array, ''], images: Real[Array, 'b h w 3'], config: Config, flip: Bool[Array, ' b'] | None = None
+) -> Real[Array, 'b h w 3']:
     """Flips and degrades the images of a step; must be called inside a mapped step.
 
     Draws are made for the global batch, so they do not depend on the number of devices.
@@ -17,13 +19,15 @@ def augment(key: Key[Array, ''], images: Real[Array, 'b h w 3'], settings: Augme
     Args:
         key: of this step.
         images: in 0..255, this device's rows.
-        settings: `config.augment`.
+        config: `augment` is read.
+        flip: which images to mirror; None: half of them, at random.
 
     Returns:
         The images in their own dtype, or as float32 whole numbers if any may have been degraded.
     """
+    settings = config.augment
     if settings.flip:
-        images = random_flip(key, images)
+        images = mirror(images, _coins(key, images) if flip is None else flip)
     if settings.degradation_probability > 0:
         # One key per image, and per-pixel noise from it: noise for the global batch on every device would be wasted.
         keys = jax.random.split(jax.random.fold_in(key, 1), parallel.global_size(images))
@@ -31,7 +35,10 @@ def augment(key: Key[Array, ''], images: Real[Array, 'b h w 3'], settings: Augme
     return images
 
 
-def random_flip(key: Key[Array, ''], images: Real[Array, 'b h w c']) -> Real[Array, 'b h w c']:
-    """Mirrors half of the images left to right."""
-    flip = parallel.local_rows(jax.random.bernoulli(key, shape=(parallel.global_size(images),)))
+def _coins(key: jax.Array, images: jax.Array) -> jax.Array:
+    return parallel.local_rows(jax.random.bernoulli(key, shape=(parallel.global_size(images),)))
+
+
+def mirror(images: Real[Array, 'b h w c'], flip: Bool[Array, ' b']) -> Real[Array, 'b h w c']:
+    """Mirrors some of the images left to right."""
     return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)

@@ -46,7 +46,7 @@ def augmented(
 
     def program(step: jax.Array, images: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(config.seed), step)
-        return parallel.all_rows(augment_lib.augment(key, images, config.augment))
+        return parallel.all_rows(augment_lib.augment(key, images, config))
 
     compiled = mapped.map(program)
     return [np.asarray(compiled(mapped.replicate(np.int32(step)), mapped.split(originals))) for step in steps]
@@ -92,7 +92,7 @@ def test_an_image_depends_on_the_step_and_not_on_the_devices(everything: Config)
 
 def test_labels_are_no_argument() -> None:
     """What cannot see a label cannot treat the classes differently."""
-    assert list(inspect.signature(augment_lib.augment).parameters) == ['key', 'images', 'settings']
+    assert list(inspect.signature(augment_lib.augment).parameters) == ['key', 'images', 'config', 'flip']
     assert list(inspect.signature(degradations.degrade).parameters) == ['keys', 'images', 'settings']
 
 

@@ -242,6 +242,10 @@ def test_each_part_silences_units_of_its_own(config: Config) -> None:
         ({'microbatches': 0}, 'config.microbatches is 0; it must be at least 1'),
         ({'microbatches': 3}, 'leaves 4 images to each device, which config.microbatches=3 does not divide'),
         ({'data.balanced_sampling': True, 'loss.class_weights': 'balanced'}, 'it must be none with config.data'),
+        (
+            {'augment.alternating_flip': True, 'augment.flip': False},
+            'alternating_flip is True; it must be False without',
+        ),
         ({'optimizer.schedule': 'step'}, 'config.optimizer.schedule is .step.; it must be cosine or linear'),
     ],
 )
