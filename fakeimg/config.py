@@ -159,9 +159,7 @@ class Augment(Section):
         for name in ('mixup', 'cutmix'):
             self.require(name, 0 <= getattr(self, name) < math.inf, '0 (off) or more')
         self.require('alternating_flip', self.flip or not self.alternating_flip, 'False without config.augment.flip')
-        self.require(
-            'translate', 0 <= self.translate < image_size, f'0 (off) to {image_size - 1}, below the image size'
-        )
+        self.require('translate', 0 <= self.translate < image_size, f'0 (off) to {image_size - 1} for this image size')
         self.require('cutout', 0 <= self.cutout < 1, '0 (off) to below 1')
         self.require('degradation_probability', 0 <= self.degradation_probability <= 1, 'between 0 and 1')
         for name, (lowest, highest) in DEGRADATIONS.items():
