@@ -40,3 +40,5 @@ def test_the_last_phase_falls_linearly_and_that_of_the_head_does_not(config: Con
     config.optimizer.warmup_epochs, config.finetune.head_epochs = 0.5, 2.0
     expected = [0, 0.5, *[1] * 6, *np.interp(np.arange(13), [0, 2, 12], [0, 1, 0])]
     np.testing.assert_allclose(rates(config), expected, atol=1e-6)
+    config.optimizer.warmup_epochs = 0.0
+    np.testing.assert_allclose(rates(config), [1] * 8 + list(np.linspace(1, 0, 13)), atol=1e-6)
