@@ -107,9 +107,6 @@ class Model(Section):
     def check(self, image_size: int) -> None:
         options = self.options()
         self.require_one_of('head', 'sigmoid', 'softmax')
-        if self.name.startswith('vgg') and image_size < VGG_MIN_SIZE:
-            least = f'at least {VGG_MIN_SIZE} for {self.name}'
-            raise UserError(f'config.data.image_size is {image_size}; it must be {least}.')
         most = math.floor(math.log2(image_size))
         wanted = f'1 to {most}, for every layer halves the images of {image_size} px'
         self.require('layers', 1 <= options.get('layers', 1) <= most, wanted)
@@ -139,17 +136,17 @@ class Finetune(Section):
         self.require('head_epochs', 0 <= self.head_epochs < math.inf, '0 (none) or more')
         self.require('last_stages', self.last_stages >= -1, '-1 (everything learns) or more')
         self.require('layer_decay', 0 < self.layer_decay <= 1, 'above 0, up to 1 (none)')
-        if self.head_epochs and self.last_stages == 0:
-            raise UserError(
-                'config.finetune.last_stages=0 lets the head learn alone in the whole run, so there is nothing that '
-                'config.finetune.head_epochs could come before; leave it 0.'
-            )
+        ok = not self.head_epochs or self.last_stages != 0
+        self.require('head_epochs', ok, '0 where config.finetune.last_stages=0 lets the head learn alone in every step')
 
 
 @dataclasses.dataclass
 class Augment(Section):
     random_crop: bool = True  # False: the centre, as in evaluation
     flip: bool = True  # left-right, half of the images
+    alternating_flip: bool = False  # every other time that an image comes, instead of by a coin each time
+    translate: int = 0  # most pixels that an image is shifted by, each way, its edge mirrored; 0: off
+    cutout: float = 0.0  # side of a square of each image that is covered with data.mean, of the image's side; 0: off
     mixup: float = 0.0  # alpha of Beta(alpha, alpha), an image's share when it is blended with another; 0: off
     cutmix: float = 0.0  # likewise, when a rectangle of it shows another; with mixup, one of them by a coin
     degradation_probability: float = 0.0  # of each kind below, independently; at 0.1 six in ten images meet one or more
@@ -163,9 +160,12 @@ class Augment(Section):
     occlusion: tuple[float, ...] = (0.1, 0.5)  # side of a square of the rectangle's area, of the image's side
     jpeg: tuple[float, ...] = (30, 95)  # quality
 
-    def check(self) -> None:
+    def check(self, image_size: int) -> None:
         for name in ('mixup', 'cutmix'):
             self.require(name, 0 <= getattr(self, name) < math.inf, '0 (off) or more')
+        self.require('alternating_flip', self.flip or not self.alternating_flip, 'False without config.augment.flip')
+        self.require('translate', 0 <= self.translate < image_size, f'0 (off) to {image_size - 1} for this image size')
+        self.require('cutout', 0 <= self.cutout < 1, '0 (off) to below 1')
         self.require('degradation_probability', 0 <= self.degradation_probability <= 1, 'between 0 and 1')
         for name, (lowest, highest) in DEGRADATIONS.items():
             ends = getattr(self, name)
@@ -185,17 +185,21 @@ class Loss(Section):
 
 @dataclasses.dataclass
 class Optimizer(Section):
-    name: str = 'adamw'  # adamw | sgd (Nesterov)
+    name: str = 'adamw'  # adamw | sgd (Nesterov) | muon, with AdamW for the head, biases and BatchNorm
     base_learning_rate: float = 1e-3  # for 256 images a step; scaled linearly with batch_size
+    adamw_learning_rate: float = 1e-3  # likewise, of what muon leaves to AdamW
     warmup_epochs: float = 0.5  # in which the learning rate rises from 0
+    schedule: str = 'cosine'  # cosine | linear: how it falls from there, to 0 at the last step
     weight_decay: float = 1e-4  # never on BatchNorm and biases
-    momentum: float = 0.9  # of sgd
+    momentum: float = 0.9  # of sgd and muon
     clip_norm: float = 1.0  # of the whole gradient; 0: no clipping
     ema_decay: float = 0.0  # of the running average of the weights that is then validated; 0: none
 
     def check(self) -> None:
-        self.require_one_of('name', 'adamw', 'sgd')
-        self.require('base_learning_rate', 0 < self.base_learning_rate < math.inf, 'more than 0')
+        self.require_one_of('name', 'adamw', 'sgd', 'muon')
+        self.require_one_of('schedule', 'cosine', 'linear')
+        for name in ('base_learning_rate', 'adamw_learning_rate'):
+            self.require(name, 0 < getattr(self, name) < math.inf, 'more than 0')
         for name in ('warmup_epochs', 'weight_decay', 'momentum', 'clip_norm'):
             self.require(name, 0 <= getattr(self, name) < math.inf, '0 (none) or more')
         self.require('ema_decay', 0 <= self.ema_decay < 1, '0 (none) to below 1')
@@ -233,28 +237,21 @@ class Config(Section):
             self.require(name, getattr(self, name) >= 1, 'at least 1')
         self.require('validate_every_epochs', self.validate_every_epochs > 0, 'more than 0')
         self.require('checkpoint_every_steps', self.checkpoint_every_steps >= 0, '0 or more')
-        for section in (self.data, self.optimizer, self.finetune, self.augment, self.loss):
+        for section in (self.data, self.optimizer, self.finetune, self.loss):
             section.check()
+        self.augment.check(self.data.image_size)
         self.model.check(self.data.image_size)
         self._check_together()
 
     def _check_together(self) -> None:
-        finetune = self.finetune
-        if self.init.weights == 'none' and (finetune.head_epochs or finetune.last_stages >= 0):
-            raise UserError(
-                'config.finetune.head_epochs and config.finetune.last_stages freeze weights, which must come from '
-                'somewhere; set config.init.weights, or leave them 0 and -1.'
-            )
-        if self.init.weights == 'none' and self.model.freeze_batch_norm:
-            raise UserError(
-                'config.model.freeze_batch_norm needs weights whose statistics it can keep; set config.init.weights, '
-                'or leave it False.'
-            )
-        if self.data.balanced_sampling and self.loss.class_weights == 'balanced':
-            raise UserError(
-                'config.data.balanced_sampling and config.loss.class_weights=balanced would each make up for the sizes '
-                'of the classes; use one of them.'
-            )
+        ok = self.data.image_size >= VGG_MIN_SIZE or not self.model.name.startswith('vgg')
+        self.data.require('image_size', ok, f'at least {VGG_MIN_SIZE} for {self.model.name}')
+        frozen = ((self.finetune, 'head_epochs', 0), (self.finetune, 'last_stages', -1))
+        for section, name, off in (*frozen, (self.model, 'freeze_batch_norm', False)):
+            ok = self.init.weights != 'none' or getattr(section, name) in (off, None)
+            section.require(name, ok, f'{off} unless config.init.weights is set, for what is frozen must have learned')
+        ok = not self.data.balanced_sampling or self.loss.class_weights == 'none'
+        self.loss.require('class_weights', ok, 'none with config.data.balanced_sampling, which balances them already')
 
 
 def default_config() -> Config:

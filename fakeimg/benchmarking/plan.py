@@ -152,6 +152,8 @@ def _batch(config: Config, devices: parallel.Devices) -> dict[str, jax.ShapeDtyp
     }
     if side != config.data.image_size:
         batch['offset'] = jax.ShapeDtypeStruct((rows, 2), jnp.int32)
+    if config.augment.alternating_flip:
+        batch['flip'] = jax.ShapeDtypeStruct((rows,), jnp.bool_)
     return devices.abstract(batch, split=True)
 
 

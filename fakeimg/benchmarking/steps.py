@@ -153,6 +153,7 @@ def random_batches(program: Program) -> Iterator[Any]:
             'label': random.integers(0, 2, rows, np.int32),
             'weight': np.ones(rows, np.float32),
             **({'offset': random.integers(0, left + 1, (*rows, 2), np.int32)} if left else {}),
+            **({'flip': random.random(rows) < 0.5} if config.augment.alternating_flip else {}),
         }
 
     return itertools.cycle([program.devices.split(batch()) for _ in range(BUFFERS)])

@@ -124,8 +124,10 @@ def without_effect(config: Config, searched: Collection[str] = (), *, trains: bo
     decided = {
         'epochs': ('steps', not config.steps, f'config.steps={config.steps} is given'),
         'data.demo_examples': ('data.path', config.data.path == DEMO, 'the images are not the demo faces'),
-        'optimizer.momentum': ('optimizer.name', optimizer.name == 'sgd', f'config.optimizer.name is {optimizer.name}'),
     }
+    methods = {'momentum': ('sgd', 'muon'), 'adamw_learning_rate': ('muon',)}  # that the fields are of
+    reason = f'config.optimizer.name is {optimizer.name}'
+    decided |= {f'optimizer.{field}': ('optimizer.name', optimizer.name in of, reason) for field, of in methods.items()}
     is_degraded, never = augment.degradation_probability > 0, 'config.augment.degradation_probability is 0'
     decided |= {f'augment.{kind}': ('augment.degradation_probability', is_degraded, never) for kind in DEGRADATIONS}
     notes = []

@@ -91,7 +91,10 @@ class Batches(grain.sources.RandomAccessDataSource):
 class TrainBatches(Batches):
     """Endless shuffled epochs, cut into batches without regard to where an epoch ends: no image is left out.
 
-    With `config.data.balanced_sampling` the two classes alternate, and each is shuffled by epochs.
+    With `config.data.balanced_sampling` the two classes alternate, and each is shuffled by epochs. With
+    `config.augment.alternating_flip` a batch has `flip`, bool[b], too: an image is flipped every other time that it
+    comes, which is every other epoch (of its class where sampling is balanced), and a draw by its number says whether
+    it is the first time (Jordan 2024, '94% on CIFAR-10 in 3.29 Seconds on a Single GPU', section 3.6).
     """
 
     def __init__(self, split: Split, config: Config, unreadable: UnreadableImages, num_steps: int, **kwargs):
@@ -104,6 +107,9 @@ class TrainBatches(Batches):
         self._class_order = functools.lru_cache(maxsize=8)(self._shuffled_class)
         self._of_class = [np.flatnonzero(split.labels == label) for label in (0, 1)]
         self._balanced = config.data.balanced_sampling
+        self._starts_flipped = None
+        if config.augment.alternating_flip:
+            self._starts_flipped = np.random.default_rng((self._seed, 4)).random(len(split)) < 0.5
 
     def __len__(self) -> int:
         return self._num_steps
@@ -116,24 +122,33 @@ class TrainBatches(Batches):
 
     def indices(self, step: int) -> Int[np.ndarray, ' n']:
         """The images of the global batch of `step`, in its order."""
+        return self._drawn(step)[0]
+
+    def _drawn(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The images of the global batch of `step`, in its order, and how often each has come before."""
         numbers = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
         if not self._balanced:
             return _look_up(numbers, len(self._split), self._epoch_order)
-        indices = np.empty_like(numbers)
+        indices, epochs = np.empty_like(numbers), np.empty_like(numbers)
         for label, members in enumerate(self._of_class):
             rows = numbers % 2 == label
             order = functools.partial(self._class_order, label)
-            indices[rows] = _look_up(numbers[rows] // 2, len(members), order)
+            indices[rows], epochs[rows] = _look_up(numbers[rows] // 2, len(members), order)
         # Neighbours must not always be of two classes: Mixup pairs them.
-        return np.random.default_rng((self._seed, 3, step)).permutation(indices)
+        order = np.random.default_rng((self._seed, 3, step)).permutation(len(numbers))
+        return indices[order], epochs[order]
 
     def __getitem__(self, step: int) -> Batch:
-        indices = self.indices(step)
+        indices, epochs = self._drawn(step)
         if self._random_crop:
             positions = np.random.default_rng((self._seed, 1, step)).random((self._batch_size, 2))
         else:
             positions = np.full((self._batch_size, 2), 0.5)
-        return self._load(indices, positions)
+        batch = self._load(indices, positions)
+        if self._starts_flipped is None:
+            return batch
+        flip = (epochs % 2 == 1) != self._starts_flipped[indices]
+        return {**batch, 'flip': flip[self._rows]}
 
 
 class NumberedBatches(TrainBatches):
@@ -160,13 +175,13 @@ class NumberedBatches(TrainBatches):
         return batch if self.side == self._image_size else {**batch, 'offset': self._offsets(positions)}
 
 
-def _look_up(numbers: np.ndarray, size: int, epoch_order: Callable[[int], np.ndarray]) -> np.ndarray:
-    """Images by running number, ascending, over epochs of `size` whose order `epoch_order` gives."""
+def _look_up(numbers: np.ndarray, size: int, epoch_order: Callable[[int], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Images by running number, ascending, over epochs of `size` whose order `epoch_order` gives, and their epochs."""
     epochs, places = np.divmod(numbers, size)
     indices = np.empty_like(numbers)
     for epoch in np.unique(epochs):
         indices[epochs == epoch] = epoch_order(int(epoch))[places[epochs == epoch]]
-    return indices
+    return indices, epochs
 
 
 class EvalBatches(Batches):

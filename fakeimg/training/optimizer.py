@@ -5,8 +5,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import optax
+import optax.contrib
 
-from fakeimg.config import Config
+from fakeimg.config import Config, Optimizer
 from fakeimg.models import is_frozen, stage_of
 
 
@@ -21,6 +22,8 @@ def create_optimizer(
     decay = optax.add_decayed_weights(optimizer.weight_decay, mask=is_decayed)
     if optimizer.name == 'adamw':
         chain = [optax.scale_by_adam(), decay]  # decoupled, Loshchilov & Hutter 2019
+    elif optimizer.name == 'muon':
+        chain = [_muon_and_adamw(optimizer, decay)]
     else:
         chain = [decay, optax.trace(optimizer.momentum, nesterov=True)]
     if optimizer.clip_norm:
@@ -36,6 +39,34 @@ def create_optimizer(
         return jax.tree_util.tree_map_with_path(lambda path, _: not frozen[path[0].key], params)
 
     return optax.masked(tx, learns)
+
+
+def _muon_and_adamw(settings: Optimizer, decay: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Muon for kernels (Jordan et al. 2024), AdamW for the head and for what is no matrix, as its author recommends."""
+    muon = optax.contrib.scale_by_muon(beta=settings.momentum, weight_dimension_numbers=_as_matrices)
+    rate = optax.scale(settings.adamw_learning_rate / settings.base_learning_rate)
+    kernels = optax.chain(muon, optax.stateless(_scale_by_shape), decay)
+    others = optax.chain(optax.scale_by_adam(), decay, rate)
+
+    def method(path: Any, leaf: Any) -> str:
+        return 'muon' if leaf.ndim > 1 and path[0].key != 'head' else 'adamw'
+
+    return optax.partition(
+        {'muon': kernels, 'adamw': others}, lambda params: jax.tree_util.tree_map_with_path(method, params)
+    )
+
+
+def _as_matrices(kernels: Any) -> Any:
+    """Inputs by outputs: a convolution kernel [kh, kw, C, F] is a matrix [kh * kw * C, F], as in the author's code."""
+    return jax.tree.map(
+        lambda kernel: optax.contrib.MuonDimensionNumbers(tuple(range(kernel.ndim - 1)), kernel.ndim - 1), kernels
+    )
+
+
+def _scale_by_shape(updates: Any, params: Any) -> Any:
+    """Enlarges updates of matrices with more outputs than inputs by sqrt(outputs / inputs), as in the author's code."""
+    del params
+    return jax.tree.map(lambda update: update * max(1.0, update.shape[-1] ** 2 / update.size) ** 0.5, updates)
 
 
 def scale_by_stage(model: nn.Module, decay: float) -> optax.GradientTransformation:

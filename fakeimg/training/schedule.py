@@ -22,6 +22,7 @@ class Schedule:
         due_every: steps from one row of metrics to the next, from one checkpoint to the next.
         warmup_steps: of each phase; a phase of less than twice as many warms up for its first half.
         peak_learning_rate: linear in the batch size (Goyal et al. 2017, section 2.1).
+        decay: cosine or linear, along which the learning rate falls after the warm-up.
     """
 
     total_steps: int
@@ -32,6 +33,7 @@ class Schedule:
     due_every: tuple[int, ...]
     warmup_steps: int
     peak_learning_rate: float
+    decay: str
 
     @classmethod
     def create(cls, config: Config, num_train: int) -> 'Schedule':
@@ -58,6 +60,7 @@ class Schedule:
             due_every=tuple(filter(None, (config.log_every_steps, config.checkpoint_every_steps))),
             warmup_steps=round(steps(config.optimizer.warmup_epochs)),
             peak_learning_rate=config.optimizer.base_learning_rate * config.batch_size / 256,
+            decay=config.optimizer.schedule,
         )
 
     def call_length(self, step: int) -> int:
@@ -73,17 +76,22 @@ class Schedule:
     def phases(self) -> list[optax.Schedule]:
         """The learning rate of each phase by the phase's own step: of the head alone, if there is one, and of the rest.
 
-        Linear warm-up from 0, then one cosine to 0 at the last step (Goyal et al. 2017; Loshchilov & Hutter 2017). The
-        head's phase stays at the peak instead: its end is not the run's.
+        Linear warm-up from 0, then one cosine (Goyal et al. 2017; Loshchilov & Hutter 2017) or a straight line to 0 at
+        the last step. The head's phase stays at the peak instead: its end is not the run's.
         """
         peak, last = self.peak_learning_rate, self.total_steps - self.head_steps
 
-        def warmup(steps: int) -> dict[str, float]:
+        def rise(steps: int) -> tuple[optax.Schedule, int]:
             wanted = min(self.warmup_steps, steps // 2)  # a short phase still gets to its rate, and to decay
-            return {'init_value': 0.0 if wanted else peak, 'peak_value': peak, 'warmup_steps': wanted}
+            return optax.linear_schedule(0.0 if wanted else peak, peak, wanted), wanted
 
-        rest = optax.warmup_cosine_decay_schedule(**warmup(last), decay_steps=last)  # pyright: ignore
-        head = optax.warmup_constant_schedule(**warmup(self.head_steps))  # pyright: ignore
+        head, _ = rise(self.head_steps)
+        warmup, steps = rise(last)
+        if self.decay == 'linear':
+            decay = optax.linear_schedule(peak, 0.0, last - steps)
+        else:
+            decay = optax.cosine_decay_schedule(peak, last - steps)
+        rest = optax.join_schedules([warmup, decay], [steps])
         return [head, rest] if self.head_steps else [rest]
 
     def learning_rate(self) -> optax.Schedule:

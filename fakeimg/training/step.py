@@ -117,7 +117,8 @@ def take_steps(
 def _prepare(key: jax.Array, batch: dict[str, jax.Array], model: nn.Module, config: Config) -> tuple[Rows, jax.Array]:
     """Crops, augments, mixes and normalises this device's images; returns the rows and their labels, int[b]."""
     labels, weights = batch['label'], batch['weight']
-    images = augment(key, crop(batch, config.data.image_size), config.augment)
+    flip = batch['flip'] if config.augment.alternating_flip else None
+    images = augment(key, crop(batch, config.data.image_size), config, flip)
     targets = labels.astype(jnp.float32)
     mixup, cutmix = config.augment.mixup, config.augment.cutmix
     if mixup or cutmix:

@@ -11,7 +11,7 @@ from fakeimg.augment import augment as augment_lib
 from fakeimg.augment import degradations, jpeg
 from fakeimg.config import DEGRADATIONS, IMAGENET_MEAN, IMAGENET_STD, Augment, Config, default_config
 from fakeimg.errors import UserError
-from fakeimg.models import create_model
+from fakeimg.models import create_model, normalize
 from fakeimg.runtime import parallel
 from fakeimg.training.step import balanced_weights
 from tests.support.steps import mapped_step, mean_loss, start_state
@@ -46,7 +46,7 @@ def augmented(
 
     def program(step: jax.Array, images: jax.Array) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(config.seed), step)
-        return parallel.all_rows(augment_lib.augment(key, images, config.augment))
+        return parallel.all_rows(augment_lib.augment(key, images, config))
 
     compiled = mapped.map(program)
     return [np.asarray(compiled(mapped.replicate(np.int32(step)), mapped.split(originals))) for step in steps]
@@ -90,9 +90,74 @@ def test_an_image_depends_on_the_step_and_not_on_the_devices(everything: Config)
     np.testing.assert_array_equal(first, augmented(everything, images, steps=(3,), devices=2)[0])
 
 
+@pytest.fixture
+def shifted() -> Config:
+    """Nothing but shifts of up to 3 pixels."""
+    config = default_config()
+    config.augment.flip, config.augment.translate = False, 3
+    return config
+
+
+def test_images_are_shifted_both_ways_with_mirrored_edges(shifted: Config) -> None:
+    images = smooth_images(256)
+    (after,) = augmented(shifted, images)
+    assert after.dtype == np.uint8
+    padded = np.pad(images, ((0, 0), (3, 3), (3, 3), (0, 0)), 'reflect')
+    shifts = [(row, column) for row in range(7) for column in range(7)]
+    matches = np.stack([(padded[:, i : i + 32, j : j + 32] == after).all((1, 2, 3)) for i, j in shifts])
+    assert (matches.sum(0) == 1).all()
+    assert (matches.sum(1) > 0).sum() >= 45  # of 49; on average all but one in 200 come
+
+
+@pytest.fixture
+def covered() -> Config:
+    """Nothing but squares of a quarter of the side."""
+    config = default_config()
+    config.augment.flip, config.augment.cutout = False, 0.25
+    config.data.mean, config.data.std = IMAGENET_MEAN, IMAGENET_STD
+    return config
+
+
+def test_a_square_of_every_image_becomes_the_mean_colour(covered: Config) -> None:
+    """8 of 32 pixels, less where the edge cuts it off; 0 for the network."""
+    images = np.full((256, 32, 32, 3), 255, np.uint8)
+    (after,) = augmented(covered, images)
+    mask = (after != 255).any(-1)
+    np.testing.assert_allclose(normalize(after, IMAGENET_MEAN, IMAGENET_STD)[mask], 0, atol=1e-6)
+    sides = np.stack([mask.any(2).sum(1), mask.any(1).sum(1)])
+    np.testing.assert_array_equal(mask.sum((1, 2)), sides.prod(0))  # rectangles
+    assert sides.max() == 8 and 4 <= sides.min() < 7
+    assert 0.6 < (sides == 8).mean() < 0.9  # 3 in 4 on either side
+    assert mask.mean(0).min() > 0  # every pixel is met, the corners too
+    middle = mask[:, 8:24, 8:24].mean((1, 2)) > 0
+    assert 0.3 < middle.mean() < 0.8
+
+
+def test_shifts_and_squares_depend_on_the_step_and_not_on_the_devices(shifted: Config, covered: Config) -> None:
+    images = smooth_images(BATCH)
+    for config in (shifted, covered):
+        first, again, another = augmented(config, images, steps=(3, 3, 4))
+        np.testing.assert_array_equal(first, again)
+        assert (first != another).any()
+        np.testing.assert_array_equal(first, augmented(config, images, steps=(3,), devices=2)[0])
+
+
+def test_no_draw_changes_when_others_come(shifted: Config, covered: Config) -> None:
+    images = smooth_images(BATCH)
+    (alone,) = augmented(default_config(), images)
+    (shifts,) = augmented(shifted, alone)
+    covered.augment.flip, covered.augment.translate = True, 3
+    (together,) = augmented(covered, images)
+    mask = (together != np.round(together)).any(-1)
+    np.testing.assert_array_equal(together[~mask], shifts[~mask])
+    covered.augment.flip, covered.augment.translate = False, 0
+    (squares,) = augmented(covered, images)
+    np.testing.assert_array_equal((squares != np.round(squares)).any(-1), mask)
+
+
 def test_labels_are_no_argument() -> None:
     """What cannot see a label cannot treat the classes differently."""
-    assert list(inspect.signature(augment_lib.augment).parameters) == ['key', 'images', 'settings']
+    assert list(inspect.signature(augment_lib.augment).parameters) == ['key', 'images', 'config', 'flip']
     assert list(inspect.signature(degradations.degrade).parameters) == ['keys', 'images', 'settings']
 
 
@@ -244,6 +309,9 @@ def test_a_kind_that_cannot_strike_is_not_compiled() -> None:
         ('blur', (3.0, 1.0), r'config.augment.blur is \(3.0, 1.0\)'),
         ('noise', (3.0,), r'config.augment.noise .* or \(\)'),
         ('mixup', -1.0, 'config.augment.mixup is -1.0; it must be 0'),
+        ('translate', -1, 'config.augment.translate is -1; it must be 0'),
+        ('translate', 224, r'config.augment.translate is 224; it must be 0 \(off\) to 223'),
+        ('cutout', 1.0, 'config.augment.cutout is 1.0; it must be 0'),
     ],
 )
 def test_impossible_settings_are_refused(field: str, value: object, message: str) -> None:

@@ -131,6 +131,7 @@ def test_roofline_is_bound_by_traffic_and_arithmetic() -> None:
 @pytest.mark.parametrize('cache', ['host', 'device'])
 def test_a_call_of_several_steps_counts_as_all_of_them(config: Config, cache: str) -> None:
     config.steps_per_call, config.data.cache = 2, cache
+    config.augment.alternating_flip = True  # of which the made batches must have their part
     program = build(config)
     stepper = steps.Steps(program)
     assert stepper.images == 2 * config.batch_size / program.devices.count

@@ -220,6 +220,7 @@ def test_the_steps_read_and_write_no_more_than_they_did(
 def test_a_step_is_traced_without_data() -> None:
     devices = parallel.Devices.create('shard_map', 16, jax.devices()[:1])
     fields = {'model.name': 'cnn', 'batch_size': 16, 'data.image_size': 32, 'data.resize_size': 36}
+    fields['augment.alternating_flip'] = True  # with all that a batch may have
     config = initial.complete(override(default_config(), fields))
     assert 'main' in plan.train_lowered(config, devices).as_text()
     assert 'main' in plan.predict_lowered(config, devices).as_text()

@@ -73,16 +73,18 @@ def test_help_has_no_leftovers(command: Command) -> None:
 
 
 def test_a_field_has_no_effect_where_another_or_the_verb_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {'optimizer.momentum': 0.5, 'augment.jpeg': (30, 40), 'epochs': 3.0, 'batch_size': 8}
+    given = {'optimizer.momentum': 0.5, 'optimizer.adamw_learning_rate': 0.1, 'augment.jpeg': (30, 40)}
+    given |= {'epochs': 3.0, 'batch_size': 8}
     monkeypatch.setattr(recipe, 'overrides', lambda: given)
     config = default_config()
     assert recipe.without_effect(config) == [
         'config.optimizer.momentum has no effect, because config.optimizer.name is adamw',
+        'config.optimizer.adamw_learning_rate has no effect, because config.optimizer.name is adamw',
         'config.augment.jpeg has no effect, because config.augment.degradation_probability is 0',
     ]
-    assert len(recipe.without_effect(config, {'augment.degradation_probability', 'model.name'})) == 1
+    assert len(recipe.without_effect(config, {'augment.degradation_probability', 'model.name'})) == 2
     assert recipe.without_effect(config, {'augment.degradation_probability', 'optimizer.name'}) == []
-    config.optimizer.name, config.augment.degradation_probability, config.steps = 'sgd', 0.1, 3
+    config.optimizer.name, config.augment.degradation_probability, config.steps = 'muon', 0.1, 3
     assert recipe.without_effect(config) == ['config.epochs has no effect, because config.steps=3 is given']
     assert recipe.without_effect(config, trains=False) == [
         f'config.{field} has no effect, because nothing is trained' for field in given if field != 'batch_size'

@@ -104,6 +104,7 @@ def test_reading_ahead_takes_no_more_memory_with_every_step(config: Config) -> N
 
 def test_order_is_a_function_of_seed_and_step(config: Config) -> None:
     config.data.image_size, config.data.resize_size = 24, 32  # with random crops
+    config.augment.alternating_flip = True
     by_hand = [train_batches(config)[step] for step in range(12)]
     for threads in (1, 4):
         for expected, batch in zip(by_hand, pipeline.read_batches(train_batches(config), threads), strict=True):
@@ -132,7 +133,37 @@ def test_every_epoch_holds_every_image_once(config: Config) -> None:
     assert epochs[0] != epochs[1]
 
 
+def flips_of_images(batches: pipeline.TrainBatches, steps: int) -> dict[int, list[bool]]:
+    """By image: whether it is flipped when it comes the first time, the second time, ..."""
+    flips: dict[int, list[bool]] = {}
+    for step in range(steps):
+        for index, flip in zip(batches.indices(step).tolist(), batches[step]['flip'].tolist(), strict=True):
+            flips.setdefault(index, []).append(flip)
+    return flips
+
+
+@pytest.mark.parametrize('balanced', [False, True])
+def test_images_are_flipped_every_other_time(config: Config, balanced: bool) -> None:
+    """Also where the fake images come more often than the real ones."""
+    config.augment.alternating_flip, config.data.balanced_sampling = True, balanced
+    config.batch_size = 2  # in which no image is twice, in shuffled order
+    root = pathlib.Path(config.data.path)
+    for path in sorted((root / 'train/fake').iterdir())[18:]:
+        path.unlink()
+    flips = flips_of_images(train_batches(config, steps=150), 150)
+    counts = {len(each) for each in flips.values()}
+    assert max(counts) - min(counts) > 2 if balanced else min(counts) >= 5
+    for each in flips.values():
+        assert each == [each[0] != bool(number % 2) for number in range(len(each))]
+    first = [each[0] for each in flips.values()]
+    assert 0.3 < np.mean(first) < 0.7
+    config.seed = 1
+    others = flips_of_images(train_batches(config, steps=150), 150)
+    assert [others[index][0] for index in flips] != first
+
+
 def test_processes_share_the_same_global_batch(config: Config) -> None:
+    config.augment.alternating_flip = True
     whole = train_batches(config)[3]
     parts = [train_batches(config, shard=(index, 2))[3] for index in range(2)]
     for name in whole:

@@ -229,7 +229,7 @@ def test_dropout_silences_units_in_training_only() -> None:
         ('model.layers', 6, 'config.model.layers is 6; it must be 1 to 5'),
         ('model.filters', 0, 'config.model.filters is 0; it must be at least 1'),
         ('model.dense_layers', -1, 'config.model.dense_layers is -1; it must be at least 0'),
-        ('model.freeze_batch_norm', True, 'config.model.freeze_batch_norm needs weights'),
+        ('model.freeze_batch_norm', True, 'freeze_batch_norm is True; it must be False unless config.init'),
     ],
 )
 def test_fields_of_the_model_are_checked(config: Config, field: str, value: Any, sentence: str) -> None:

@@ -22,6 +22,7 @@ def config(config: Config) -> Config:
     config.data.image_size = 24  # random crops, so that their order counts too
     config.data.max_bad_fraction = 0.1
     config.augment.mixup = 0.2  # so that the pixels of an unreadable image count
+    config.augment.alternating_flip = True
     return config
 
 
@@ -82,7 +83,7 @@ def test_batches_name_the_images_of_those_from_the_host(config: Config, mode: st
     copies = np.asarray(on_devices).reshape(2, program.num_train, side, side, 3)  # one for each device
     for step in range(6):
         batch, expected = numbered[step], from_host[step]
-        for name in ('label', 'weight', 'offset'):
+        for name in ('label', 'weight', 'offset', 'flip'):
             np.testing.assert_array_equal(batch[name], expected[name])
         for images in copies:
             np.testing.assert_array_equal(images[batch['index']], expected['image'])

@@ -95,7 +95,9 @@ def test_a_frozen_stage_normalises_with_its_running_statistics(config: Config) -
         assert not changed(variables['batch_stats'], dict(updates['batch_stats']))
 
 
-def test_each_stage_learns_at_its_rate(config: Config) -> None:
+@pytest.mark.parametrize('name', ['adamw', 'muon'])
+def test_each_stage_learns_at_its_rate(config: Config, name: str) -> None:
+    config.optimizer.name = name
     model = create_model(config)
     params = random_variables(model, 16)['params']
     grads = jax.tree.map(jnp.ones_like, params)
@@ -233,13 +235,19 @@ def test_each_part_silences_units_of_its_own(config: Config) -> None:
         ({'finetune.layer_decay': 1.5}, 'config.finetune.layer_decay is 1.5; it must be above 0'),
         ({'finetune.last_stages': -2}, 'config.finetune.last_stages is -2; it must be -1'),
         ({'finetune.last_stages': 4}, 'last_stages is 4; cnn has 3 before its head, so it must be -1 .* to 3'),
-        ({'finetune.head_epochs': 1.0, 'finetune.last_stages': 0}, 'nothing that config.finetune.head_epochs'),
+        ({'finetune.head_epochs': 1.0, 'finetune.last_stages': 0}, 'head_epochs is 1.0; it must be 0 where'),
+        ({'finetune.last_stages': 1, 'init.weights': 'none'}, 'must be -1 unless config.init.weights is set'),
         ({'finetune.head_epochs': 2.0}, 'are 8 steps, and the run has 6, which leaves none'),
-        ({'finetune.head_epochs': 1.0, 'init.weights': 'none'}, 'set config.init.weights, or leave them 0 and -1'),
+        ({'finetune.head_epochs': 1.0, 'init.weights': 'none'}, 'it must be 0 unless config.init.weights is set'),
         ({'optimizer.ema_decay': 1.0}, 'config.optimizer.ema_decay is 1.0; it must be 0'),
         ({'microbatches': 0}, 'config.microbatches is 0; it must be at least 1'),
         ({'microbatches': 3}, 'leaves 4 images to each device, which config.microbatches=3 does not divide'),
-        ({'data.balanced_sampling': True, 'loss.class_weights': 'balanced'}, 'use one of them'),
+        ({'data.balanced_sampling': True, 'loss.class_weights': 'balanced'}, 'it must be none with config.data'),
+        (
+            {'augment.alternating_flip': True, 'augment.flip': False},
+            'alternating_flip is True; it must be False without',
+        ),
+        ({'optimizer.schedule': 'step'}, 'config.optimizer.schedule is .step.; it must be cosine or linear'),
     ],
 )
 def test_recipes_that_cannot_work(config: Config, fields: dict[str, object], message: str) -> None:

@@ -10,7 +10,7 @@ from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
 from fakeimg.runtime import parallel
 from fakeimg.training.optimizer import create_optimizer, is_decayed
-from tests.support.steps import BATCH, mapped_step, mean_loss, random_batch, start_state, with_scale
+from tests.support.steps import BATCH, mapped_step, mean_loss, random_batch, start_state, take_step, with_scale
 from tests.support.variables import abstract_variables
 
 
@@ -78,6 +78,16 @@ def test_images_of_weight_zero_do_not_count(config: Config) -> None:
     b, outputs_b = step(state, devices.split(cut))
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), a.params, b.params)
     np.testing.assert_allclose(mean_loss(outputs_a), mean_loss(outputs_b), rtol=1e-6)
+
+
+def test_images_are_flipped_where_the_batch_says_so(config: Config) -> None:
+    config.augment.alternating_flip = True
+    batch, model = random_batch(), create_model(config)
+    flip = np.arange(BATCH) % 3 == 0
+    mirrored = np.where(flip[:, None, None, None], batch['image'][:, :, ::-1], batch['image'])
+    _, _, one = take_step(config, model, {**batch, 'flip': flip}, devices=2)
+    _, _, other = take_step(config, model, {**batch, 'image': mirrored, 'flip': np.zeros(BATCH, bool)}, devices=2)
+    np.testing.assert_array_equal(one['logits'], other['logits'])
 
 
 def test_weight_decay_spares_batch_norm_and_biases() -> None:
