@@ -13,7 +13,8 @@ from typing import Any
 import torch
 import torch_steps
 
-from fakeimg.config import Model, default_config
+from fakeimg.config import default_config
+from fakeimg.networks import Model
 
 TOGETHER = {'cuda': 5, 'cpu': 1}  # steps before the next wait; also steps that warm up
 

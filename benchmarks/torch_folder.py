@@ -32,7 +32,9 @@ def main(folder: pathlib.Path, size: int, epochs: int, seed: int, blocks: int) -
     start, batch = time.perf_counter(), 64
     (x, y), (x_test, y_test) = (images(folder / split, size) for split in ('train', 'test'))
     widths = [24, 64, *[128] * (blocks - 1)]
-    layers = [layer for a, b in zip(widths, widths[1:], strict=False) for layer in conv(a, b, nn.MaxPool2d(2)) + conv(b, b)]
+    layers = [
+        layer for a, b in zip(widths, widths[1:], strict=False) for layer in conv(a, b, nn.MaxPool2d(2)) + conv(b, b)
+    ]
     layers = [nn.Conv2d(3, 24, 2), nn.GELU(), *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(128, 1)]
     model = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # pyright: ignore
     optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.85, nesterov=True, weight_decay=5e-4)

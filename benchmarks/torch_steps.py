@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from fakeimg.config import Config, Model, complete, default_config
+from fakeimg.config import Config, complete, default_config
+from fakeimg.networks import Model
 
 
 def recipe(name: str, size: int, batch_size: int, **model: Any) -> Config:

@@ -14,9 +14,10 @@ from ml_collections import config_flags
 
 import fakeimg
 from fakeimg.cli import data_names
-from fakeimg.config import DEGRADATIONS, DEMO, NETWORKS, Config
+from fakeimg.config import DEGRADATIONS, DEMO, Config
 from fakeimg.errors import UserError
 from fakeimg.fields import Section, get_field
+from fakeimg.networks import NETWORKS
 
 # A field in the source of its section: name, default, comment. Sections themselves are not matched.
 _FIELD = re.compile(r'^    (\w+): [^=\n]+ = (?!dataclasses)(.+?)(?:  # (.*))?$', re.MULTILINE)

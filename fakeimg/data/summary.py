@@ -35,7 +35,9 @@ class Summary:
 
     def __str__(self) -> str:
         kinds = ' and '.join(self.formats)
-        return f'{self.count:,} images to learn from ({self.real:,} real, {self.fake:,} fake) of {self.side} px, {kinds}'
+        return (
+            f'{self.count:,} images to learn from ({self.real:,} real, {self.fake:,} fake) of {self.side} px, {kinds}'
+        )
 
 
 def summarise(config: Config) -> Summary:

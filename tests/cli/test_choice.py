@@ -29,7 +29,8 @@ def test_every_choice_is_a_recipe_that_can_be_trained(side: int, count: int, has
 
 
 def test_it_says_what_it_chose_and_a_run_that_goes_on_keeps_it(faces: pathlib.Path, verb: Verb) -> None:
-    first = verb('train', '--config', 'own', f'--config.data.path={faces}', '--config.steps=2', *SMALL)
+    arguments = ('train', '--config', 'own', f'--config.data.path={faces}', *SMALL)
+    first = verb(*arguments, '--config.steps=2')
     assert first.returncode == 0, first.stderr
     assert 'images to learn from' in first.stdout and 'of 32 px, jpeg: as --config cifake_fast' in first.stdout
     (folder,) = faces.parent.glob('work/runs/own-*')
@@ -37,7 +38,9 @@ def test_it_says_what_it_chose_and_a_run_that_goes_on_keeps_it(faces: pathlib.Pa
     assert (config['model']['name'], config['model']['width'], config['batch_size']) == ('airbench', 2, 16)
     for path in faces.glob('train/real/*'):  # another choice, were one made now
         path.with_name(f'copy_{path.name}').write_bytes(path.read_bytes() + b' ')
-    changed = verb('train', '--config', 'own', f'--config.data.path={faces}', '--config.steps=3', *SMALL, '--continue_with_changes')
+    changed = verb(
+        'train', '--config', 'own', f'--config.data.path={faces}', '--config.steps=3', *SMALL, '--continue_with_changes'
+    )
     assert changed.returncode == 0, changed.stderr
     after = json.loads((folder / 'config.json').read_text())
     assert after == {**config, 'steps': 3} and ': as --config' not in changed.stdout

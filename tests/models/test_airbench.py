@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, default_config
-from fakeimg.data.demo import DemoFaces
 from fakeimg.data.decode import decode_rgb
+from fakeimg.data.demo import DemoFaces
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, init_variables, normalize
 from fakeimg.models.airbench import AirBench, whitening_kernel
@@ -23,7 +23,9 @@ def test_the_stem_makes_equal_channels_of_natural_images() -> None:
     np.testing.assert_allclose(directions.T @ directions, np.eye(12), atol=1e-6)
     faces = DemoFaces('train', num_examples=20)
     images = normalize(np.stack([decode_rgb(faces.read(i)) for i in range(20)]), IMAGENET_MEAN, IMAGENET_STD)
-    patches = jax.lax.conv_general_dilated_patches(images, (2, 2), (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    patches = jax.lax.conv_general_dilated_patches(
+        images, (2, 2), (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
     kernel = whitening_kernel().transpose(2, 0, 1, 3).reshape(12, 12)  # the order in which patches have their values
     found = np.square(patches @ kernel).mean((0, 1, 2))
     assert 0.1 < found[0] < 3 and (found < 3).all()
@@ -50,7 +52,8 @@ def test_folded_it_computes_the_same(size: int) -> None:
 def test_features_are_the_maxima_of_the_last_maps() -> None:
     model = AirBench(width=4, blocks=2)
     images = jax.random.normal(jax.random.key(0), (2, 32, 32, 3))
-    features, state = model.apply(random_variables(model, 32), images, method='features', mutable='intermediates')
+    outputs: Any = model.apply(random_variables(model, 32), images, method='features', mutable='intermediates')
+    features, state = outputs
     (maps,) = state['intermediates']['maps']
     assert maps.shape == (2, 7, 7, 8) and model.stride == 4
     np.testing.assert_array_equal(features, maps.max((1, 2)))
@@ -75,4 +78,6 @@ def test_blocks_must_leave_something_of_the_image() -> None:
     config.model.blocks = 4
     config.check()
     assert jax.eval_shape(lambda: init_variables(create_model(config), 32, 0))['params'].keys() > {'block4'}
-    assert jnp.isfinite(AirBench(4, 4).apply(random_variables(AirBench(4, 4), 32), jnp.ones((1, 32, 32, 3)), train=False))  # pyright: ignore
+    assert jnp.isfinite(
+        AirBench(4, 4).apply(random_variables(AirBench(4, 4), 32), jnp.ones((1, 32, 32, 3)), train=False)
+    )  # pyright: ignore

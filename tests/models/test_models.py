@@ -10,13 +10,14 @@ import optax
 import pytest
 from flax import linen as nn
 
-from fakeimg.config import NETWORKS, Config, Model, default_config, from_plain, override
+from fakeimg.config import Config, default_config, from_plain, override
 from fakeimg.errors import UserError
 from fakeimg.fields import to_plain
 from fakeimg.models import MODELS, create_model, init_variables, normalize
 from fakeimg.models.cnn import PooledConv, SmallCNN
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
+from fakeimg.networks import NETWORKS, Model
 from tests.support.variables import abstract_variables, random_variables
 from tests.support.verbs import ROOT
 

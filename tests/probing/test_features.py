@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from fakeimg import models
-from fakeimg.config import NETWORKS, Config, override
+from fakeimg.config import Config, override
 from fakeimg.data import decode
 from fakeimg.data.datasets import open_data
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.detector import Detector
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, normalize, resnet
+from fakeimg.networks import NETWORKS
 from fakeimg.probing import features as features_lib
 from fakeimg.untrained import from_recipe
 from tests.support.console import Recorder

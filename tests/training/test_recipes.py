@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from fakeimg.checkpoint import Checkpoints
-from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, Config, Model, default_config, override
+from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, Config, default_config, override
 from fakeimg.data import pipeline
 from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.detector import load
@@ -20,6 +20,7 @@ from fakeimg.evaluation.metrics import compute_metrics
 from fakeimg.models import create_model, stage_of
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
+from fakeimg.networks import Model
 from fakeimg.training import loop, optimizer, program, progress, resume
 from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState
