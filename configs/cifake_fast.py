@@ -12,8 +12,8 @@ def get_config() -> Config:
     config.model.name = 'airbench'
     config.augment.alternating_flip = True
     config.loss.label_smoothing = 0.1
-    config.optimizer.name = 'sgd'
-    config.optimizer.base_learning_rate = 0.2
+    config.optimizer.name = 'muon'
+    config.optimizer.base_learning_rate = 0.02
     config.optimizer.schedule = 'linear'
     config.optimizer.warmup_epochs = 1.2
     config.optimizer.momentum = 0.85

@@ -16,7 +16,8 @@ def get_config() -> Config:
 def choose(images: Summary, has_gpu: bool) -> tuple[str, dict, str]:
     """Returns the name of a recipe, the fields to change in it, and why."""
     if images.side <= 40:
-        size = {'data.image_size': images.side, 'data.resize_size': images.side} if images.side != 32 else {}
+        side = max(16, images.side)
+        size = {'data.image_size': side, 'data.resize_size': side} if side != 32 else {}
         epochs = min(40.0, max(6.0, round(600_000 / images.count)))
         changes = {'epochs': epochs, 'optimizer.warmup_epochs': epochs / 5}
         return 'cifake_fast', {**size, **(changes if epochs != 6 else {})}, 'for small images are seen whole'

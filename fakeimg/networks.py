@@ -66,7 +66,8 @@ class Model(Section):
         self.require('layers', 1 <= options.get('layers', 1) <= most, wanted)
         most = math.floor(math.log2(image_size - 1))  # behind the stem
         wanted = f'1 to {most}, for every block halves the images of {image_size} px'
-        self.require('blocks', 1 <= options.get('blocks', 1) <= most, wanted)
+        if not 1 <= options.get('blocks', 1) <= most:
+            raise UserError(f'config.model.blocks is {options["blocks"]}; it must be {wanted}.')
         self.require('dropout', 0 <= options.get('dropout', 0) < 1, '0 (none) or more and less than 1')
         for name, least in (('width', 1), ('filters', 1), ('dense', 1), ('dense_layers', 0)):
             self.require(name, options.get(name, least) >= least, f'at least {least}')
