@@ -121,7 +121,8 @@ _OPTIONS = tuple(field.name for field in dataclasses.fields(Model) if field.defa
 
 @dataclasses.dataclass
 class Init(Section):
-    weights: str = 'none'  # imagenet | none | auto | PATH of a converted file | OWNER/NAME on the hub
+    weights: str = 'none'  # imagenet | none | auto | run or other detector | converted file | OWNER/NAME on the hub
+    digest: str = ''  # of a detector's weights; a run that starts from them notes it, and then refuses others
 
 
 @dataclasses.dataclass
@@ -221,13 +222,13 @@ class Config(Section):
         """Raises UserError at the first field whose value cannot work on any machine or data."""
         self.require_one_of('precision', 'auto', 'float32', 'bfloat16', 'float16')
         self.require_one_of('parallel', 'pmap', 'shard_map')
-        self.require('seed', self.seed >= 0, '0 or more')
         self.require('steps', self.steps >= 0, '0 (use epochs) or more')
         self.require('epochs', self.steps > 0 or 0 < self.epochs < math.inf, 'more than 0')
         for name in ('batch_size', 'microbatches', 'steps_per_call', 'log_every_steps'):
             self.require(name, getattr(self, name) >= 1, 'at least 1')
         self.require('validate_every_epochs', self.validate_every_epochs > 0, 'more than 0')
-        self.require('checkpoint_every_steps', self.checkpoint_every_steps >= 0, '0 or more')
+        for name in ('seed', 'checkpoint_every_steps'):
+            self.require(name, getattr(self, name) >= 0, '0 or more')
         for section in (self.data, self.optimizer, self.finetune, self.augment, self.loss):
             section.check()
         self.model.check(self.data.image_size)
@@ -235,15 +236,11 @@ class Config(Section):
 
     def _check_together(self) -> None:
         finetune = self.finetune
-        if self.init.weights == 'none' and (finetune.head_epochs or finetune.last_stages >= 0):
+        freezes = finetune.head_epochs or finetune.last_stages >= 0 or self.model.freeze_batch_norm
+        if self.init.weights == 'none' and freezes:
             raise UserError(
-                'config.finetune.head_epochs and config.finetune.last_stages freeze weights, which must come from '
-                'somewhere; set config.init.weights, or leave them 0 and -1.'
-            )
-        if self.init.weights == 'none' and self.model.freeze_batch_norm:
-            raise UserError(
-                'config.model.freeze_batch_norm needs weights whose statistics it can keep; set config.init.weights, '
-                'or leave it False.'
+                'config.finetune.head_epochs, config.finetune.last_stages and config.model.freeze_batch_norm keep what '
+                'initial weights hold; set config.init.weights, or leave them 0, -1 and False.'
             )
         if self.data.balanced_sampling and self.loss.class_weights == 'balanced':
             raise UserError(
@@ -260,7 +257,7 @@ def default_config() -> Config:
 def complete(config: Config, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> Config:
     """A checked copy in which every field has its value. Raises UserError at a value that cannot work anywhere.
 
-    `mean` and `std` are what the initial weights expect; `pretrained.initial.complete` finds them.
+    `mean` and `std` are what the initial weights expect; `initial.complete` finds them.
     """
     config = copy.deepcopy(config)
     config.check()

@@ -30,8 +30,10 @@ def changes(program: Program, meta: Meta) -> tuple[list[str], list[str]]:
     Returns:
         What makes another run of it, and what does not.
     """
-    fields = changed_fields(from_plain(meta.config), program.config)
-    free = [field for field in fields if _name(field) in FREE]
+    before = from_plain(meta.config)
+    fields = changed_fields(before, program.config)
+    moved = {'init.weights'} if '' != before.init.digest == program.config.init.digest else set()
+    free = [field for field in fields if _name(field) in {*FREE, *moved}]
     others = [field for field in fields if field not in free]
     if not has_same_images(program, meta):
         others.insert(0, 'the images are not those that this run was started on')

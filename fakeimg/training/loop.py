@@ -9,7 +9,7 @@ from typing import Any
 import grain
 import jax
 
-from fakeimg import files, run, scoring
+from fakeimg import files, initial, run, scoring
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
@@ -94,7 +94,7 @@ def _train(program: Program, workdir: pathlib.Path, start: resume.Start, console
         files.write_json(workdir / 'config.json', to_plain(config))
         files.write_json(workdir / 'environment.json', run.environment())
     writer = run.MetricsWriter(workdir, start.step)
-    images = SeenImages(workdir, jax.process_index())
+    images = SeenImages(workdir, jax.process_index(), initial.run_of(config.init))
     batches = iter(program.device_batches(program.train_batches(unreadable), program.schedule.call_length))
     if start.restored:
         batches.set_state(start.restored.data['iterator'])

@@ -1,9 +1,9 @@
-"""Where a run starts: at its last checkpoint, at converted weights, or from scratch."""
+"""Where a run starts: at its last checkpoint, at other weights, or from scratch."""
 
 import dataclasses
 import pathlib
 
-from fakeimg import files
+from fakeimg import files, initial
 from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.config import Config, from_plain, override
 from fakeimg.errors import UserError
@@ -75,7 +75,7 @@ def has_checkpoints(folder: pathlib.Path) -> bool:
 def continued(config: Config, folder: pathlib.Path) -> Config:
     """`config` with the resize and splits of the run that it continues, and its mean and std where it sets none.
 
-    The file of weights that the latter came from may be gone.
+    The weights that the latter came from may be gone, and the best checkpoint of their run may be another one.
     """
     if not folder.is_dir():
         return config
@@ -83,10 +83,12 @@ def continued(config: Config, folder: pathlib.Path) -> Config:
     try:
         if not checkpoints.steps():
             return config
-        before = from_plain(checkpoints.read_meta().config).data
+        saved = from_plain(checkpoints.read_meta().config)
     finally:
         checkpoints.close()
+    before = saved.data
     fields = {
+        **initial.continued(config.init, saved.init),
         'data.mean': config.data.mean or before.mean,
         'data.std': config.data.std or before.std,
         'data.resize_version': before.resize_version,

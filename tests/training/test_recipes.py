@@ -235,7 +235,10 @@ def test_each_part_silences_units_of_its_own(config: Config) -> None:
         ({'finetune.last_stages': 4}, 'last_stages is 4; cnn has 3 before its head, so it must be -1 .* to 3'),
         ({'finetune.head_epochs': 1.0, 'finetune.last_stages': 0}, 'nothing that config.finetune.head_epochs'),
         ({'finetune.head_epochs': 2.0}, 'are 8 steps, and the run has 6, which leaves none'),
-        ({'finetune.head_epochs': 1.0, 'init.weights': 'none'}, 'set config.init.weights, or leave them 0 and -1'),
+        (
+            {'finetune.head_epochs': 1.0, 'init.weights': 'none'},
+            'hold; set config.init.weights, or leave',
+        ),
         ({'optimizer.ema_decay': 1.0}, 'config.optimizer.ema_decay is 1.0; it must be 0'),
         ({'microbatches': 0}, 'config.microbatches is 0; it must be at least 1'),
         ({'microbatches': 3}, 'leaves 4 images to each device, which config.microbatches=3 does not divide'),
