@@ -203,6 +203,7 @@ class Config(Section):
     batch_size: int = 128  # images per step over all devices of all processes
     epochs: float = 10.0  # passes over the training images
     steps: int = 0  # 0: follows from epochs
+    early_stopping: int = 0  # validations without a better AUC, as the mean of three, that end the run; 0: none do
     microbatches: int = 1  # parts that a device takes its images of a step in, one after the other, to save memory
     steps_per_call: int = 1  # that one call of the compiled program takes; more keep a GPU busy where steps are short
     precision: str = 'auto'  # float16 on a GPU without bfloat16 (T4), bfloat16 with it, float32 on CPU
@@ -227,7 +228,7 @@ class Config(Section):
         for name in ('batch_size', 'microbatches', 'steps_per_call', 'log_every_steps'):
             self.require(name, getattr(self, name) >= 1, 'at least 1')
         self.require('validate_every_epochs', self.validate_every_epochs > 0, 'more than 0')
-        for name in ('seed', 'checkpoint_every_steps'):
+        for name in ('seed', 'early_stopping', 'checkpoint_every_steps'):
             self.require(name, getattr(self, name) >= 0, '0 or more')
         for section in (self.data, self.optimizer, self.finetune, self.augment, self.loss):
             section.check()

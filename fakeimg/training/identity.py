@@ -13,9 +13,9 @@ from fakeimg.training.program import Program
 # What may change while a run goes on. Its length is among it; where the images lie is too, for their digest says which
 # they are.
 FREE = (
-    *('epochs', 'steps', 'steps_per_call', 'precision', 'parallel', 'log_every_steps', 'validate_every_epochs'),
-    *('checkpoint_every_steps', 'data.path', 'data.demo_examples', 'data.cache', 'data.threads'),
-    'data.max_bad_fraction',
+    *('epochs', 'steps', 'early_stopping', 'steps_per_call', 'precision', 'parallel'),
+    *('log_every_steps', 'validate_every_epochs', 'checkpoint_every_steps'),
+    *('data.path', 'data.demo_examples', 'data.cache', 'data.threads', 'data.max_bad_fraction'),
 )
 # What the scores of a validation depend on besides the weights: those before and after a change cannot be ranked.
 VALIDATION = (

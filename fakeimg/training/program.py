@@ -21,7 +21,7 @@ from fakeimg.errors import UserError
 from fakeimg.meta import Meta
 from fakeimg.models import create_model, init_variables
 from fakeimg.runtime import parallel, precision
-from fakeimg.training import device_cache, optimizer
+from fakeimg.training import device_cache, early_stopping, optimizer
 from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState, create_state, initial_scale
 from fakeimg.training.step import Step, balanced_weights, take_steps, train_step
@@ -186,6 +186,7 @@ def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bo
             f'the split {config.data.train_split} of {config.data.path} has no {missing} images '
             f'({real} real, {fake} fake); a detector needs both classes.'
         )
+    early_stopping.check(config, splits)
     schedule = Schedule.create(config, len(splits['train']))
     splits |= {name: seen.watched(splits[name]) for name in ('train', 'validation') if name in splits}
     splits = memory.cache_decoded(splits, config, schedule.total_steps, jax.process_count())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from typing import Any
 
 from fakeimg import files, initial
 from fakeimg.checkpoint import Checkpoints, Restored
@@ -10,6 +11,7 @@ from fakeimg.errors import UserError
 from fakeimg.meta import Meta
 from fakeimg.training import identity
 from fakeimg.training.program import Program
+from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState
 
 
@@ -23,6 +25,7 @@ class Start:
         restored: the checkpoint that it comes from, or None.
         notes: warnings for the user: what changed since, and damaged checkpoints that were skipped.
         ranked_since: see `Meta`.
+        validations: likewise.
     """
 
     state: TrainState
@@ -30,6 +33,7 @@ class Start:
     restored: Restored | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
     ranked_since: int = 0
+    validations: list[list[Any]] = dataclasses.field(default_factory=list)
 
     @property
     def step(self) -> int:
@@ -58,9 +62,14 @@ def starting_point(program: Program, folder: pathlib.Path, *, with_changes: bool
                 restored = checkpoints.restore(program.abstract_state(), optional='dynamic_scale')
                 restored = dataclasses.replace(restored, state=program.with_loss_scale(restored.state))
                 _check_length(program, restored.step)
-                since = restored.meta.ranked_since if same else restored.step + 1
+                goes_on = same and not _is_longer(program, restored.meta)
                 return Start(
-                    restored.state, f'from checkpoint {restored.step}', restored, [*restored.notes, *notes], since
+                    state=restored.state,
+                    origin=f'from checkpoint {restored.step}',
+                    restored=restored,
+                    notes=[*restored.notes, *notes],
+                    ranked_since=restored.meta.ranked_since if same else restored.step + 1,
+                    validations=restored.meta.validations if goes_on else [],
                 )
         finally:
             checkpoints.close()
@@ -95,6 +104,11 @@ def continued(config: Config, folder: pathlib.Path) -> Config:
         'data.split_version': before.split_version,
     }
     return override(config, fields)
+
+
+def _is_longer(program: Program, meta: Meta) -> bool:
+    """Whether a run is given more steps than it had; what stopped it early counts anew with the learning rates then."""
+    return program.schedule.total_steps > Schedule.create(from_plain(meta.config), program.num_train).total_steps
 
 
 def _check_length(program: Program, step: int) -> None:
