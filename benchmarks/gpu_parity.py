@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from fakeimg import initial
 from fakeimg.config import Config, override
 from fakeimg.models import create_model, init_variables, layers
-from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel
 from fakeimg.training.state import create_state
 from fakeimg.training.step import train_step

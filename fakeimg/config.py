@@ -64,7 +64,8 @@ class Data(Section):
 
 @dataclasses.dataclass
 class Init(Section):
-    weights: str = 'none'  # imagenet | none | auto | PATH of a converted file | OWNER/NAME on the hub
+    weights: str = 'none'  # imagenet | none | auto | run or other detector | converted file | OWNER/NAME on the hub
+    digest: str = ''  # of a detector's weights; a run that starts from them notes it, and then refuses others
 
 
 @dataclasses.dataclass
@@ -152,6 +153,7 @@ class Config(Section):
     batch_size: int = 128  # images per step over all devices of all processes
     epochs: float = 10.0  # passes over the training images
     steps: int = 0  # 0: follows from epochs
+    early_stopping: int = 0  # validations without a better AUC, as the mean of three, that end the run; 0: none do
     microbatches: int = 1  # parts that a device takes its images of a step in, one after the other, to save memory
     steps_per_call: int = 1  # that one call of the compiled program takes; more keep a GPU busy where steps are short
     precision: str = 'auto'  # float16 on a GPU without bfloat16 (T4), bfloat16 with it, float32 on CPU
@@ -171,13 +173,13 @@ class Config(Section):
         """Raises UserError at the first field whose value cannot work on any machine or data."""
         self.require_one_of('precision', 'auto', 'float32', 'bfloat16', 'float16')
         self.require_one_of('parallel', 'pmap', 'shard_map')
-        self.require('seed', self.seed >= 0, '0 or more')
         self.require('steps', self.steps >= 0, '0 (use epochs) or more')
         self.require('epochs', self.steps > 0 or 0 < self.epochs < math.inf, 'more than 0')
         for name in ('batch_size', 'microbatches', 'steps_per_call', 'log_every_steps'):
             self.require(name, getattr(self, name) >= 1, 'at least 1')
         self.require('validate_every_epochs', self.validate_every_epochs > 0, 'more than 0')
-        self.require('checkpoint_every_steps', self.checkpoint_every_steps >= 0, '0 or more')
+        for name in ('seed', 'early_stopping', 'checkpoint_every_steps'):
+            self.require(name, getattr(self, name) >= 0, '0 or more')
         for section in (self.data, self.optimizer, self.finetune, self.loss):
             section.check()
         self.augment.check(self.data.image_size)
@@ -203,7 +205,7 @@ def default_config() -> Config:
 def complete(config: Config, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD) -> Config:
     """A checked copy in which every field has its value. Raises UserError at a value that cannot work anywhere.
 
-    `mean` and `std` are what the initial weights expect; `pretrained.initial.complete` finds them.
+    `mean` and `std` are what the initial weights expect; `initial.complete` finds them.
     """
     config = copy.deepcopy(config)
     config.check()

@@ -100,6 +100,31 @@ def read(source: str | os.PathLike[str], step: str | int, batch_size: int) -> Ne
     return Network(config, model, variables, devices, weights.meta, weights.step, path.parent, name)
 
 
+def identify(source: str | os.PathLike[str], step: str | int) -> tuple[pathlib.Path, int, Meta]:
+    """The file or the run folder, the step, and the meta of what `read` would read, without its weights.
+
+    Args:
+        source: see `find`.
+        step: of a run's checkpoint: `best`, or a number.
+
+    Raises:
+        UserError: see `detector.load`.
+    """
+    path = find(source)
+    if path.is_file():
+        meta, number = portable.read_meta(path)
+        portable.require_labels(meta, os.fspath(source))
+        return path, number, meta
+    checkpoints = Checkpoints(path / 'checkpoints', read_only=True)
+    try:
+        number, meta = checkpoints.read_named(step, lambda number: (number, checkpoints.read_meta(number)))
+        assert number is not None
+        portable.require_labels(meta, str(path))
+        return path, number, meta
+    finally:
+        checkpoints.close()
+
+
 def _of_run(folder: pathlib.Path, step: str | int, batch_size: int) -> Network:
     checkpoints = Checkpoints(folder / 'checkpoints', read_only=True)
 

@@ -24,6 +24,7 @@ class Meta:
         state_tree: leaf -> dtype and shape, see `checkpoint.describe`.
         checksums: leaf -> sum over its bits, see `checkpoint.checksums`.
         content_digest: of the same set, by what some of its files hold, see `seen.content_digest`; None in early ones.
+        validations: step and AUC of each validation so far; of those alone that early stopping goes by.
         ranked_since: validation scores of earlier steps are of another validation, and are not compared with its own.
     """
 
@@ -36,6 +37,7 @@ class Meta:
     state_tree: dict[str, str] = dataclasses.field(default_factory=dict)
     checksums: dict[str, int] = dataclasses.field(default_factory=dict)
     ranked_since: int = 0
+    validations: list[list[Any]] = dataclasses.field(default_factory=list)
     content_digest: str | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 Beside it lie what validation fixed, the evaluation on the test set, and a model card.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -89,25 +90,29 @@ def read_weights(path: pathlib.Path) -> Weights:
     Raises:
         UserError: no safetensors file, one that is cut short or damaged, of something else, or of a newer fakeimg.
     """
+    meta, step = read_meta(path)
     with weights_file.opened(path) as file:
-        header: dict[str, str] = file.metadata() or {}
-        if _KEY not in header:
-            raise UserError(
-                f'{path} holds no detector of fakeimg; name a file that "fakeimg push" wrote, or a run folder.'
-            )
-        try:
-            values = {name: json.loads(text) for name, text in header.items()}
-            if values[_KEY] > FORMAT:
-                raise UserError(f'{path} was written by a newer fakeimg ({values.get("fakeimg")}); update fakeimg.')
-            meta, step = Meta.from_json(values, str(path)), int(values['step'])
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(f'the header of {path} is damaged ({error}); get the file again.') from error
         flat = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
     variables = flax.traverse_util.unflatten_dict(
         {name: value.astype(np.float32) if value.dtype == np.float16 else value for name, value in flat.items()},
         sep='/',
     )
     return Weights(variables, meta, step)
+
+
+def read_meta(path: pathlib.Path) -> tuple[Meta, int]:
+    """Reads the header alone: the meta and the step of `Weights`. Raises UserError as `read_weights` does."""
+    with weights_file.opened(path) as file:
+        header: dict[str, str] = file.metadata() or {}
+    if _KEY not in header:
+        raise UserError(f'{path} holds no detector of fakeimg; name a file that "fakeimg push" wrote, or a run folder.')
+    try:
+        values = {name: json.loads(text) for name, text in header.items()}
+        if values[_KEY] > FORMAT:
+            raise UserError(f'{path} was written by a newer fakeimg ({values.get("fakeimg")}); update fakeimg.')
+        return Meta.from_json(values, str(path)), int(values['step'])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f'the header of {path} is damaged ({error}); get the file again.') from error
 
 
 def fitted(weights: Weights, shapes: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -183,6 +188,13 @@ def evaluation_on_test(folder: pathlib.Path, step: int | None) -> tuple[pathlib.
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return folder, {}
+
+
+def is_weights(path: pathlib.Path) -> bool:
+    """Whether a file is one that `write_weights` wrote, of whatever version."""
+    with contextlib.suppress(UserError), weights_file.opened(path) as file:
+        return _KEY in (file.metadata() or {})
+    return False
 
 
 def is_portable(folder: str | os.PathLike[str]) -> bool:

@@ -9,13 +9,14 @@ import flax.traverse_util
 import numpy as np
 import pytest
 
+from fakeimg import initial
 from fakeimg.cli import recipe
 from fakeimg.config import IMAGENET_MEAN, IMAGENET_STD, Config, Data, complete, default_config, from_plain, override
 from fakeimg.errors import UserError
 from fakeimg.fields import changed_fields, get_field, set_field, to_plain
 from fakeimg.models import MODELS, create_model
 from fakeimg.networks import NETWORKS
-from fakeimg.pretrained import initial, weights_file
+from fakeimg.pretrained import weights_file
 from fakeimg.training import loop, resume
 from tests.support.variables import random_variables
 from tests.support.verbs import Verb, assert_refused

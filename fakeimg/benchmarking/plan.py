@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import rich.table
 from jax.experimental import topologies
 
+from fakeimg import initial
 from fakeimg.benchmarking.gpus import Gpu
 from fakeimg.benchmarking.kernels import KINDS, Kernel, read_kernels
 from fakeimg.config import Config, override
 from fakeimg.console import Console
 from fakeimg.errors import UserError
 from fakeimg.models import create_model, init_variables, layers
-from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel, precision
 from fakeimg.scoring import Scorer
 from fakeimg.training.program import device_steps
@@ -40,7 +40,7 @@ def plan(config: Config, gpu: Gpu, count: int, console: Console) -> dict[str, An
     """Compiles the training and the evaluation step for `count` GPUs and counts what they need.
 
     Args:
-        config: of the recipe; its data and weights are not opened.
+        config: of the recipe; its data are not opened, nor its weights but for what they expect.
         gpu: which.
         count: how many.
         console: for what is being compiled.
@@ -52,8 +52,9 @@ def plan(config: Config, gpu: Gpu, count: int, console: Console) -> dict[str, An
         UserError: no compiler for GPUs, one that refuses this GPU, a batch size that the devices do not divide, or a
             network that does not fit with one image.
     """
-    config = for_gpu(config, gpu)
+    config.check()
     devices = parallel.Devices.create('shard_map', config.batch_size, _devices(gpu, count))
+    config = for_gpu(config, gpu)  # after them: the checkpoint that a run starts from is read with jax
     images = config.batch_size // count
     if images % config.microbatches:
         raise UserError(

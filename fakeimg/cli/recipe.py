@@ -24,7 +24,8 @@ _FIELD = re.compile(r'^    (\w+): [^=\n]+ = (?!dataclasses)(.+?)(?:  # (.*))?$',
 
 # Fields, and sections of them, that only a training reads.
 _OF_TRAINING = (
-    *('epochs', 'steps', 'microbatches', 'log_every_steps', 'validate_every_epochs', 'checkpoint_every_steps'),
+    *('epochs', 'steps', 'early_stopping', 'microbatches'),
+    *('log_every_steps', 'validate_every_epochs', 'checkpoint_every_steps'),
     *('finetune.', 'augment.', 'loss.', 'optimizer.', 'data.balanced_sampling'),
 )
 

@@ -104,11 +104,16 @@ class SeenImages:
     """The file of a run folder with the digests of the images that it has read for training and validation.
 
     Each process writes its own; an image that several hold is in each.
+
+    Args:
+        workdir: the run folder.
+        index: of the process.
+        origin: the run that the initial weights are of, which have seen its images.
     """
 
-    def __init__(self, workdir: pathlib.Path, index: int):
+    def __init__(self, workdir: pathlib.Path, index: int, origin: pathlib.Path | None = None):
         self._path = workdir / (f'seen_images.{index}.npz' if index else 'seen_images.npz')
-        self._before = read(workdir)
+        self._before = read(workdir, *([origin] if origin else []))
         self._written = -1
 
     def write(self, splits: dict[str, Split]) -> None:
@@ -127,10 +132,10 @@ class SeenImages:
         partial.replace(self._path)
 
 
-def read(workdir: pathlib.Path) -> dict[str, np.ndarray]:
-    """S16[m] of the images that a run has seen, `train` and `validation`; empty for a run of an early fakeimg."""
+def read(*runs: pathlib.Path) -> dict[str, np.ndarray]:
+    """S16[m] of the images that runs have seen, `train` and `validation`; empty for those of an early fakeimg."""
     seen: dict[str, np.ndarray] = {}
-    for path in sorted(workdir.glob('seen_images*.npz')):
+    for path in (path for run in runs for path in sorted(run.glob('seen_images*.npz'))):
         with np.load(path) as parts:
             for name in parts.files:
                 seen[name] = _union(parts[name], seen.get(name))

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from fakeimg import config as config_lib
-from fakeimg import files
+from fakeimg import files, initial
 from fakeimg.checkpoint import BEST_BY, Checkpoints
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console, format_seconds
@@ -26,7 +26,6 @@ from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.fields import changed_fields, to_plain
 from fakeimg.models import create_model, init_variables
-from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel
 from fakeimg.searching import report
 from fakeimg.searching.report import Row

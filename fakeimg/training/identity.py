@@ -13,9 +13,9 @@ from fakeimg.training.program import Program
 # What may change while a run goes on. Its length is among it; where the images lie is too, for their digest says which
 # they are.
 FREE = (
-    *('epochs', 'steps', 'steps_per_call', 'precision', 'parallel', 'log_every_steps', 'validate_every_epochs'),
-    *('checkpoint_every_steps', 'data.path', 'data.demo_examples', 'data.cache', 'data.threads'),
-    'data.max_bad_fraction',
+    *('epochs', 'steps', 'early_stopping', 'steps_per_call', 'precision', 'parallel'),
+    *('log_every_steps', 'validate_every_epochs', 'checkpoint_every_steps'),
+    *('data.path', 'data.demo_examples', 'data.cache', 'data.threads', 'data.max_bad_fraction'),
 )
 # What the scores of a validation depend on besides the weights: those before and after a change cannot be ranked.
 VALIDATION = (
@@ -30,8 +30,10 @@ def changes(program: Program, meta: Meta) -> tuple[list[str], list[str]]:
     Returns:
         What makes another run of it, and what does not.
     """
-    fields = changed_fields(from_plain(meta.config), program.config)
-    free = [field for field in fields if _name(field) in FREE]
+    before = from_plain(meta.config)
+    fields = changed_fields(before, program.config)
+    moved = {'init.weights'} if '' != before.init.digest == program.config.init.digest else set()
+    free = [field for field in fields if _name(field) in {*FREE, *moved}]
     others = [field for field in fields if field not in free]
     if not has_same_images(program, meta):
         others.insert(0, 'the images are not those that this run was started on')

@@ -9,8 +9,8 @@ from typing import Any
 import grain
 import jax
 
-from fakeimg import files, run, scoring
-from fakeimg.checkpoint import Checkpoints
+from fakeimg import files, initial, run, scoring
+from fakeimg.checkpoint import BEST_BY, Checkpoints
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data.seen import SeenImages
@@ -19,7 +19,7 @@ from fakeimg.errors import TrainingDiverged, UserError, system_error
 from fakeimg.evaluation import metrics as metrics_lib
 from fakeimg.fields import to_plain
 from fakeimg.runtime import parallel
-from fakeimg.training import progress, resume
+from fakeimg.training import early_stopping, progress, resume
 from fakeimg.training.interrupts import Interrupts
 from fakeimg.training.log import StepLog
 from fakeimg.training.program import Program, build
@@ -51,7 +51,8 @@ class Result:
 
 
 def train(config: Config, workdir: pathlib.Path, console: Console = SILENT, *, with_changes: bool = False) -> Result:
-    """Trains until the configured number of steps, or until SIGTERM, Ctrl-C or the like asks to stop.
+    """Trains until the configured number of steps, until validation stops improving where `config.early_stopping` asks
+    for that, or until SIGTERM, Ctrl-C or the like asks to stop.
 
     Where `workdir` holds a checkpoint, the run continues from it, bit for bit on a CPU.
 
@@ -90,11 +91,12 @@ def _train(program: Program, workdir: pathlib.Path, start: resume.Start, console
     if start.restored:
         checkpoints.set_aside_after(start.step)
     # A run that trains nothing leaves what is written there alone.
-    if parallel.is_first_process() and start.step < program.schedule.total_steps:
+    is_over = start.step == program.schedule.total_steps or early_stopping.is_over(config, start.validations)
+    if parallel.is_first_process() and not is_over:
         files.write_json(workdir / 'config.json', to_plain(config))
         files.write_json(workdir / 'environment.json', run.environment())
     writer = run.MetricsWriter(workdir, start.step)
-    images = SeenImages(workdir, jax.process_index())
+    images = SeenImages(workdir, jax.process_index(), initial.run_of(config.init))
     batches = iter(program.device_batches(program.train_batches(unreadable), program.schedule.call_length))
     if start.restored:
         batches.set_state(start.restored.data['iterator'])
@@ -103,9 +105,17 @@ def _train(program: Program, workdir: pathlib.Path, start: resume.Start, console
             title, total = 'compiling', program.schedule.total_steps
             with console.progress(title, total, start.step, lines=False) as bar:
                 log = StepLog(program, start.step, checkpoints, console, bar, writer)
-                return _Loop(program, workdir, checkpoints, log, unreadable, interrupts, images).run(
-                    start.state, batches
+                loop = _Loop(
+                    program=program,
+                    workdir=workdir,
+                    checkpoints=checkpoints,
+                    log=log,
+                    unreadable=unreadable,
+                    interrupts=interrupts,
+                    images=images,
+                    validations=list(start.validations),
                 )
+                return loop.run(start.state, batches)
         finally:
             checkpoints.close()  # first of what can fail: a save may be under way
             batches.close()
@@ -124,10 +134,11 @@ class _Loop:
     unreadable: UnreadableImages
     interrupts: Interrupts
     images: SeenImages
+    validations: list[list[Any]]
     validation_cut_short: bool = dataclasses.field(init=False, default=False)
 
     def run(self, state: TrainState, batches: grain.DatasetIterator) -> Result:
-        """Steps until the end or a signal, and leaves a checkpoint of the last step behind."""
+        """Steps until the end, early or not, or a signal, and leaves a checkpoint of the last step behind."""
         step, total = self.log.start_step, self.program.schedule.total_steps
         stop = False
         # The order matters: a checkpoint of step k holds the state and the iterator before batch k is drawn, and
@@ -135,6 +146,8 @@ class _Loop:
         while step < total and not stop:
             if not self.is_done_with(step):
                 self.validate_and_save(step, state, batches)
+            if self.is_over() or self.validation_cut_short:  # which the run that goes on makes up for
+                break
             count = self.program.schedule.call_length(step)
             with self.log.meter.waiting():
                 batch = next(batches)
@@ -146,7 +159,7 @@ class _Loop:
             self.log.add(step, count, outputs, dispatched)
             stop = self.must_stop(step)
         self.log.read()
-        if not self.is_done_with(step):
+        if not self.is_over() and not self.is_done_with(step):
             self.validate_and_save(step, state, batches, last=True)
         self.checkpoints.wait()
         if self.log.writer.failure is not None:
@@ -154,8 +167,15 @@ class _Loop:
                 f'metrics cannot be written to {self.workdir} ({system_error(self.log.writer.failure)}); step {step} '
                 'is saved; make that possible, and the same command continues.'
             )
-        finished = step == total and not self.validation_cut_short
+        if self.is_over() and step < total:
+            why = early_stopping.reason(self.validations, self.checkpoints.best_step())
+            self.log.console.say(f'stopped early, after step {step:,} of {total:,}: {why}')
+        finished = (step == total or self.is_over()) and not self.validation_cut_short
         return Result(step, total, finished, self.interrupts.received, list(self.program.splits))
+
+    def is_over(self) -> bool:
+        """Whether validation has ended the run."""
+        return early_stopping.is_over(self.program.config, self.validations)
 
     def is_done_with(self, step: int) -> bool:
         """Whether nothing is due at `step` because the run starts there, or has validated and saved it before."""
@@ -199,7 +219,10 @@ class _Loop:
         """Starts saving state and iterator."""
         iterator = {'iterator': batches.get_state()}
         state = self.program.devices.to_global(state)
-        meta = dataclasses.replace(self.program.meta(), ranked_since=self.checkpoints.ranked_since)
+        # A copy: it is written beside the loop.
+        meta = dataclasses.replace(
+            self.program.meta(), ranked_since=self.checkpoints.ranked_since, validations=list(self.validations)
+        )
         # Behind the state: a disk that has no room for the images' digests may have had it for that.
         self.checkpoints.save(step, state, iterator, meta, metrics, lambda: self.images.write(self.program.splits))
         for note in self.checkpoints.saving.new_notes():
@@ -220,6 +243,7 @@ class _Loop:
         unreadable.write(run.unreadable_file(self.workdir))
         metrics = metrics_lib.compute_metrics(predictions)
         self.log.write_validation(step, metrics)
+        self.validations.append([step, metrics[BEST_BY]])
         return metrics
 
     def must_stop_validating(self) -> bool:

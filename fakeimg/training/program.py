@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fakeimg import detector, scoring
+from fakeimg import detector, initial, scoring
 from fakeimg.config import Config
 from fakeimg.console import Console
 from fakeimg.data import datasets as datasets_lib
@@ -20,9 +20,8 @@ from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.errors import UserError
 from fakeimg.meta import Meta
 from fakeimg.models import create_model, init_variables
-from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel, precision
-from fakeimg.training import device_cache, optimizer
+from fakeimg.training import device_cache, early_stopping, optimizer
 from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState, create_state, initial_scale
 from fakeimg.training.step import Step, balanced_weights, take_steps, train_step
@@ -91,13 +90,8 @@ class Program:
 
     def initial_state(self) -> tuple[TrainState, str]:
         """The state of step 0 on the devices, and where it comes from, in words."""
-        path = initial.find_weights(self.config)
-        variables = init_variables(self.model, self._image_size, self.config.seed)
-        origin = 'from scratch'
-        if path is not None:
-            variables = initial.load_weights(path, variables, self.config)
-            origin = f'from {path}'
-        return self.devices.replicate(self._fresh_state(variables)), origin
+        variables, origin = initial.create(self.config, self.model)
+        return self.devices.replicate(self._fresh_state(variables)), f'from {origin or "scratch"}'
 
     def _fresh_state(self, variables: dict[str, Any]) -> TrainState:
         return create_state(variables, self.tx, self.dtype, averaged=self.config.optimizer.ema_decay > 0)
@@ -192,6 +186,7 @@ def build(config: Config, devices: Sequence[Any] | None = None, *, continues: bo
             f'the split {config.data.train_split} of {config.data.path} has no {missing} images '
             f'({real} real, {fake} fake); a detector needs both classes.'
         )
+    early_stopping.check(config, splits)
     schedule = Schedule.create(config, len(splits['train']))
     splits |= {name: seen.watched(splits[name]) for name in ('train', 'validation') if name in splits}
     splits = memory.cache_decoded(splits, config, schedule.total_steps, jax.process_count())

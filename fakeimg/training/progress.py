@@ -58,6 +58,7 @@ def _options(program: Program) -> list[str]:
         f'the first {model.frozen_stages} of {len(model.stages)} stages frozen': model.frozen_stages,
         f'layer decay {config.finetune.layer_decay:g}': config.finetune.layer_decay != 1,
         f'weights averaged with decay {config.optimizer.ema_decay:g}': config.optimizer.ema_decay,
+        f'early stopping after {config.early_stopping} validations without a better AUC': config.early_stopping,
         f'{config.microbatches} microbatches': config.microbatches > 1,
         f'{config.steps_per_call} steps in one call': config.steps_per_call > 1,
         'balanced sampling': config.data.balanced_sampling,

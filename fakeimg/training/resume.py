@@ -1,15 +1,17 @@
-"""Where a run starts: at its last checkpoint, at converted weights, or from scratch."""
+"""Where a run starts: at its last checkpoint, at other weights, or from scratch."""
 
 import dataclasses
 import pathlib
+from typing import Any
 
-from fakeimg import files
+from fakeimg import files, initial
 from fakeimg.checkpoint import Checkpoints, Restored
 from fakeimg.config import Config, from_plain, override
 from fakeimg.errors import UserError
 from fakeimg.meta import Meta
 from fakeimg.training import identity
 from fakeimg.training.program import Program
+from fakeimg.training.schedule import Schedule
 from fakeimg.training.state import TrainState
 
 
@@ -23,6 +25,7 @@ class Start:
         restored: the checkpoint that it comes from, or None.
         notes: warnings for the user: what changed since, and damaged checkpoints that were skipped.
         ranked_since: see `Meta`.
+        validations: likewise.
     """
 
     state: TrainState
@@ -30,6 +33,7 @@ class Start:
     restored: Restored | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
     ranked_since: int = 0
+    validations: list[list[Any]] = dataclasses.field(default_factory=list)
 
     @property
     def step(self) -> int:
@@ -58,9 +62,14 @@ def starting_point(program: Program, folder: pathlib.Path, *, with_changes: bool
                 restored = checkpoints.restore(program.abstract_state(), optional='dynamic_scale')
                 restored = dataclasses.replace(restored, state=program.with_loss_scale(restored.state))
                 _check_length(program, restored.step)
-                since = restored.meta.ranked_since if same else restored.step + 1
+                goes_on = same and not _is_longer(program, restored.meta)
                 return Start(
-                    restored.state, f'from checkpoint {restored.step}', restored, [*restored.notes, *notes], since
+                    state=restored.state,
+                    origin=f'from checkpoint {restored.step}',
+                    restored=restored,
+                    notes=[*restored.notes, *notes],
+                    ranked_since=restored.meta.ranked_since if same else restored.step + 1,
+                    validations=restored.meta.validations if goes_on else [],
                 )
         finally:
             checkpoints.close()
@@ -75,7 +84,7 @@ def has_checkpoints(folder: pathlib.Path) -> bool:
 def continued(config: Config, folder: pathlib.Path) -> Config:
     """`config` with the resize and splits of the run that it continues, and its mean and std where it sets none.
 
-    The file of weights that the latter came from may be gone.
+    The weights that the latter came from may be gone, and the best checkpoint of their run may be another one.
     """
     if not folder.is_dir():
         return config
@@ -83,16 +92,23 @@ def continued(config: Config, folder: pathlib.Path) -> Config:
     try:
         if not checkpoints.steps():
             return config
-        before = from_plain(checkpoints.read_meta().config).data
+        saved = from_plain(checkpoints.read_meta().config)
     finally:
         checkpoints.close()
+    before = saved.data
     fields = {
+        **initial.continued(config.init, saved.init),
         'data.mean': config.data.mean or before.mean,
         'data.std': config.data.std or before.std,
         'data.resize_version': before.resize_version,
         'data.split_version': before.split_version,
     }
     return override(config, fields)
+
+
+def _is_longer(program: Program, meta: Meta) -> bool:
+    """Whether a run is given more steps than it had; what stopped it early counts anew with the learning rates then."""
+    return program.schedule.total_steps > Schedule.create(from_plain(meta.config), program.num_train).total_steps
 
 
 def _check_length(program: Program, step: int) -> None:

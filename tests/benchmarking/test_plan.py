@@ -10,11 +10,11 @@ import textwrap
 import jax
 import pytest
 
+from fakeimg import initial
 from fakeimg.benchmarking import gpus, kernels, plan
 from fakeimg.config import default_config, override
 from fakeimg.console import SILENT
 from fakeimg.errors import UserError
-from fakeimg.pretrained import initial
 from fakeimg.runtime import parallel
 from tests.support.verbs import ROOT, Command, assert_refused, verb_environment
 
@@ -149,7 +149,7 @@ PEAK = """
     import jax.numpy as jnp
     from fakeimg.benchmarking import plan
     from fakeimg.config import default_config, override
-    from fakeimg.pretrained import initial
+    from fakeimg import initial
     from fakeimg.runtime import parallel
 
     fields = {'model.name': 'resnet50', 'model.width': 32, 'batch_size': 48}

@@ -2,28 +2,16 @@
 
 import hashlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.traverse_util
 import numpy as np
 
-from fakeimg import config as config_lib
 from fakeimg import files
 from fakeimg.config import DEMO, Config
 from fakeimg.errors import UserError
 from fakeimg.pretrained import convert, hub, weights_file
-
-
-def complete(config: Config) -> Config:
-    """A checked copy in which every field has its value; mean and std are those that the initial weights expect.
-
-    Raises:
-        UserError: a field whose value cannot work anywhere, or weights that are not there.
-    """
-    config.check()
-    path = None if config.data.mean and config.data.std else find_weights(config)
-    return config_lib.complete(config, **({} if path is None else weights_file.read_preprocessing(path)))
 
 
 def load_weights(path: pathlib.Path, variables: Mapping[str, Any], config: Config) -> dict[str, Any]:
@@ -39,16 +27,21 @@ def load_weights(path: pathlib.Path, variables: Mapping[str, Any], config: Confi
     """
     loaded = weights_file.read(path)
     weights_file.check_fit(loaded, variables, str(path))
-    for name, expected in weights_file.read_preprocessing(path).items():
-        if not np.allclose(expected, value := getattr(config.data, name), rtol=0, atol=1e-4):
-            text = ','.join(f'{number:.6g}' for number in expected)
-            raise UserError(
-                f'the weights {path} were trained on images normalised with a {name} of ({text}), but '
-                f'config.data.{name} is {value}; leave it out.'
-            )
+    check_preprocessing(weights_file.read_preprocessing(path), config, f'weights {path}')
     flat = flax.traverse_util.flatten_dict(dict(variables), sep='/')
     # A network without BatchNorm has empty `batch_stats`, which flattening loses.
     return {**variables, **flax.traverse_util.unflatten_dict(flat | loaded, sep='/')}
+
+
+def check_preprocessing(expected: Mapping[str, Sequence[float]], config: Config, weights: str) -> None:
+    """Raises UserError unless `config.data` has the mean and std that `weights`, in words, expect."""
+    for name, numbers in expected.items():
+        if not np.allclose(numbers, value := getattr(config.data, name), rtol=0, atol=1e-4):
+            text = ','.join(f'{number:.6g}' for number in numbers)
+            raise UserError(
+                f'{weights} expects images normalised with a {name} of ({text}), but config.data.{name} is {value}; '
+                'leave it out.'
+            )
 
 
 def find_weights(config: Config) -> pathlib.Path | None:
@@ -66,14 +59,17 @@ def find_weights(config: Config) -> pathlib.Path | None:
         return None
     if weights not in ('imagenet', 'auto'):
         path = pathlib.Path(weights).expanduser()
-        if not path.exists() and hub.is_name(weights):
-            return _from_hub(name, weights)
-        if not path.is_file():
+        if path.is_file():
+            return path
+        if not hub.is_name(weights) or name not in convert.CONVERTIBLE:
             raise UserError(
-                f'config.init.weights is {weights}, which does not exist; set it to a file, the name of a model on the '
-                'Hugging Face Hub (OWNER/NAME), imagenet, none or auto.'
+                f'config.init.weights is {weights}, which does not exist; set it to a file, a run folder, a detector, '
+                'the name of a model on the Hugging Face Hub (OWNER/NAME), imagenet, none or auto.'
             )
-        return path
+        try:
+            return _from_hub(name, weights)
+        except UserError as error:
+            raise UserError(f'config.init.weights is {weights}, which is no path here, and {error}') from error
     demo = weights == 'auto' and config.data.path in ('', DEMO)
     if name not in convert.CONVERTIBLE or (name.startswith('resnet') and config.model.small_stem):
         if demo:

@@ -12,7 +12,7 @@ from fakeimg.config import Config
 from fakeimg.errors import UserError
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
-from fakeimg.pretrained import convert, hub, initial, weights_file
+from fakeimg.pretrained import convert, hub, imagenet, weights_file
 from tests.support.parity import to_ours
 from tests.support.torch_networks import random_state
 from tests.support.variables import abstract_variables, random_variables
@@ -32,7 +32,7 @@ def test_weights_are_loaded_and_the_head_is_kept(config: Config, tmp_path: pathl
     path = tmp_path / 'weights.safetensors'
     variables, flat = tiny()
     weights_file.write(path, flat, HEADER)
-    loaded = initial.load_weights(path, variables, config)
+    loaded = imagenet.load_weights(path, variables, config)
     np.testing.assert_array_equal(loaded['params']['stem_conv']['kernel'], flat['params/stem_conv/kernel'])
     np.testing.assert_array_equal(loaded['params']['head']['kernel'], variables['params']['head']['kernel'])
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)
@@ -44,7 +44,7 @@ def test_weights_of_a_network_without_batch_norm_start_a_training(config: Config
     flat = flax.traverse_util.flatten_dict({'params': variables['params']}, sep='/')
     path = tmp_path / 'weights.safetensors'
     weights_file.write(path, {name: np.asarray(flat[name]) + 1 for name in flat if '/head/' not in name}, HEADER)
-    loaded = initial.load_weights(path, variables, config)
+    loaded = imagenet.load_weights(path, variables, config)
     assert jax.tree.structure(loaded) == jax.tree.structure(variables)
     assert loaded['batch_stats'] == {}
     np.testing.assert_array_equal(loaded['params']['fc6']['bias'], np.asarray(variables['params']['fc6']['bias']) + 1)
@@ -56,30 +56,30 @@ def test_unfitting_weights_are_named(config: Config, tmp_path: pathlib.Path) -> 
     removed = flat.pop('params/stem_bn/bias')
     weights_file.write(path, flat, HEADER)
     with pytest.raises(UserError, match=r'1 tensors missing: params/stem_bn/bias \[4\]'):
-        initial.load_weights(path, variables, config)
+        imagenet.load_weights(path, variables, config)
     weights_file.write(path, flat | {'params/stem_bn/bias': removed[:2]}, HEADER)
     with pytest.raises(UserError, match=r'params/stem_bn/bias has shape \[2\], the model needs \[4\]'):
-        initial.load_weights(path, variables, config)
+        imagenet.load_weights(path, variables, config)
     weights_file.write(path, flat | {'params/stem_bn/bias': removed, 'params/more': removed}, HEADER)
     with pytest.raises(UserError, match=r'1 unknown: params/more \[4\]'):
-        initial.load_weights(path, variables, config)
+        imagenet.load_weights(path, variables, config)
     for dtype in ('float16', 'int32'):
         weights_file.write(path, flat | {'params/stem_bn/bias': removed.astype(dtype)}, HEADER)
         with pytest.raises(UserError, match=f'params/stem_bn/bias is {dtype}, the model needs float32'):
-            initial.load_weights(path, variables, config)
+            imagenet.load_weights(path, variables, config)
     weights_file.write(path, flat | {'params/stem_bn/bias': np.array([1, np.nan, np.inf, 2], np.float32)}, HEADER)
     with pytest.raises(UserError, match=r'damaged: params/stem_bn/bias \[4\] holds 2 values that are not finite'):
-        initial.load_weights(path, variables, config)
+        imagenet.load_weights(path, variables, config)
     weights_file.write(path, flat | {'params/stem_bn/bias': removed}, HEADER)
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(UserError, match='is not a readable safetensors file'):
-        initial.load_weights(path, variables, config)
+        imagenet.load_weights(path, variables, config)
     path.write_text('<html>')
     with pytest.raises(UserError, match='is not a readable safetensors file'):
-        initial.load_weights(path, variables, config)
+        imagenet.load_weights(path, variables, config)
     safetensors.numpy.save_file({'conv1.weight': removed}, path)
     with pytest.raises(UserError, match='not a file of converted weights; convert it first with "fakeimg convert"'):
-        initial.load_weights(path, variables, config)
+        imagenet.load_weights(path, variables, config)
 
 
 def test_weights_of_another_normalisation_say_which(config: Config, tmp_path: pathlib.Path) -> None:
@@ -88,7 +88,7 @@ def test_weights_of_another_normalisation_say_which(config: Config, tmp_path: pa
     weights_file.write(path, flat, HEADER)
     config.data.mean = (0.5, 0.5, 0.5)
     with pytest.raises(UserError, match=r'config.data.mean is .*leave it out'):
-        initial.load_weights(path, variables, config)
+        imagenet.load_weights(path, variables, config)
 
 
 @pytest.fixture
@@ -106,33 +106,33 @@ def test_which_weights_win(config: Config, empty_place: pathlib.Path, monkeypatc
     monkeypatch.setattr(hub, 'download', no_network)
     config.model.name = 'resnet50'
     config.init.weights = 'none'
-    assert initial.find_weights(config) is None
+    assert imagenet.find_weights(config) is None
     for wish in ('auto', 'imagenet'):
         config.init.weights = wish
         with pytest.raises(
             UserError, match='no ImageNet weights for resnet50 .*, and timm/resnet50.* could not .*"fakeimg convert"'
         ):
-            initial.find_weights(config)
+            imagenet.find_weights(config)
     path = config.data.path
     config.data.path = ''  # the demo faces make do without, but not where weights are demanded
     config.init.weights = 'auto'
-    assert initial.find_weights(config) is None
+    assert imagenet.find_weights(config) is None
     config.data.path = path
     cached = empty_place / 'cache/fakeimg/resnet50.safetensors'
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b'')
-    assert initial.find_weights(config) == cached
+    assert imagenet.find_weights(config) == cached
     here = empty_place / 'weights/resnet50.safetensors'
     here.parent.mkdir()
     here.write_bytes(b'')
-    assert initial.find_weights(config) == pathlib.Path('weights/resnet50.safetensors')
+    assert imagenet.find_weights(config) == pathlib.Path('weights/resnet50.safetensors')
     config.init.weights = str(empty_place / 'absent.safetensors')
     with pytest.raises(UserError, match='absent.safetensors, which does not exist'):
-        initial.find_weights(config)
+        imagenet.find_weights(config)
     config.init.weights = 'imagenet'
     config.model.small_stem = True
     with pytest.raises(UserError, match='no ImageNet weights for resnet50 with a small stem; set config.init'):
-        initial.find_weights(config)
+        imagenet.find_weights(config)
 
 
 def test_weights_from_the_hub_are_converted_once(
@@ -150,8 +150,8 @@ def test_weights_from_the_hub_are_converted_once(
     config.model.name = 'resnet18'
     for wish, name in (('imagenet', 'timm/resnet18.tv_in1k'), ('somebody/resnet-18@v1', 'somebody/resnet-18@v1')):
         config.init.weights = wish
-        path = initial.find_weights(config)
-        assert path == initial.find_weights(config)
+        path = imagenet.find_weights(config)
+        assert path == imagenet.find_weights(config)
         assert path is not None and path.parent == empty_place / 'cache/fakeimg'
         assert asked[-1] == name
         with safetensors.safe_open(path, 'numpy') as file:
@@ -163,6 +163,6 @@ def test_weights_from_the_hub_are_converted_once(
     config.init.weights = 'imagenet'
     config.model.name = 'cnn'
     with pytest.raises(UserError, match='no ImageNet weights for cnn'):
-        initial.find_weights(config)
+        imagenet.find_weights(config)
     with pytest.raises(UserError, match='no weights to convert for cnn'):
         convert.convert('cnn', 'x', empty_place / 'out')
