@@ -13,8 +13,12 @@ def get_config() -> Config:
     return default_config()
 
 
-def choose(images: Summary, has_gpu: bool) -> tuple[str, dict, str]:
-    """Returns the name of a recipe, the fields to change in it, and why."""
+def choose(images: Summary, has_gpu: bool, weights: str) -> tuple[str, dict, str]:
+    """Returns the name of a recipe, the fields to change in it, and why; `weights`: none, imagenet or detector."""
+    if weights == 'detector':
+        return 'own_pretrained', {'finetune.head_epochs': 0.0}, 'for it goes on from a detector, head included'
+    if weights == 'imagenet':
+        return 'own_pretrained', {}, 'for it starts from the weights of ImageNet'
     if images.side <= 40:
         side = max(16, images.side)
         size = {'data.image_size': side, 'data.resize_size': side} if side != 32 else {}

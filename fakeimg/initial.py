@@ -87,6 +87,19 @@ def is_detector(weights: str) -> bool:
     return weights.startswith(loading.HUB) or weights in portable.names()
 
 
+def fields_of(weights: str) -> dict[str, Any]:
+    """The fields that a recipe needs to start from a detector of ours: its network, and the size of its images.
+
+    Raises:
+        UserError: there is no such detector.
+    """
+    meta = _naming_the_field(lambda: loading.identify(*_place(weights)))[2]
+    there = from_plain(meta.config)
+    options = {option: value for option, value in there.model.options().items() if option not in _OF_TRAINING}
+    network = {f'model.{option}': value for option, value in {'name': there.model.name, **options}.items()}
+    return {**network, 'data.image_size': there.data.image_size, 'data.resize_size': there.data.resize_size}
+
+
 def run_of(init: Init) -> pathlib.Path | None:
     """The run folder whose checkpoint the completed fields name; None for weights of anything else."""
     source, step = _place(init.weights)

@@ -5,6 +5,7 @@ import runpy
 
 import jax
 
+from fakeimg import initial
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.cli import data_names, recipe
 from fakeimg.config import Config, from_plain
@@ -17,9 +18,10 @@ from fakeimg.training.resume import has_checkpoints
 def chosen(config: Config, workdir: pathlib.Path) -> tuple[Config, str]:
     """What to train by a recipe that chooses, and why; any other recipe's configuration is returned as it is.
 
-    `choose(images: data.summary.Summary, has_gpu: bool)` of the recipe returns the name of a recipe that comes with
-    fakeimg, the fields to change in it, and the reason. What the command line sets wins over both. A run that goes on
-    keeps what was chosen when it began, wherever it began.
+    `choose(images: data.summary.Summary, has_gpu: bool, weights: str)` of the recipe returns the name of a recipe that
+    comes with fakeimg, the fields to change in it, and the reason; `weights` is what `config.init.weights` names: none,
+    imagenet or detector. The network of a detector comes with its weights. What the command line sets wins over all. A
+    run that goes on keeps what was chosen when it began, wherever it began.
 
     Args:
         config: of the recipe, after overrides.
@@ -42,7 +44,11 @@ def chosen(config: Config, workdir: pathlib.Path) -> tuple[Config, str]:
         finally:
             saved.close()
     images = summarise(config)
-    name, changes, reason = choose(images, jax.default_backend() != 'cpu')
+    given = config.init.weights
+    kind = 'none' if given == 'none' else 'detector' if initial.is_detector(given) else 'imagenet'
+    name, changes, reason = choose(images, jax.default_backend() != 'cpu', kind)
+    if kind == 'detector':
+        changes = {**initial.fields_of(given), **changes}
     path = recipe.folder() / f'{name}.py'
     if not path.is_file():
         raise UserError(f'{recipe.path()} chose {name!r}, which is no recipe; it must be one of {recipe.names()}.')
