@@ -27,6 +27,7 @@ from fakeimg.data.unreadable import UnreadableImages
 from fakeimg.detector import Detector
 from fakeimg.errors import TrainingDiverged, UserError
 from fakeimg.models import crop, normalize
+from fakeimg.models.airbench import AirBench
 from fakeimg.models.cnn import SmallCNN
 from fakeimg.models.folding import fold
 from fakeimg.models.layers import runs_on_cpu
@@ -41,6 +42,10 @@ LINEAR = (
 RELU = (
     'Layers with ReLU follow the last feature maps. The cells and the rest, what the biases of these layers add for '
     'this very image, add up to the log-odds exactly; for another image, other units are active.'
+)
+MAXIMA = (
+    'Of each feature map only the largest value counts, so few cells add anything. These cells and the bias of the '
+    'last layer add up to the log-odds exactly; other cells could hold anything smaller.'
 )
 
 
@@ -121,9 +126,12 @@ def attribute(
     return logits, (gradient * found.astype(jnp.float32)).sum(-1)
 
 
-def is_linear_after_maps(model: nn.Module) -> bool:
-    """Whether the log-odds are a linear function of the last feature maps."""
-    return isinstance(model, ResNet) or (isinstance(model, SmallCNN) and model.dense_layers == 0)
+def exactness(model: nn.Module) -> str:
+    """What the cells of a network's last feature maps explain exactly, in words."""
+    if isinstance(model, AirBench):
+        return MAXIMA
+    is_linear = isinstance(model, ResNet) or (isinstance(model, SmallCNN) and model.dense_layers == 0)
+    return LINEAR if is_linear else RELU
 
 
 def rows_of_cells(model: Any, side: int, cells: int) -> Int[np.ndarray, ' {side}']:
@@ -225,7 +233,7 @@ class Explainer:
             raise TrainingDiverged('the scores of images are not finite: these weights are ruined; take others.')
         model = self.detector.model
         rows = rows_of_cells(model, crops.shape[1], cells.shape[1])
-        exact = LINEAR if is_linear_after_maps(model) else RELU
+        exact = exactness(model)
         for row, image in enumerate(part):
             if not found['weights'][row]:
                 reason = unreadable.reasons.get(str(start + row), 'another process could not read it')

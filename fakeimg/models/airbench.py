@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from fakeimg.models.layers import Conv, batch_norm, classifier, convolve, log_odds, max_pool_2x2
+from fakeimg.models.layers import Conv, batch_norm, classifier, convolve, global_max, log_odds, max_pool_2x2
 
 # Mean squares of the stem's 12 projections of photographs normalised with ImageNet's mean and std: grey, red - blue and
 # red - 2 green + blue, each as mean, horizontal, vertical and diagonal difference. Faces at 64 px, rounded; CIFAKE's
@@ -107,4 +107,4 @@ class AirBench(nn.Module):
             x = Block(filters, norm, self.dtype, name=f'block{block + 1}')(x)
         self.sow('intermediates', 'maps', x)
         x = self.perturb('maps', x)
-        return x.max((1, 2)).astype(jnp.float32)
+        return global_max(x).astype(jnp.float32)

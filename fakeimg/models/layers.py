@@ -223,6 +223,30 @@ def _largest_of_four_backward(place: jax.Array, grad: jax.Array) -> tuple[jax.Ar
 _largest_of_four.defvjp(_largest_of_four_forward, _largest_of_four_backward)
 
 
+@jax.custom_vjp
+def global_max(x: Float[Array, 'b h w c']) -> Float[Array, 'b c']:
+    """The largest value of every map; the gradient goes to the first of equals, row by row.
+
+    jax's own looks for the maximum again in the backward pass. Where XLA has computed the maps anew for that, with
+    other rounding, it finds none, and divides by their number.
+    """
+    return x.max((1, 2))
+
+
+def _global_max_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, tuple[int, ...]]]:
+    pixels = x.reshape(len(x), -1, x.shape[-1])
+    return global_max(x), (pixels.argmax(1), x.shape)
+
+
+def _global_max_backward(saved: tuple[jax.Array, tuple[int, ...]], grad: jax.Array) -> tuple[jax.Array]:
+    place, (batch, height, width, channels) = saved
+    is_largest = jnp.arange(height * width)[:, None] == place[:, None]
+    return (jnp.where(is_largest, grad[:, None], 0).reshape(batch, height, width, channels),)
+
+
+global_max.defvjp(_global_max_forward, _global_max_backward)
+
+
 def adaptive_mean_pool(x: Float[Array, 'b h w c'], size: int) -> Float[Array, 'b {size} {size} c']:
     """Means over cells, `size` by `size` of them for any H and W.
 

@@ -13,8 +13,9 @@ import PIL.Image
 import pytest
 
 from fakeimg.errors import TrainingDiverged, UserError
-from fakeimg.explaining.maps import LINEAR, RELU, Explainer, attribute, is_linear_after_maps, rows_of_cells
+from fakeimg.explaining.maps import LINEAR, MAXIMA, RELU, Explainer, attribute, exactness, rows_of_cells
 from fakeimg.models import normalize
+from fakeimg.models.airbench import AirBench
 from fakeimg.models.cnn import SmallCNN
 from fakeimg.models.resnet import ResNet
 from fakeimg.models.vgg import VGG19
@@ -24,6 +25,7 @@ NETWORKS = {
     'cnn': (SmallCNN(4, 2, 8), 32, ('dense', 'head')),
     'cnn, two dense layers': (SmallCNN(4, 3, 8, 2), 37, ('dense', 'dense2', 'head')),
     'cnn, flat': (SmallCNN(4, 2, dense_layers=0), 32, ('head',)),
+    'airbench': (AirBench(width=4, blocks=2), 48, ('head',)),
     'resnet': (ResNet((1, 1), width=4), 32, ('head',)),
     'resnet, small stem': (ResNet((1, 1), width=4, bottleneck=False, small_stem=True), 16, ('head',)),
     'vgg19': (VGG19(2, 8), 32, ('fc6', 'fc7', 'head')),
@@ -62,8 +64,11 @@ def test_cells_and_what_biases_add_are_the_log_odds(name: str, head: str) -> Non
     assert float(logits[0]) == pytest.approx(plain, abs=1e-5, rel=1e-5)
     assert np.abs(cells).sum() > 0.01
     assert float(cells.sum()) + rest == pytest.approx(plain, abs=1e-5, rel=1e-5)
-    assert is_linear_after_maps(model) == (after == ('head',))
-    if after == ('head',):  # the mean of the class activation map, and the bias of the head
+    is_airbench = isinstance(model, AirBench)
+    assert exactness(model) == (MAXIMA if is_airbench else LINEAR if after == ('head',) else RELU)
+    if is_airbench:  # the cells of the maxima
+        assert 0 < (np.asarray(cells) != 0).sum() <= 8
+    elif after == ('head',):  # the mean of the class activation map, and the bias of the head
         bias = variables['params']['head']['bias']
         bias = float(bias[1] - bias[0] if head == 'softmax' else bias[0])
         assert rest == pytest.approx(bias, abs=1e-6)

@@ -13,6 +13,7 @@ from fakeimg.errors import UserError
 from fakeimg.models import create_model, init_variables, normalize
 from fakeimg.models.airbench import AirBench, whitening_kernel
 from fakeimg.models.folding import fold
+from fakeimg.models.layers import global_max
 from tests.support.variables import random_variables
 
 
@@ -81,3 +82,11 @@ def test_blocks_must_leave_something_of_the_image() -> None:
     assert jnp.isfinite(
         AirBench(4, 4).apply(random_variables(AirBench(4, 4), 32), jnp.ones((1, 32, 32, 3)), train=False)
     )  # pyright: ignore
+
+
+def test_the_gradient_of_the_maximum_goes_to_the_first_of_equals() -> None:
+    x = jnp.zeros((2, 3, 4, 2)).at[0, 1, 2, 0].set(1).at[1, 2, 3].set(5).at[1, 0, 1, 1].set(5)
+    gradient = jax.grad(lambda x: (global_max(x) * jnp.array([[1, 2], [3, 4]])).sum())(x)
+    expected = np.zeros(x.shape)
+    expected[0, 1, 2, 0], expected[0, 0, 0, 1], expected[1, 2, 3, 0], expected[1, 0, 1, 1] = 1, 2, 3, 4
+    np.testing.assert_array_equal(gradient, expected)
