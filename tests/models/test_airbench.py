@@ -42,12 +42,13 @@ def test_nothing_of_the_stem_is_learned() -> None:
 
 @pytest.mark.parametrize('size', [32, 33])
 def test_folded_it_computes_the_same(size: int) -> None:
-    model = AirBench(width=4)
+    model: Any = AirBench(width=4)
     variables = random_variables(model, size)
     images = jax.random.normal(jax.random.key(0), (2, size, size, 3))
     folded, params = fold(model, variables)
     expected: Any = model.apply(variables, images, train=False)
-    np.testing.assert_allclose(folded.apply(params, images, train=False), expected, rtol=2e-4)
+    found: Any = folded.apply(params, images, train=False)
+    np.testing.assert_allclose(found, expected, rtol=2e-4)
 
 
 def test_features_are_the_maxima_of_the_last_maps() -> None:
