@@ -17,7 +17,7 @@ from fakeimg.errors import UserError, system_error
 from fakeimg.leaves import check_intact, check_same_tree, checksums, describe, late_reads_unreported, quiet_closed_loops
 from fakeimg.meta import Meta
 from fakeimg.orbax_setup import open_manager
-from fakeimg.saving import Saving
+from fakeimg.saving import Saving, add_metrics
 
 BEST_BY = 'auc'
 ATTEMPTS = 10  # at a checkpoint that a running training deletes meanwhile
@@ -98,10 +98,7 @@ class Checkpoints:
         return int(step)
 
     def read_named(self, step: str | int, read: Callable[[int | None], Item]) -> Item:
-        """What `read` returns of the checkpoint that `resolve` finds; of the next one where that is deleted meanwhile.
-
-        A training that goes on deletes the checkpoints that it no longer keeps.
-        """
+        """What `read` returns of the checkpoint that `resolve` finds; of the next one where a training deletes that."""
         for attempt in range(ATTEMPTS):
             try:
                 return read(self.resolve(step))
@@ -115,6 +112,10 @@ class Checkpoints:
         """Whether there is a checkpoint of `step` that was saved with its validation metrics."""
         return (self.folder / str(step) / 'metrics').exists()
 
+    def score(self, step: int) -> float | None:
+        """The validation AUC of a step; None of one class alone."""
+        return (self._manager.metrics(step) or {}).get(BEST_BY)
+
     def save(
         self,
         step: int,
@@ -126,7 +127,7 @@ class Checkpoints:
     ) -> None:
         """Starts saving; returns once the state is copied, on its devices, and the save before is complete.
 
-        A step that exists is left alone, unless it was saved without metrics and now has some.
+        A step that exists is left alone; the metrics that it lacks are added to it.
 
         Args:
             step: steps taken so far.
@@ -140,17 +141,19 @@ class Checkpoints:
             UserError: this checkpoint, or the one before, cannot be written; the disk is full, for example.
         """
         self.wait()  # its failure is one of the step before
+        ranking = metrics and {BEST_BY: metrics[BEST_BY], 'step': step}
         if step in self._manager.all_steps():
-            if metrics is None or self.is_validated(step):
-                return
-            self._manager.delete(step)  # a signal had cut its validation short; now it comes with its metrics
+            if ranking and not self.is_validated(step):  # a signal had cut its validation short
+                add_metrics(self.folder / str(step), ranking)
+                self._manager.reload()
+            return
 
         def write(state: Any) -> None:
             full = dataclasses.replace(meta, state_tree=describe(state), checksums=checksums(state))
             items = ocp.args.Composite(
                 state=ocp.args.PyTreeSave(state), data=ocp.args.JsonSave(data), meta=ocp.args.JsonSave(full.to_json())
             )
-            self._manager.save(step, args=items, metrics=metrics and {BEST_BY: metrics[BEST_BY], 'step': step})
+            self._manager.save(step, args=items, metrics=ranking)
 
         def finish() -> None:
             self._manager.wait_until_finished()
@@ -164,8 +167,7 @@ class Checkpoints:
         """What the best is chosen by; early checkpoints do not say their step."""
         if metrics.get('step', 0) < self.ranked_since:
             return _NOT_RANKED
-        value = metrics.get(BEST_BY)
-        return -1.0 if value is None else value  # one class only: AUC is undefined
+        return -1.0 if (value := metrics.get(BEST_BY)) is None else value  # one class only: AUC is undefined
 
     def restore(self, abstract_state: Any, step: int | None = None, *, optional: str = '') -> Restored:
         """Reads one checkpoint onto the devices of `abstract_state`.
@@ -242,11 +244,10 @@ class Checkpoints:
 
     def set_aside_after(self, step: int) -> None:
         """Moves checkpoints later than `step` out of the way, to `damaged/` beside the folder, deleting nothing."""
-        for later in [other for other in self.steps() if other > step]:
-            target = self.folder.parent / 'damaged' / f'{later}-{int(time.time())}'
-            target.parent.mkdir(exist_ok=True)
+        for later in filter(lambda other: other > step, self.steps()):
+            (damaged := self.folder.parent / 'damaged').mkdir(exist_ok=True)
             if jax.process_index() == 0:
-                os.rename(self.folder / str(later), target)
+                os.rename(self.folder / str(later), damaged / f'{later}-{int(time.time())}')
         self._manager.reload()
 
     def check(self) -> None:
@@ -296,5 +297,4 @@ def _no_checkpoints(folder: pathlib.Path) -> UserError:
 
 
 def _short(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [''])[0]
-    return f'{type(error).__name__}: {first[:120]}'
+    return f'{type(error).__name__}: {next(iter(str(error).strip().splitlines()), "")[:120]}'

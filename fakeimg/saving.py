@@ -1,11 +1,17 @@
 """Saving beside the training: a copy of the state on the devices, which a thread of its own writes meanwhile."""
 
+import json
+import os
+import pathlib
+import shutil
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from fakeimg.errors import UserError, system_error
 
 NEEDED = 2  # states that must find room: the copy, and as much for what steps take that are larger than those so far
 
@@ -92,3 +98,28 @@ def _copied(tree: Any) -> Any:
 @jax.jit
 def _copies(arrays: list[jax.Array]) -> list[jax.Array]:
     return [jnp.copy(array) for array in arrays]  # an array that is returned as it came would not be copied
+
+
+def add_metrics(checkpoint: pathlib.Path, metrics: dict[str, Any]) -> None:
+    """Gives a complete checkpoint the metrics that it was saved without, in one piece, as Orbax writes them.
+
+    The state stays as it is: a checkpoint that is written anew, and not to the end, would be lost.
+
+    Raises:
+        UserError: they cannot be written; the disk is full, for example.
+    """
+    if jax.process_index() != 0:
+        return
+    item, partial = checkpoint / 'metrics', checkpoint / 'metrics.partial'
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # what a kill left
+        partial.mkdir()
+        (partial / 'metrics').write_text(json.dumps(metrics))
+        if (mark := checkpoint / 'meta' / 'commit_success.txt').exists():
+            shutil.copyfile(mark, partial / mark.name)
+        os.rename(partial, item)
+    except OSError as error:
+        raise UserError(
+            f'the validation of step {checkpoint.name} cannot be written to {checkpoint} ({system_error(error)}); '
+            'make that possible, and the same command continues from there.'
+        ) from error

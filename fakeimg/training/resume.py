@@ -69,11 +69,19 @@ def starting_point(program: Program, folder: pathlib.Path, *, with_changes: bool
                     restored=restored,
                     notes=[*restored.notes, *notes],
                     ranked_since=restored.meta.ranked_since if same else restored.step + 1,
-                    validations=restored.meta.validations if goes_on else [],
+                    validations=_validations(checkpoints, restored) if goes_on else [],
                 )
         finally:
             checkpoints.close()
     return Start(*program.initial_state())
+
+
+def _validations(checkpoints: Checkpoints, restored: Restored) -> list[list[Any]]:
+    """Those of the run so far, with the one that was added to the checkpoint after a signal had cut it short."""
+    found = list(restored.meta.validations)
+    if checkpoints.is_validated(restored.step) and restored.step not in (step for step, _ in found):
+        found.append([restored.step, checkpoints.score(restored.step)])
+    return found
 
 
 def has_checkpoints(folder: pathlib.Path) -> bool:

@@ -56,11 +56,11 @@ def test_a_run_from_device_memory_is_that_from_the_host(config: Config, tmp_path
 
 @pytest.mark.slow
 def test_a_stopped_run_continues_with_images_on_the_device(config: Config, tmp_path: pathlib.Path) -> None:
-    """Begun with batches from the host, stopped after 5 steps, continued on the device in calls of 3."""
+    """Begun with batches from the host, stopped in validation after 4 steps, continued on the device by calls of 3."""
     run(config, tmp_path / 'whole', 'host')
     config.data.cache = 'host'
     stopped = loop.train(config, tmp_path / 'stopped', Recorder(interrupt_at='step 4/'))
-    assert stopped.step == 5
+    assert stopped.step == 4
     run(config, tmp_path / 'stopped', 'device', 3)
     assert_same_state(config, tmp_path / 'stopped', tmp_path / 'whole')
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fakeimg import detector
+from fakeimg import detector, saving
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.config import Config
 from fakeimg.errors import UserError, system_error
@@ -53,6 +53,36 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_last_one_and_the_run_goes_on
     assert steps(workdir) == saved
     assert sorted(int(path.name) for path in (workdir / 'checkpoints').iterdir() if path.is_dir()) == saved
     loop.train(config, workdir)
+    assert_same_state(config, workdir, whole)
+
+
+@pytest.mark.slow
+def test_a_validation_that_is_repeated_leaves_its_checkpoint_alone(
+    config: Config, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, workdir = tmp_path / 'whole', tmp_path / 'run'
+    loop.train(config, whole)
+    stopped = loop.train(config, workdir, Recorder(interrupt_at='step 4/'))
+    state = workdir / 'checkpoints' / str(stopped.step) / 'state' / '_METADATA'
+    before = state.stat()
+
+    def full(*_args: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched, pytest.raises(UserError, match='the validation of step 4 cannot be written'):
+        patched.setattr('fakeimg.saving.os.rename', full)
+        loop.train(config, workdir)
+    assert steps(workdir) == [stopped.step] and state.stat() == before
+    seen: list[bool] = []
+
+    def add_and_look(checkpoint: pathlib.Path, metrics: dict[str, Any]) -> None:
+        saving.add_metrics(checkpoint, metrics)
+        checkpoints = Checkpoints(workdir / 'checkpoints', read_only=True)
+        seen.append(state.stat() == before and checkpoints.score(4) == metrics['auc'])
+
+    monkeypatch.setattr('fakeimg.checkpoint.add_metrics', add_and_look)
+    loop.train(config, workdir)
+    assert seen == [True]
     assert_same_state(config, workdir, whole)
 
 
