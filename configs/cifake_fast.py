@@ -1,4 +1,4 @@
-"""The best accuracy in twenty minutes of two CPU cores: a network of the CIFAR speed runs on CIFAKE (32 px)."""
+"""A network after the CIFAR speed runs on CIFAKE (32 px), for trainings of a few epochs; not trained to the end yet."""
 
 from fakeimg.config import Config, default_config
 

@@ -1,4 +1,4 @@
-"""One's own images: looks at the set and the machine, and takes the recipe that did best on sets of that kind.
+"""One's own images: looks at the set and the machine, and takes the recipe that is meant for such.
 
 Change `choose` in a copy of this file where your images are not of that kind.
 """
@@ -24,9 +24,9 @@ def choose(images: Summary, has_gpu: bool, weights: str) -> tuple[str, dict, str
         size = {'data.image_size': side, 'data.resize_size': side} if side != 32 else {}
         epochs = min(40.0, max(6.0, round(600_000 / images.count)))
         changes = {'epochs': epochs, 'optimizer.warmup_epochs': epochs / 5}
-        return 'cifake_fast', {**size, **(changes if epochs != 6 else {})}, 'for small images are seen whole'
+        return 'cifake_fast', {**size, **(changes if epochs != 6 else {})}, 'for images that are small already'
     if has_gpu and images.count >= 20_000 and images.side >= 128:
         return 'resnet50', {}, 'for there is a GPU, and images enough for a large network'
     epochs = float(min(40, max(4, round(SEEN / images.count))))
     changes = {'epochs': epochs, 'optimizer.warmup_epochs': epochs / 5} if epochs != 40 else {}
-    return 'small_set', changes, 'for from few images a small network on whole images learns most'
+    return 'small_set', changes, 'a small network on whole images, which a CPU trains in minutes'

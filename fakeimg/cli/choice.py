@@ -8,10 +8,10 @@ import jax
 from fakeimg import initial
 from fakeimg.checkpoint import Checkpoints
 from fakeimg.cli import data_names, recipe
-from fakeimg.config import Config, from_plain
+from fakeimg.config import Config, default_config, from_plain
 from fakeimg.data.summary import summarise
 from fakeimg.errors import UserError
-from fakeimg.fields import set_field
+from fakeimg.fields import changed_fields, get_field, set_field
 from fakeimg.training.resume import has_checkpoints
 
 
@@ -20,8 +20,8 @@ def chosen(config: Config, workdir: pathlib.Path) -> tuple[Config, str]:
 
     `choose(images: data.summary.Summary, has_gpu: bool, weights: str)` of the recipe returns the name of a recipe that
     comes with fakeimg, the fields to change in it, and the reason; `weights` is what `config.init.weights` names: none,
-    imagenet or detector. The network of a detector comes with its weights. What the command line sets wins over all. A
-    run that goes on keeps what was chosen when it began, wherever it began.
+    imagenet or detector. The network of a detector comes with its weights. What the recipe's `get_config` and the
+    command line set wins over all. A run that goes on keeps what was chosen when it began, wherever it began.
 
     Args:
         config: of the recipe, after overrides.
@@ -52,9 +52,11 @@ def chosen(config: Config, workdir: pathlib.Path) -> tuple[Config, str]:
     path = recipe.folder() / f'{name}.py'
     if not path.is_file():
         raise UserError(f'{recipe.path()} chose {name!r}, which is no recipe; it must be one of {recipe.names()}.')
-    config = runpy.run_path(str(path))['get_config']()
+    own, config = config, runpy.run_path(str(path))['get_config']()
     for field, value in changes.items():
         set_field(config, field, value)
+    for field in (line.partition(':')[0] for line in changed_fields(default_config(), own)):
+        set_field(config, field, get_field(own, field))
     as_typed = ' '.join([f'--config {name}', *(f'--config.{field}={value}' for field, value in changes.items())])
     return _with_overrides(config), f'{images}: as {as_typed}, {reason}'
 

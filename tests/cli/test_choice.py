@@ -56,3 +56,18 @@ def test_the_network_of_a_detector_comes_with_its_weights(faces: pathlib.Path, v
     config = json.loads((folder / 'config.json').read_text())
     assert (config['model']['name'], config['data']['image_size']) == ('cnn', 32)
     assert 'as --config own_pretrained --config.model.name=cnn' in result.stdout
+
+
+def test_what_a_copy_of_the_recipe_sets_stays(faces: pathlib.Path, verb: Verb) -> None:
+    text = (ROOT / 'configs/own.py').read_text()
+    changed = (
+        f'config = default_config()\n    config.data.path = {str(faces)!r}\n    config.seed = 3\n    return config'
+    )
+    assert text.count('return default_config()') == 1
+    copy = faces.parent / 'mine.py'
+    copy.write_text(text.replace('return default_config()', changed))
+    result = verb('train', '--config', copy, '--config.steps=1', *SMALL)
+    assert result.returncode == 0, result.stderr
+    (folder,) = faces.parent.glob('work/runs/mine-*')
+    config = json.loads((folder / 'config.json').read_text())
+    assert (config['data']['path'], config['seed'], config['model']['name']) == (str(faces), 3, 'airbench')
