@@ -200,6 +200,22 @@ def test_a_run_goes_on_without_the_weights_that_it_started_from(
     assert meta.config['init'] == written['init']
 
 
+def test_validation_images_that_the_weights_have_learned_are_named(
+    source: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    learned = int(np.count_nonzero(seen.read(source)['train'] != b''))
+    fields = {'data__train_split': 'train[50%:]', 'data__validation_split': 'train[:50%]', 'data__demo_examples': 64}
+    for source_of_weights, expected in ((str(source), True), ('none', False)):
+        console = Recorder()
+        config = starting(source_of_weights, steps=2, validate_every_epochs=0.5, **fields)
+        loop.train(config, tmp_path / f'run{expected}', console)
+        notes = [line for line in console.lines if 'the run that config.init.weights names was trained on' in line]
+        assert len(notes) == expected
+    console = Recorder()
+    loop.train(starting(source, steps=1), tmp_path / 'same_split', console)
+    assert learned and 'was trained on' not in console.text
+
+
 def test_what_continues_is_what_started() -> None:
     before = Init('/runs/a/checkpoints/8', 'digest')
     for named in ('/runs/a', '/runs/a/checkpoints/8', '/runs/b/../a'):

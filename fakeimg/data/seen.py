@@ -114,7 +114,21 @@ class SeenImages:
     def __init__(self, workdir: pathlib.Path, index: int, origin: pathlib.Path | None = None):
         self._path = workdir / (f'seen_images.{index}.npz' if index else 'seen_images.npz')
         self._before = read(workdir, *([origin] if origin else []))
+        self._learned = read(origin).get('train', np.zeros(0, DTYPE)) if origin else np.zeros(0, DTYPE)
         self._written = -1
+
+    def new_notes(self, validation: Split) -> list[str]:
+        """What is to be said, once, of validation images that the initial weights have learned."""
+        shown = digests(validation)
+        known = int(np.isin(shown[shown != b''], self._learned).sum())
+        self._learned = self._learned[:0]
+        if not known:
+            return []
+        return [
+            f'the run that config.init.weights names was trained on {known:,} of the {len(shown):,} validation images: '
+            'validation is too good to be true, and so may be the choice of the best checkpoint and of thresholds; '
+            'split both sets alike, or give validation images that are new to it (config.data.validation_split).'
+        ]
 
     def write(self, splits: dict[str, Split]) -> None:
         """Writes what train and validation have shown so far, with what earlier parts of the run were shown."""
