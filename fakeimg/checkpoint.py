@@ -19,7 +19,7 @@ from fakeimg.meta import Meta
 from fakeimg.orbax_setup import open_manager
 from fakeimg.saving import Saving, add_metrics
 
-BEST_BY = 'auc'
+BEST_BY, RANKED_BY = 'auc', 'smoothed_auc'
 ATTEMPTS = 10  # at a checkpoint that a running training deletes meanwhile
 _NOT_RANKED = -2.0
 Item = TypeVar('Item')
@@ -49,7 +49,7 @@ class Restored:
 
 
 class Checkpoints:
-    """The checkpoints of one run folder: the last two and the best by validation AUC are kept.
+    """The checkpoints of one run folder: the last two and the best by smoothed validation AUC are kept.
 
     Saving is asynchronous; `close` waits for what is under way. A checkpoint is complete or it is not listed.
 
@@ -76,7 +76,7 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """The step of the highest validation AUC, or the last one where none was validated."""
+        """The step of the highest smoothed AUC of validation, or the last one where none was validated."""
         if self.steps():
             self.ranked_since = max(self.ranked_since, self.read_meta().ranked_since)
         scores = {}
@@ -87,7 +87,7 @@ class Checkpoints:
         return max(ranked, key=lambda step: (scores[step], step)) if ranked else self._manager.latest_step()
 
     def resolve(self, step: str | int) -> int | None:
-        """The number of the checkpoint that a user names: `best` (validation AUC), `latest`, or a number.
+        """The number of the checkpoint that a user names: `best` (smoothed validation AUC), `latest`, or a number.
 
         None is the newest that can be read. Raises UserError for any other word.
         """
@@ -141,7 +141,7 @@ class Checkpoints:
             UserError: this checkpoint, or the one before, cannot be written; the disk is full, for example.
         """
         self.wait()  # its failure is one of the step before
-        ranking = metrics and {BEST_BY: metrics[BEST_BY], 'step': step}
+        ranking = metrics and {name: metrics[name] for name in (BEST_BY, RANKED_BY) if name in metrics} | {'step': step}
         if step in self._manager.all_steps():
             if ranking and not self.is_validated(step):  # a signal had cut its validation short
                 add_metrics(self.folder / str(step), ranking)
@@ -164,10 +164,10 @@ class Checkpoints:
             self.saving.start(state, write, finish)
 
     def _score(self, metrics: dict[str, Any]) -> float:
-        """What the best is chosen by; early checkpoints do not say their step."""
+        """What the best is chosen by, -1 for an AUC of one class; early checkpoints say neither step nor RANKED_BY."""
         if metrics.get('step', 0) < self.ranked_since:
             return _NOT_RANKED
-        return -1.0 if (value := metrics.get(BEST_BY)) is None else value  # one class only: AUC is undefined
+        return -1.0 if (auc := metrics.get(RANKED_BY, metrics.get(BEST_BY))) is None else auc
 
     def restore(self, abstract_state: Any, step: int | None = None, *, optional: str = '') -> Restored:
         """Reads one checkpoint onto the devices of `abstract_state`.

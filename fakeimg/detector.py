@@ -227,7 +227,7 @@ def load(
     Args:
         run: a run folder, a portable detector or its `model.safetensors`, `hf://OWNER/NAME[@REVISION]` of the Hugging
             Face Hub, or the name of a detector in the package (`cifake`); a path that exists comes first.
-        step: of a run's checkpoint: `best` (validation AUC), `latest`, or a number.
+        step: of a run's checkpoint: `best` (smoothed validation AUC), `latest`, or a number.
         batch_size: images per step over all GPUs; 0 takes the run's, or the next that the devices divide. A CPU takes
             blocks of its own, see `scoring.block_size`.
         threshold: of predictions: a number on P(fake), or a rule that an evaluation fitted on validation (`youden`);

@@ -25,7 +25,7 @@ _THRESHOLD = flags.DEFINE_string(
     'threshold', '0.5', 'P(fake) from which an image is called fake, or the name of an operating point that each '
     'evaluation has (fpr=0.01).'
 )  # fmt: skip
-_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of run folders: best (validation AUC), latest, or its step.')
+_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of run folders: best (by validation), latest, or its step.')
 _JSON = flags.DEFINE_bool('json', False, 'Print compare.json instead of tables.')
 
 flags.DEFINE_alias('data_path', 'data')

@@ -22,7 +22,7 @@ from fakeimg.evaluation.options import Options
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
 _SPLIT = flags.DEFINE_string('split', 'test', 'train, validation, test, or a part as TFDS slices it: test[:10%].')
-_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint: best (validation AUC), latest, or its step.')
+_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint: best (by validation), latest, or its step.')
 _DATA_PATH = flags.DEFINE_string(
     'data_path', None, 'Other images than those trained on: folder, archive, table, prepared set.'
 )

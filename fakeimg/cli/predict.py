@@ -31,7 +31,7 @@ from fakeimg.errors import UserError
 from fakeimg.runtime import parallel
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder.')
-_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of the run: best (validation AUC), latest, or its step.')
+_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of the run: best (by validation), latest, or its step.')
 _FILES_FROM = flags.DEFINE_string(
     'files_from', None, 'File with one name of an image, folder or archive a line; - for stdin.'
 )

@@ -17,7 +17,7 @@ from fakeimg.runtime.start import start
 
 _CONFIG = recipe.define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Run folder, whose checkpoint and data are taken instead of a recipe.')
-_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of the run: best (validation AUC), latest, or its step.')
+_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint of the run: best (by validation), latest, or its step.')
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', 0, 'With --workdir, images per step on GPUs; 0: as in training.')
 _SPLIT = flags.DEFINE_string('split', 'test', 'The split to score; validation is scored too, where there is one.')
 _FOLDS = flags.DEFINE_integer('folds', 5, 'Folds of the cross-validation on the training split.')

@@ -19,7 +19,7 @@ from fakeimg.evaluation import evaluator
 from fakeimg.evaluation.card import Published
 from fakeimg.publishing import folder, upload
 
-_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint: best (validation AUC), latest, or its step.')
+_STEP = flags.DEFINE_string('step', 'best', 'Checkpoint: best (by validation), latest, or its step.')
 _OUT = flags.DEFINE_string('out', None, 'Folder to write, instead of sending it; OWNER/NAME may then be left out.')
 _FLOAT16 = flags.DEFINE_bool(
     'float16', False, 'Half the size: thresholds are fitted and the test set is scored anew, for which the images of '

@@ -238,7 +238,7 @@ def num_parameters(config: Config) -> int:
 
 
 def ranked(rows: Iterable[Row]) -> list[Row]:
-    """Best first by validation AUC, by which checkpoints are chosen too; those that diverged come last."""
+    """Best first by the validation AUC of their best checkpoints; those that diverged come last."""
 
     def key(row: Row) -> tuple[bool, float]:
         value = None if row.metrics is None else row.metrics[BEST_BY]

@@ -12,7 +12,7 @@ from fakeimg.config import Config
 from fakeimg.data.datasets import Split, class_counts
 from fakeimg.errors import UserError
 
-WINDOW = 3  # validations whose mean is compared with the best; one alone is lucky or not by more than it gains
+WINDOW = 3  # validations in a smoothed AUC
 
 
 def check(config: Config, splits: dict[str, Split]) -> None:
@@ -29,16 +29,23 @@ def check(config: Config, splits: dict[str, Split]) -> None:
     )
 
 
-def stalled_for(validations: Sequence[Sequence[Any]]) -> int:
-    """Validations since the smoothed AUC was at its highest; 0 if it is now, or if there are none.
+def smoothed(validations: Sequence[Sequence[Any]]) -> list[float]:
+    """The mean of each validation's AUC and of the two before it; of fewer where there are no more.
+
+    The best checkpoint and early stopping go by it: with some hundred images, one validation alone is lucky or not by
+    more than a network gains between two.
 
     Args:
-        validations: step and AUC of each, in order; an AUC of None, of one class alone, is below all others. Smoothed
-            is the mean of the last `WINDOW` of them, of fewer where there are no more.
+        validations: step and AUC of each, in order; an AUC of None, of one class alone, counts as -1.
     """
     scores = [-1.0 if auc is None else auc for _, auc in validations]
     # `statistics.mean` rounds once: the same scores in another order are no better.
-    means = [statistics.mean(scores[max(0, end - WINDOW) : end]) for end in range(1, len(scores) + 1)]
+    return [statistics.mean(scores[max(0, end - WINDOW) : end]) for end in range(1, len(scores) + 1)]
+
+
+def stalled_for(validations: Sequence[Sequence[Any]]) -> int:
+    """Validations since the smoothed AUC was at its highest; 0 if it is now, or if there are none."""
+    means = smoothed(validations)
     return len(means) - 1 - means.index(max(means)) if means else 0
 
 

@@ -10,7 +10,7 @@ import grain
 import jax
 
 from fakeimg import files, initial, run, scoring
-from fakeimg.checkpoint import BEST_BY, Checkpoints
+from fakeimg.checkpoint import BEST_BY, RANKED_BY, Checkpoints
 from fakeimg.config import Config
 from fakeimg.console import SILENT, Console
 from fakeimg.data.seen import SeenImages
@@ -241,10 +241,12 @@ class _Loop:
             self.validation_cut_short = True
             return None
         unreadable.write(run.unreadable_file(self.workdir))
+        for note in self.images.new_notes(program.splits['validation']):
+            self.log.console.warn(note)
         metrics = metrics_lib.compute_metrics(predictions)
         self.log.write_validation(step, metrics)
         self.validations.append([step, metrics[BEST_BY]])
-        return metrics
+        return {**metrics, RANKED_BY: early_stopping.smoothed(self.validations)[-1]}
 
     def must_stop_validating(self) -> bool:
         """Whether a signal came; several processes score the whole split all the same, for the collectives."""

@@ -20,7 +20,7 @@ from fakeimg.console import Console
 from fakeimg.errors import UserError
 from fakeimg.models import create_model
 from fakeimg.searching import report, search
-from fakeimg.training import loop
+from fakeimg.training import early_stopping, loop
 from tests.support.console import Recorder
 from tests.support.verbs import ROOT, Verb, flags_of, verb_command, verb_environment
 
@@ -150,7 +150,8 @@ def test_rows_are_of_the_checkpoint_that_evaluation_takes(tiny: Config, tmp_path
     by_step = validations(tmp_path / 'search/filters=2')
     best = by_step[checkpoints.best_step() or 0]
     assert len({row['validation/loss'] for row in by_step.values()}) > 2
-    assert best['validation/auc'] == max(row['validation/auc'] for row in by_step.values())
+    aucs = [[step, row['validation/auc']] for step, row in by_step.items()]
+    assert best is by_step[max(zip(early_stopping.smoothed(aucs), by_step, strict=True))[1]]
     assert found.rows[0].metrics == {name: best.get(f'validation/{name}') for name in found.rows[0].metrics or ()}
 
 

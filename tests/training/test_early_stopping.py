@@ -78,6 +78,14 @@ def test_a_run_stops_and_says_why(config: Config, tmp_path: pathlib.Path, scores
     assert after == before
 
 
+def test_one_lucky_validation_is_not_the_best(config: Config, tmp_path: pathlib.Path, scores: list[float]) -> None:
+    scores += [0.6, 0.7, 0.9, 0.8, 0.85, 0.85, 0.88, 0.87]
+    loop.train(override(config, {'early_stopping': 0}), tmp_path)
+    checkpoints = Checkpoints(tmp_path / 'checkpoints', read_only=True)
+    assert checkpoints.best_step() == 16 and checkpoints.steps() == [14, 16]  # step 6 had .9, and .73 with its two
+    assert checkpoints.score(16) == 0.87
+
+
 @pytest.mark.slow
 def test_a_run_that_improves_goes_on_to_its_end(config: Config, tmp_path: pathlib.Path, scores: list[float]) -> None:
     scores += [*RISING, 0.96, 0.97]
