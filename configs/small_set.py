@@ -6,10 +6,11 @@ from fakeimg.config import Config, default_config
 def get_config() -> Config:
     config = default_config()
     config.batch_size = 64
-    config.epochs = 40.0
+    config.epochs = 100.0
     config.data.image_size = 64
     config.data.resize_size = 72
     config.model.name = 'airbench'
+    config.model.width = 32
     config.model.blocks = 4
     config.augment.alternating_flip = True
     config.augment.mixup = 0.4
@@ -18,9 +19,9 @@ def get_config() -> Config:
     config.optimizer.base_learning_rate = 0.08  # 0.02 for 64 images
     config.optimizer.adamw_learning_rate = 4e-3
     config.optimizer.schedule = 'linear'
-    config.optimizer.warmup_epochs = 8.0
+    config.optimizer.warmup_epochs = 20.0
     config.optimizer.momentum = 0.85
     config.optimizer.weight_decay = 5e-4
     config.optimizer.clip_norm = 0.0
-    config.validate_every_epochs = 2.0
+    config.validate_every_epochs = 20.0  # few: a small validation split is too noisy to choose among many checkpoints
     return config
