@@ -47,7 +47,8 @@ def squares(clones: pathlib.Path, patterns: list[str], seen: set[str]) -> list[t
     paths = [path for pattern in patterns for path in clones.glob(pattern)]
     for path in sorted(paths, key=lambda path: digest(str(path.relative_to(clones)).replace('+', '/', 1))):
         image = PIL.ImageOps.exif_transpose(PIL.Image.open(path)).convert('RGB')
-        image = PIL.ImageOps.fit(image, (min(image.size),) * 2)
+        side = min(image.size)
+        image = PIL.ImageOps.fit(image, (side, side))
         if digest(image.tobytes()) not in seen and len(found) < MOST:
             seen.add(digest(image.tobytes()))
             size = min(SIDE, image.width)
