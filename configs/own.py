@@ -6,7 +6,7 @@ Change `choose` in a copy of this file where your images are not of that kind.
 from fakeimg.config import Config, default_config
 from fakeimg.data.summary import Summary
 
-# Images that a recipe sees in all, where a set has many: about ten and twenty minutes of two CPU cores.
+# Images that a recipe sees in all, where a set has many: about twelve and twenty minutes of two CPU cores.
 SEEN_BY_SMALL_SET, SEEN_BY_CIFAKE_FAST = 140_000, 450_000
 
 

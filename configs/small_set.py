@@ -23,5 +23,5 @@ def get_config() -> Config:
     config.optimizer.momentum = 0.85
     config.optimizer.weight_decay = 5e-4
     config.optimizer.clip_norm = 0.0
-    config.validate_every_epochs = 20.0  # few: a small validation split is too noisy to choose among many checkpoints
+    config.validate_every_epochs = 20.0
     return config
