@@ -1,4 +1,4 @@
-"""When a run ends before its last step: once its validations have stopped improving.
+"""Smoothed validation scores, and when a run ends before its last step: once they have stopped improving.
 
 The scores travel in the checkpoints, see `Meta.validations`: a run that was killed knows them again, and so does every
 process, which all stop at the same step.
